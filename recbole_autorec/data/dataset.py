@@ -1,0 +1,177 @@
+"""RecBole's Dataset, made strict about ratings: what RecBole would fill in, drop or crash on is said instead."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import cat_interactions
+from recbole.utils import FeatureSource, FeatureType, init_seed
+
+from recbole_autorec.errors import DataError
+
+
+class RatingDataset(Dataset):
+    """A RecBole dataset whose interactions carry a rating.
+
+    Raises:
+        DataError: no such dataset, no rating column, a rating that is no finite number, one single rating value,
+            an empty part of the split.
+    """
+
+    def __init__(self, config):
+        self.rating_field = config["RATING_FIELD"]
+        self.n_duplicates = 0
+        super().__init__(config)
+
+    def _load_data(self, token, dataset_path):
+        folder = Path(dataset_path)
+        names = self.config["benchmark_filename"]
+        for file in [f"{token}.{name}.inter" for name in names] if names else [f"{token}.inter"]:
+            if not (folder / file).is_file():
+                raise DataError(_no_dataset(token, folder, file))
+        super()._load_data(token, dataset_path)
+
+    def _load_inter_feat(self, token, dataset_path):
+        super()._load_inter_feat(token, dataset_path)
+        if self.inter_feat is None or self.inter_feat.empty:
+            raise DataError(f"dataset '{token}': there is no rating in it.")
+        values = self.inter_feat[self.rating_field]
+        if values.min() == values.max():
+            raise DataError(
+                f"dataset '{token}': every rating is {values.iloc[0]:g}; expected explicit ratings with at least two "
+                "values. Clicks or purchases are for RecBole's ranking models."
+            )
+        if self.benchmark_filename_list:
+            repeated = int(self.inter_feat.duplicated([self.uid_field, self.iid_field]).sum())
+            if repeated:
+                raise DataError(
+                    f"dataset '{token}': {repeated} pairs of user and item occur twice in the files of "
+                    f"benchmark_filename {self.benchmark_filename_list}; a test rating must not be in train as well."
+                )
+
+    def _load_feat(self, filepath, source):
+        # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line.
+        if source != FeatureSource.INTERACTION:
+            return super()._load_feat(filepath, source)
+        path, separator, encoding = Path(filepath), self.config["field_separator"], self.config["encoding"] or "utf-8"
+        with path.open(encoding=encoding) as file:
+            header = file.readline().rstrip("\r\n").split(separator)
+        types = dict(column.rsplit(":", 1) for column in header if ":" in column)
+        wanted = [self.uid_field, self.iid_field, self.rating_field]
+        loaded, unloaded = self._get_load_and_unload_col(source)
+        for field in wanted:
+            if field not in types:
+                raise DataError(
+                    f"{path.name}: no column {field!r} in the header {separator.join(header)!r}; expected columns such as "
+                    f"'{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float'."
+                )
+            if loaded is not None and field not in loaded or unloaded is not None and field in unloaded:
+                raise DataError(
+                    f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
+                    f"add it to load_col: {{inter: [{', '.join(wanted)}]}}."
+                )
+        if types[self.rating_field] != FeatureType.FLOAT.value:
+            raise DataError(
+                f"{path.name}: column '{self.rating_field}:{types[self.rating_field]}'; "
+                f"expected '{self.rating_field}:float'."
+            )
+        if any(kind not in (FeatureType.TOKEN.value, FeatureType.FLOAT.value) for kind in types.values()):
+            return super()._load_feat(filepath, source)  # sequences: RecBole's own reader
+
+        columns = [c for c in types if (loaded is None or c in loaded) and (unloaded is None or c not in unloaded)]
+        try:
+            frame = pd.read_csv(
+                path,
+                sep=separator,
+                encoding=encoding,
+                usecols=[f"{c}:{types[c]}" for c in columns],
+                dtype={f"{c}:{kind}": "category" for c, kind in types.items() if kind == FeatureType.TOKEN.value},
+                quoting=csv.QUOTE_NONE,
+                keep_default_na=False,
+                low_memory=False,
+            )
+        except (pd.errors.ParserError, UnicodeDecodeError) as error:
+            raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {error}.") from error
+        frame.columns = [column.rsplit(":", 1)[0] for column in frame.columns]
+        for column in columns:
+            self.field2source[column] = source
+            self.field2type[column] = FeatureType(types[column])
+            self.field2seqlen[column] = 1
+            if self.field2type[column] == FeatureType.FLOAT:
+                self.field2bucketnum[column] = 2
+                numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
+                if column == self.rating_field:
+                    _check_lines(np.isfinite(numbers), frame[column], path, "a finite number")
+                frame[column] = numbers
+            else:
+                frame[column] = frame[column].astype(object)
+                if column in wanted:
+                    _check_lines(frame[column] != "", frame[column], path, "an id")
+        return frame[columns]
+
+    def _remove_duplication(self):
+        # RecBole sorts everything by time with an unstable sort first; ours keeps the order of the file.
+        by_time = self.time_field in self.inter_feat
+        ordered = self.inter_feat.sort_values(self.time_field, kind="stable") if by_time else self.inter_feat
+        repeated = ordered.duplicated([self.uid_field, self.iid_field], keep=self.config["rm_dup_inter"])
+        self.n_duplicates = int(repeated.sum())
+        if self.n_duplicates:
+            self.inter_feat.drop(ordered.index[repeated], inplace=True)
+            self.logger.warning(
+                f"dataset '{self.dataset_name}': {self.n_duplicates} pairs of user and item were rated again; the "
+                f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
+            )
+
+    def build(self):
+        """Split into train, valid and test. The split depends on the data, eval_args and the seed only."""
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        parts = super().build()
+        for name, part in zip(("train", "valid", "test"), parts, strict=True):
+            if len(part) == 0:
+                raise DataError(
+                    f"dataset '{self.dataset_name}': the {name} part of the split is empty ({sum(map(len, parts))} ratings "
+                    "in all); give eval_args other shares, or more data."
+                )
+        return parts
+
+
+def _no_dataset(name: str, folder: Path, file: str) -> str:
+    root = folder.parent
+    found = sorted(d.name for d in root.iterdir() if (d / f"{d.name}.inter").is_file()) if root.is_dir() else []
+    there = f"there are {', '.join(found)}" if found else "there is no dataset"
+    return (
+        f"dataset {name!r}: no file '{folder / file}'; {there} in '{root}', and ml-100k comes with RecBole. "
+        "Put the file there in RecBole's atomic format, or point --data_path elsewhere."
+    )
+
+
+def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) -> None:
+    """DataError with the first line that is not good."""
+    bad = np.flatnonzero(~good)
+    if len(bad):
+        line = int(bad[0]) + 2  # the header is line 1
+        more = f" ({len(bad)} such lines)" if len(bad) > 1 else ""
+        raise DataError(f"{path.name} line {line}: {column.name}={str(column.iloc[bad[0]])!r}; expected {expected}{more}.")
+
+
+def merge(first: RatingDataset, second: RatingDataset) -> RatingDataset:
+    """Both parts of a split as one dataset."""
+    return first.copy(cat_interactions([first.inter_feat, second.inter_feat]))
+
+
+def split_fingerprint(parts: list[RatingDataset]) -> str:
+    """16 hex digits that two splits share iff the same ratings are in the same parts, in whatever order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        users, items = part.inter_feat[part.uid_field], part.inter_feat[part.iid_field]
+        pairs = users * part.item_num + items
+        order = torch.argsort(pairs)
+        for column in (pairs, part.inter_feat[part.rating_field]):
+            digest.update(column[order].numpy().tobytes())
+    return digest.hexdigest()[:16]

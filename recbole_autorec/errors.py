@@ -1,0 +1,17 @@
+"""Errors that a person can act on: where, what came in, what is allowed, what to do."""
+
+
+class AutoRecError(Exception):
+    """A mistake the user can mend. The command line prints it without a traceback, exit code 2."""
+
+
+class ConfigError(AutoRecError):
+    """A parameter is unknown, has the wrong type or is out of range."""
+
+
+class DataError(AutoRecError):
+    """The data cannot be read, or cannot be used for rating prediction."""
+
+
+class CheckpointError(AutoRecError):
+    """A checkpoint is damaged, foreign, or does not belong to this data or model."""

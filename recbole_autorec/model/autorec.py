@@ -1,0 +1,108 @@
+"""AutoRec as a RecBole model; IAutoRec and UAutoRec say which side is the rows.
+
+Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
+Cold     a user or an item with no training rating gets cold_start_rating (the paper: 3), either one suffices.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import GeneralRecommender
+from recbole.utils import InputType
+from torch import Tensor
+
+from recbole_autorec.data.rating_matrix import rating_matrix
+from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, row_scales
+
+
+class AutoRec(GeneralRecommender):
+    """Rating prediction by an autoencoder over the rows of the training ratings.
+
+    Attributes:
+        ratings: training ratings, (N, D) sparse, in stars. N rows and D columns count RecBole's padding id 0.
+        inputs: the same entries, scaled by row_scaling: what the encoder sees.
+        autoencoder: the model proper; see MaskedAutoencoder.
+        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars.
+    """
+
+    input_type = InputType.POINTWISE
+    rows: ClassVar[str]  # "item" or "user"
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.row_field, self.column_field = (
+            (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
+        )
+        self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
+        scales = row_scales(self.ratings.row_counts, config["row_scaling"]).to(self.ratings.values.dtype)  # (N,)
+        self.inputs = self.ratings.with_values(self.ratings.values * scales[self.ratings.rows])
+        self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
+        self.row_is_rated = self.ratings.row_counts > 0  # (N,)
+        self.column_is_rated = self.ratings.column_counts > 0  # (D,)
+
+        self.rating_range = (self.ratings.values.min().item(), self.ratings.values.max().item())
+        self.clip_prediction = config["clip_prediction"]
+        cold_start_rating = config["cold_start_rating"]
+        self.cold_start_rating = sum(self.rating_range) / 2 if cold_start_rating is None else cold_start_rating
+
+        reg_weight = config["reg_weight"]
+        self.autoencoder = MaskedAutoencoder(
+            n_columns=self.ratings.shape[1],
+            hidden_size=config["hidden_size"],
+            encoder_activation=config["encoder_activation"],
+            decoder_activation=config["decoder_activation"],
+            reg_weight=tuple(reg_weight) if isinstance(reg_weight, list) else (reg_weight, reg_weight),
+            dropout_prob=config["dropout_prob"],
+            rating_range=self.rating_range,
+        )
+        self._codes: Tensor | None = None
+        self._codes_of: list[tuple[int, int]] = []
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Codes of the rows (B,): (B, K)."""
+        return self.autoencoder.encode(self.inputs.select(rows))
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """J of the batch's rows, in stars^2; the batches of an epoch add up to the paper's J."""
+        rows = interaction[self.row_field]
+        inputs, targets = self.inputs, self.ratings
+        if not torch.equal(rows, self.rated_rows):
+            targets = self.ratings.select(rows)
+            inputs = targets.with_values(self.inputs.select(rows).values)
+        return self.autoencoder.objective(inputs, targets, share=len(rows) / len(self.rated_rows))
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Ratings of the pairs (P,): (P,) stars."""
+        rows, columns = interaction[self.row_field], interaction[self.column_field]
+        prediction = self.autoencoder.decode_pairs(self.codes()[rows], columns)
+        if self.clip_prediction:
+            prediction = prediction.clamp(*self.rating_range)
+        return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of all items for the users (B,): (B * n_items,), in stars, not clipped: clipping would tie the best."""
+        users = interaction[self.USER_ID]
+        if self.rows == "user":
+            scores = self.autoencoder.decode_all(self.codes()[users], torch.arange(self.n_items, device=users.device))
+            rated = self.row_is_rated[users, None] & self.column_is_rated
+        else:
+            scores = self.autoencoder.decode_all(self.codes(), users).t()
+            rated = self.column_is_rated[users, None] & self.row_is_rated
+        return torch.where(rated, scores, self.cold_start_rating).reshape(-1)
+
+    def codes(self) -> Tensor:
+        """Codes of all rows (N, K); kept between calls until a parameter changes, by whatever means."""
+        if self.training or torch.is_grad_enabled():
+            return self.autoencoder.encode(self.inputs)
+        versions = [(p.data_ptr(), p._version) for p in self.parameters()]
+        if self._codes is None or versions != self._codes_of:
+            self._codes, self._codes_of = self.autoencoder.encode(self.inputs), versions
+        return self._codes
+
+    def train(self, mode: bool = True):
+        """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
+        self._codes = None
+        return super().train(mode)

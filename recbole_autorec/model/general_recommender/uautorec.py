@@ -1,0 +1,13 @@
+"""U-AutoRec: a user's ratings of all items in, the same ratings out.
+
+Rows     users; D = n_items, so V and W have a row for each item.
+Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
+"""
+
+from recbole_autorec.model.autorec import AutoRec
+
+
+class UAutoRec(AutoRec):
+    """User-based AutoRec; parameters in properties/model/UAutoRec.yaml, everything else in AutoRec."""
+
+    rows = "user"

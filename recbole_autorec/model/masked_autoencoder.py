@@ -1,0 +1,132 @@
+"""Rating prediction by an autoencoder that sees and pays for observed ratings only.
+
+    h(r) = f(W g(V r + mu) + b)
+    J    = sum_observed (r - h(r))^2  +  reg_weight / 2 * (|V|^2 + |W|^2)      biases are not penalised
+
+Shapes   B rows in the batch; D row length (users for item rows, items for user rows); K hidden units;
+         M observed ratings in the batch.
+Units    ratings and predictions in stars; J in stars^2.
+Missing  an entry counts iff it is stored. The value 0 is a legal rating and says nothing about presence.
+Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
+Differs  reg_weight here is 4 x the authors' `lamda`, whose loss halves the squared error. Bounded decoder
+         activations are stretched onto the range of the training ratings. `row_scaling` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from recbole_autorec.data.rating_matrix import RatingMatrix, decode_observed, encode
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "identity": lambda x: x,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "elu": nn.functional.elu,
+}
+OUTPUT_RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}  # activations that cannot reach every rating
+
+
+class MaskedAutoencoder(nn.Module):
+    """AutoRec on sparse rows.
+
+    Args:
+        n_columns: D.
+        hidden_size: units of each hidden layer, K last; one number is the paper, several the deep variant.
+        encoder_activation: g, after every hidden layer; a key of ACTIVATIONS.
+        decoder_activation: f, after the output; a key of ACTIVATIONS.
+        reg_weight: (encoder, decoder) penalties; the paper's lambda is both. The decoder's is that of the output
+            weights, the encoder's that of all others.
+        dropout_prob: probability that an input rating is hidden from the encoder during training; it still counts
+            in the loss, and the remaining input is scaled up by 1 / (1 - dropout_prob).
+        rating_range: lowest and highest training rating, in stars; a bounded f is stretched onto it.
+
+    Attributes:
+        encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
+        hidden_layers: dense layers K_1 -> ... -> K of the deep variant; empty in the paper's model.
+        decoder_weight: W, (D, K).                 decoder_bias: b, (D,).
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        hidden_size: Sequence[int],
+        encoder_activation: str = "sigmoid",
+        decoder_activation: str = "identity",
+        reg_weight: tuple[float, float] = (0.0, 0.0),
+        dropout_prob: float = 0.0,
+        rating_range: tuple[float, float] = (1.0, 5.0),
+    ):
+        super().__init__()
+        self.encoder_activation = ACTIVATIONS[encoder_activation]
+        self.decoder_activation = ACTIVATIONS[decoder_activation]
+        self.reg_weight = reg_weight
+        self.dropout_prob = dropout_prob
+        low, high = OUTPUT_RANGE.get(decoder_activation, rating_range)
+        self.stretch = (rating_range[1] - rating_range[0]) / (high - low)
+        self.shift = rating_range[0] - low * self.stretch
+
+        self.encoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[0]))
+        self.encoder_bias = nn.Parameter(torch.zeros(hidden_size[0]))
+        self.hidden_layers = nn.ModuleList(
+            nn.Linear(n_in, n_out) for n_in, n_out in zip(hidden_size, hidden_size[1:], strict=False)
+        )
+        self.decoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[-1]))
+        self.decoder_bias = nn.Parameter(torch.zeros(n_columns))
+        nn.init.normal_(self.encoder_weight, std=0.01)
+        nn.init.normal_(self.decoder_weight, std=0.01)
+
+    def encode(self, ratings: RatingMatrix) -> Tensor:
+        """Codes g(V r + mu) of sparse rows (B, D): (B, K)."""
+        if self.training and self.dropout_prob:
+            ratings = ratings.with_values(nn.functional.dropout(ratings.values, self.dropout_prob))
+        hidden = self.encoder_activation(encode(ratings, self.encoder_weight) + self.encoder_bias)  # (B, K_1)
+        for layer in self.hidden_layers:
+            hidden = self.encoder_activation(layer(hidden))
+        return hidden
+
+    def output(self, score: Tensor) -> Tensor:
+        """f, in stars, of any shape of W h + b."""
+        return self.decoder_activation(score) * self.stretch + self.shift
+
+    def decode(self, hidden: Tensor, observed: RatingMatrix) -> Tensor:
+        """Predictions at the observed entries of rows with codes (B, K): (M,) stars."""
+        return self.output(
+            decode_observed(hidden, self.decoder_weight, observed) + self.decoder_bias[observed.columns]
+        )
+
+    def decode_pairs(self, hidden: Tensor, columns: Tensor) -> Tensor:
+        """Prediction n from code n (P, K) and column n (P,): (P,) stars."""
+        return self.output((hidden * self.decoder_weight[columns]).sum(1) + self.decoder_bias[columns])
+
+    def decode_all(self, hidden: Tensor, columns: Tensor) -> Tensor:
+        """Predictions of every row with codes (B, K) at every column of (C,): (B, C) stars."""
+        return self.output(hidden @ self.decoder_weight[columns].t() + self.decoder_bias[columns])
+
+    def squared_error(self, inputs: RatingMatrix, targets: RatingMatrix) -> Tensor:
+        """Sum over the observed entries of (r - h(r))^2, in stars^2: scalar. Unobserved entries cost nothing."""
+        return (self.decode(self.encode(inputs), targets) - targets.values).square().sum()
+
+    def penalty(self) -> Tensor:
+        """reg_weight / 2 * (|V|^2 + |W|^2): scalar. Biases are free."""
+        encoder, decoder = self.reg_weight
+        weights = [self.encoder_weight, *(layer.weight for layer in self.hidden_layers)]
+        return encoder / 2 * sum(w.square().sum() for w in weights) + decoder / 2 * self.decoder_weight.square().sum()
+
+    def objective(self, inputs: RatingMatrix, targets: RatingMatrix, share: float = 1.0) -> Tensor:
+        """J of a batch of rows, which carries `share` of the penalty so that an epoch's batches add up to J."""
+        return self.squared_error(inputs, targets) + share * self.penalty()
+
+
+def row_scales(counts: Tensor, power: float) -> Tensor:
+    """Ours: factor n^-power * mean(n^power) for rows of n ratings (N,), the mean over rows that have any.
+
+    Long rows saturate the sigmoid and short ones barely move it; 0 is the paper, 1 averages.
+    """
+    counts = counts.double()
+    rated = counts[counts > 0].pow(power).mean()
+    return torch.where(counts > 0, counts.clamp(min=1).pow(-power) * rated, counts)

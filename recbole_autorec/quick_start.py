@@ -1,0 +1,199 @@
+"""Wires the parts together: config, data, model, trainer, result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import warnings
+from contextlib import contextmanager
+from importlib.metadata import version
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.data.utils import create_samplers
+from recbole.utils import init_seed
+
+import recbole_autorec
+from recbole_autorec import registry
+from recbole_autorec.config import Config
+from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
+from recbole_autorec.errors import CheckpointError
+from recbole_autorec.trainer.checkpoint import load_checkpoint
+
+logger = getLogger(__name__)
+
+
+def run_recbole_autorec(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: dict[str, Any] | None = None,
+    flags: dict[str, str] | None = None,
+    output: str | Path | None = None,
+    resume: str | Path | None = None,
+) -> dict[str, Any]:
+    """Train a model, choose the epoch on the validation part, test it once.
+
+    Args:
+        model, dataset, config_file_list, config_dict, flags: see Config.
+        output: folder for result.json.
+        resume: checkpoint to continue from.
+
+    Returns:
+        model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
+        best_epoch (from 1), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_train, n_valid, n_test,
+        split_fingerprint, checkpoint (path, None if not saved), versions, command.
+
+    Raises:
+        AutoRecError: anything the user can mend; the message says how.
+    """
+    with _quiet_recbole():
+        config = Config(model, dataset, config_file_list, config_dict, flags)
+        if output is not None:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        data, parts = _load_and_split(config)
+        fingerprint = split_fingerprint(parts)
+        _log_data(config, data, parts, fingerprint)
+
+        train_data, valid_data, test_data = _dataloaders(config, data, parts)
+        trainer = _trainer(config, parts[0])
+        if resume is not None:
+            trainer.resume_checkpoint(resume)
+        saved, show_progress = config["saved"], config["show_progress"]
+        _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+        best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
+        eval_seconds, checkpoint = trainer.eval_seconds, trainer.saved_model_file
+
+        if config["refit"]:
+            logger.info(f"refit on train + valid, {best_epoch} epochs")
+            everything = merge(parts[0], parts[1])
+            config["epochs"] = best_epoch
+            trainer = _trainer(config, everything)
+            trainer.saved_model_file = checkpoint
+            trainer.fit(_train_loader(config, everything), saved=saved, show_progress=show_progress)
+            train_seconds += trainer.train_seconds
+        test_result = trainer.evaluate(test_data)
+
+    result = {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "parameters": config.changed_parameters(),
+        "valid": valid_result,
+        "test": test_result,
+        "best_epoch": best_epoch,
+        "epochs_run": epochs_run,
+        "train_seconds": round(train_seconds, 3),
+        "eval_seconds": round(eval_seconds, 3),
+        "peak_memory_mb": round(_peak_memory_mb()),
+        **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
+        "split_fingerprint": fingerprint,
+        "checkpoint": checkpoint if saved else None,
+        "versions": _versions(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    if output is not None:
+        temporary = Path(output) / "result.json.tmp"
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        os.replace(temporary, Path(output) / "result.json")
+    return result
+
+
+def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | None = None):
+    """What a checkpoint was trained with, as RecBole's function of that name gives it.
+
+    Args:
+        model_file: the checkpoint.
+        config_dict: parameters to change, such as data_path where the dataset has moved.
+
+    Returns:
+        (config, model, dataset, train_data, valid_data, test_data); the model in evaluation mode.
+
+    Raises:
+        CheckpointError: unreadable, or the dataset is not the one it was trained on.
+    """
+    checkpoint = load_checkpoint(model_file)
+    with _quiet_recbole():
+        config = Config(config_dict={**checkpoint["parameters"], **(config_dict or {})})
+        data, parts = _load_and_split(config)
+        trained_on = next(
+            (part for part in (parts[0], merge(parts[0], parts[1])) if split_fingerprint([part]) == checkpoint["train_fingerprint"]),
+            None,
+        )
+        if trained_on is None:
+            raise CheckpointError(
+                f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' gives now; "
+                "the file in data_path has changed."
+            )
+        _, valid_data, test_data = _dataloaders(config, data, parts)
+        model = config.model_class(config, trained_on).to(config["device"])
+        model.load_state_dict(checkpoint["state_dict"])
+        return config, model.eval(), data, _train_loader(config, trained_on), valid_data, test_data
+
+
+def _load_and_split(config):
+    data = RatingDataset(config)
+    return data, data.build()
+
+
+def _train_loader(config, part, sampler=None):
+    return registry.get_dataloader(config, "train")(config, part, sampler, shuffle=config["shuffle"])
+
+
+def _dataloaders(config, data, parts):
+    samplers = create_samplers(config, data, parts)
+    evaluation = [
+        registry.get_dataloader(config, phase)(config, part, sampler, shuffle=False)
+        for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
+    ]
+    return _train_loader(config, parts[0], samplers[0]), *evaluation
+
+
+def _trainer(config, train_part):
+    init_seed(config["seed"], config["reproducibility"])
+    model = config.model_class(config, train_part).to(config["device"])
+    return registry.get_trainer(config.model_class)(config, model)
+
+
+@contextmanager
+def _quiet_recbole():
+    """Deprecation and pandas warnings from inside RecBole 1.2.1 are nothing a user could act on; all others show."""
+    with warnings.catch_warnings():
+        for inside in ("recbole", "thop", "tensorboard"):
+            for category in (FutureWarning, DeprecationWarning, UserWarning):
+                warnings.filterwarnings("ignore", category=category, module=rf"{inside}\.")
+        yield
+
+
+def _log_data(config, data, parts, fingerprint):
+    n_users, n_items, n_ratings = data.user_num - 1, data.item_num - 1, sum(map(len, parts))
+    values = torch.cat([part.inter_feat[data.rating_field] for part in parts])
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in zip(("train", "valid", "test"), parts, strict=True))
+    logger.info(
+        f"{config['model']} on {config['dataset']} ({config['device']}): {n_users:,} users, {n_items:,} items, "
+        f"{n_ratings:,} ratings from {values.min():g} to {values.max():g}, "
+        f"density {n_ratings / n_users / n_items:.2%}\nsplit {fingerprint}: {sizes}; seed {config['seed']}"
+    )
+
+
+def _peak_memory_mb() -> float:
+    """Peak resident memory of this process; on a card, plus the peak allocated there."""
+    try:
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    except ImportError:  # Windows
+        import psutil
+
+        peak = psutil.Process().memory_info().peak_wset
+    return (peak + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)) / 2**20
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("recbole", "torch", "numpy", "pandas")}
+    return {"python": platform.python_version(), "recbole_autorec": recbole_autorec.__version__, **packages}

@@ -1,0 +1,10 @@
+"""Train AutoRec in RecBole: python run_recbole_autorec.py --dataset ml-100k. See --help."""
+
+import sys
+
+if not (3, 10) <= sys.version_info < (3, 12):
+    sys.exit("recbole_autorec needs Python 3.10 or 3.11 (RecBole 1.2.1 runs on no later one); this is %d.%d." % sys.version_info[:2])
+
+from recbole_autorec.cli import main
+
+sys.exit(main())
