@@ -41,7 +41,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
         allow_abbrev=False,
     )
     parser.add_argument("--model", help="IAutoRec (default) or UAutoRec")
-    parser.add_argument("--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries")
+    parser.add_argument(
+        "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
+    )
     parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
     parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
     parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
@@ -81,7 +83,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the best epoch so far is in the checkpoint folder, --resume continues from it", file=sys.stderr)
         return 130
     print(report(result))
     return 0

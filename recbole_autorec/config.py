@@ -6,7 +6,6 @@ import copy
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,9 @@ class _YamlLoader(yaml.SafeLoader):
     """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3)."""
 
 
-_YamlLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def parse_value(text: str) -> Any:
@@ -111,7 +112,7 @@ AUTOREC_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "row_scaling": (lambda v: _is_number(v, 0, 1), "a number from 0 (the paper) to 1"),
     "dropout_prob": (lambda v: _is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
     "cold_start_rating": (
-        lambda v: v is None or _is_number(v) and abs(v) < inf,
+        lambda v: v is None or (_is_number(v) and abs(v) < inf),
         "a rating in stars, or ~ for the scale's midpoint",
     ),
     "clip_prediction": _SWITCH,
@@ -185,11 +186,9 @@ class Config(RecBoleConfig):
         )
 
     def _get_model_and_dataset(self, model, dataset):
-        model = model if model is not None else self.external_config_dict.get("model")
-        dataset = dataset if dataset is not None else self.external_config_dict.get("dataset")
-        for key, value in (("model", model), ("dataset", dataset)):
-            if value is None:
-                raise ConfigError(f"{key} is missing; give --{key}, or the key '{key}' in a config file.")
+        wanted = {**_read_yaml(properties_dir() / "overall.yaml"), **self.external_config_dict}
+        model = wanted["model"] if model is None else model
+        dataset = wanted["dataset"] if dataset is None else dataset
         model_class = registry.get_model(model) if isinstance(model, str) else model
         return model_class.__name__, model_class, str(dataset)
 
@@ -200,6 +199,7 @@ class Config(RecBoleConfig):
 
     def _get_final_config_dict(self):
         final = _overlay(self.internal_config_dict, self.external_config_dict)
+        final.update(model=self.model, dataset=self.dataset)
         self.plain_parameters = {k: copy.deepcopy(v) for k, v in final.items() if k not in DERIVED_KEYS}
         return final
 
@@ -233,13 +233,13 @@ class Config(RecBoleConfig):
         if final["learner"] == "lbfgs":
             if final.get("dropout_prob"):
                 faults.append(
-                    f"{self._where('dropout_prob')}: dropout_prob={final['dropout_prob']!r} with learner 'lbfgs', whose "
-                    "line search needs the same loss twice; set it to 0, or use learner adam."
+                    f"{self._where('dropout_prob')}: dropout_prob={final['dropout_prob']!r} with learner 'lbfgs', "
+                    "whose line search needs the same loss twice; set it to 0, or use learner adam."
                 )
             if final.get("clip_grad_norm"):
                 faults.append(
-                    f"{self._where('clip_grad_norm')}: clip_grad_norm={final['clip_grad_norm']!r} with learner 'lbfgs', "
-                    "which needs the gradient as it is; remove it, or use learner adam."
+                    f"{self._where('clip_grad_norm')}: clip_grad_norm={final['clip_grad_norm']!r} with learner "
+                    "'lbfgs', which needs the gradient as it is; remove it, or use learner adam."
                 )
         return faults + self._evaluation_faults()
 
@@ -265,13 +265,17 @@ class Config(RecBoleConfig):
             return [f"{where}: unknown metric {m!r}; there are {', '.join(sorted(metric_types))}." for m in unknown]
         kinds = {metric_types[m.lower()] for m in metrics}
         if len(kinds) > 1:
-            return [f"{where}: metrics={metrics!r} mixes rating metrics (RMSE, MAE) and ranking metrics; choose one kind."]
+            return [
+                f"{where}: metrics={metrics!r} mixes rating metrics (RMSE, MAE) and ranking metrics; choose one kind."
+            ]
 
         eval_args = final["eval_args"]
         if not isinstance(eval_args, dict):
             return [f"{self._where('eval_args')}: eval_args={eval_args!r}; expected keys split, group_by, order, mode."]
         for key in sorted(set(eval_args) - {"split", "group_by", "order", "mode"}):
-            faults.append(f"{self._where('eval_args')}: unknown key {key!r} in eval_args; expected split, group_by, order, mode.")
+            faults.append(
+                f"{self._where('eval_args')}: unknown key {key!r} in eval_args; expected split, group_by, order, mode."
+            )
         mode = eval_args.get("mode")
         modes = set(mode.values()) if isinstance(mode, dict) else {mode}
         where = self._where("eval_args")
@@ -344,5 +348,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"config file '{path}': expected lines such as 'learning_rate: 0.001', got {type(content).__name__}.")
+        raise ConfigError(
+            f"config file '{path}': expected lines such as 'learning_rate: 0.001', got {type(content).__name__}."
+        )
     return content

@@ -65,7 +65,16 @@ def run_recbole_autorec(
         if resume is not None:
             trainer.resume_checkpoint(resume)
         saved, show_progress = config["saved"], config["show_progress"]
-        _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+        try:
+            _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+        except KeyboardInterrupt:
+            if saved and trainer.best_epoch:
+                path = trainer.saved_model_file
+                logger.warning(
+                    f"interrupted; epoch {trainer.best_epoch}, the best so far, is in {path}\n"
+                    f"--resume {path} continues from it"
+                )
+            raise
         best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
         eval_seconds, checkpoint = trainer.eval_seconds, trainer.saved_model_file
 
@@ -122,7 +131,11 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         config = Config(config_dict={**checkpoint["parameters"], **(config_dict or {})})
         data, parts = _load_and_split(config)
         trained_on = next(
-            (part for part in (parts[0], merge(parts[0], parts[1])) if split_fingerprint([part]) == checkpoint["train_fingerprint"]),
+            (
+                part
+                for part in (parts[0], merge(parts[0], parts[1]))
+                if split_fingerprint([part]) == checkpoint["train_fingerprint"]
+            ),
             None,
         )
         if trained_on is None:
@@ -190,7 +203,7 @@ def _peak_memory_mb() -> float:
     except ImportError:  # Windows
         import psutil
 
-        peak = psutil.Process().memory_info().peak_wset
+        peak = psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
     return (peak + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)) / 2**20
 
 

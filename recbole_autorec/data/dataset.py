@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import cat_interactions
-from recbole.utils import FeatureSource, FeatureType, init_seed
+from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.errors import DataError
 
@@ -68,10 +68,10 @@ class RatingDataset(Dataset):
         for field in wanted:
             if field not in types:
                 raise DataError(
-                    f"{path.name}: no column {field!r} in the header {separator.join(header)!r}; expected columns such as "
-                    f"'{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float'."
+                    f"{path.name}: no column {field!r} in the header {separator.join(header)!r}; "
+                    f"expected '{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float' in it."
                 )
-            if loaded is not None and field not in loaded or unloaded is not None and field in unloaded:
+            if (loaded is not None and field not in loaded) or (unloaded is not None and field in unloaded):
                 raise DataError(
                     f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
                     f"add it to load_col: {{inter: [{', '.join(wanted)}]}}."
@@ -107,7 +107,7 @@ class RatingDataset(Dataset):
                 self.field2bucketnum[column] = 2
                 numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
                 if column == self.rating_field:
-                    _check_lines(np.isfinite(numbers), frame[column], path, "a finite number")
+                    _check_lines(numbers.abs() < np.inf, frame[column], path, "a finite number")
                 frame[column] = numbers
             else:
                 frame[column] = frame[column].astype(object)
@@ -130,13 +130,23 @@ class RatingDataset(Dataset):
 
     def build(self):
         """Split into train, valid and test. The split depends on the data, eval_args and the seed only."""
+        eval_args = self.config["eval_args"]
+        if self.time_field not in self.inter_feat and (eval_args["order"] == "TO" or "TS" in eval_args["split"]):
+            raise DataError(
+                f"dataset '{self.dataset_name}': eval_args want the ratings by time, but there is no column "
+                f"'{self.time_field}:float'; use order RO, or name the column with --TIME_FIELD."
+            )
+        if self.config["eval_type"] == EvaluatorType.RANKING and max(self.config["topk"]) >= self.item_num:
+            raise DataError(
+                f"dataset '{self.dataset_name}': topk={self.config['topk']}, but it has {self.item_num - 1} items only."
+            )
         init_seed(self.config["seed"], self.config["reproducibility"])
         parts = super().build()
         for name, part in zip(("train", "valid", "test"), parts, strict=True):
             if len(part) == 0:
                 raise DataError(
-                    f"dataset '{self.dataset_name}': the {name} part of the split is empty ({sum(map(len, parts))} ratings "
-                    "in all); give eval_args other shares, or more data."
+                    f"dataset '{self.dataset_name}': the {name} part of the split is empty "
+                    f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
                 )
         return parts
 
@@ -157,7 +167,9 @@ def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) 
     if len(bad):
         line = int(bad[0]) + 2  # the header is line 1
         more = f" ({len(bad)} such lines)" if len(bad) > 1 else ""
-        raise DataError(f"{path.name} line {line}: {column.name}={str(column.iloc[bad[0]])!r}; expected {expected}{more}.")
+        raise DataError(
+            f"{path.name} line {line}: {column.name}={str(column.iloc[bad[0]])!r}; expected {expected}{more}."
+        )
 
 
 def merge(first: RatingDataset, second: RatingDataset) -> RatingDataset:

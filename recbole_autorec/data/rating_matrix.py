@@ -11,14 +11,15 @@ from __future__ import annotations
 import warnings
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 with warnings.catch_warnings():  # torch says once per process that its CSR tensors are in beta; said here, unheard
     warnings.simplefilter("ignore")
-    torch.sparse_csr_tensor(torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), (0, 0))
+    torch.sparse_csr_tensor(
+        torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), (0, 0)
+    )
 
 
 def _pointers(sorted_ids: Tensor, count: int) -> Tensor:
@@ -63,8 +64,8 @@ class RatingMatrix:
         return torch.bincount(self.columns, minlength=self.shape[1])
 
     def to(self, device: torch.device | str) -> RatingMatrix:
-        parts = (part.to(device) for part in (self.row_ptr, self.rows, self.columns, self.values))
-        return RatingMatrix(*parts, n_columns=self.shape[1])
+        row_ptr, rows, columns, values = (t.to(device) for t in (self.row_ptr, self.rows, self.columns, self.values))
+        return RatingMatrix(row_ptr, rows, columns, values, self.shape[1])
 
     def with_values(self, values: Tensor) -> RatingMatrix:
         """The same observed entries with other values (M,); the transpose is shared."""
@@ -75,7 +76,7 @@ class RatingMatrix:
     def select(self, row_ids: Tensor) -> RatingMatrix:
         """The rows `row_ids` (B,), in that order, as a matrix of shape (B, D)."""
         starts, counts = self.row_ptr[row_ids], self.row_counts[row_ids]
-        row_ptr = F.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
+        row_ptr = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
         rows = torch.repeat_interleave(torch.arange(len(row_ids), device=counts.device), counts)
         entries = torch.arange(len(rows), device=counts.device) + (starts - row_ptr[:-1])[rows]
         return RatingMatrix(row_ptr, rows.int(), self.columns[entries], self.values[entries], self.shape[1])
@@ -107,7 +108,7 @@ class RatingMatrix:
 
 def _weighted_row_sums(dense: Tensor, ids: Tensor, pointers: Tensor, weights: Tensor) -> Tensor:
     # embedding_bag prefetches the rows it gathers: 2 to 4 times faster on a CPU than MKL's CSR product.
-    return F.embedding_bag(
+    return torch.nn.functional.embedding_bag(
         ids, dense, pointers, mode="sum", per_sample_weights=weights.to(dense.dtype), include_last_offset=True
     )
 

@@ -83,7 +83,7 @@ class AutoRec(GeneralRecommender):
         return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,), in stars, not clipped: clipping would tie the best."""
+        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped: clipping ties the best."""
         users = interaction[self.USER_ID]
         if self.rows == "user":
             scores = self.autoencoder.decode_all(self.codes()[users], torch.arange(self.n_items, device=users.device))

@@ -15,6 +15,7 @@ Differs  reg_weight here is 4 x the authors' `lamda`, whose loss halves the squa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -72,9 +73,7 @@ class MaskedAutoencoder(nn.Module):
 
         self.encoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[0]))
         self.encoder_bias = nn.Parameter(torch.zeros(hidden_size[0]))
-        self.hidden_layers = nn.ModuleList(
-            nn.Linear(n_in, n_out) for n_in, n_out in zip(hidden_size, hidden_size[1:], strict=False)
-        )
+        self.hidden_layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(hidden_size))
         self.decoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[-1]))
         self.decoder_bias = nn.Parameter(torch.zeros(n_columns))
         nn.init.normal_(self.encoder_weight, std=0.01)
@@ -95,9 +94,7 @@ class MaskedAutoencoder(nn.Module):
 
     def decode(self, hidden: Tensor, observed: RatingMatrix) -> Tensor:
         """Predictions at the observed entries of rows with codes (B, K): (M,) stars."""
-        return self.output(
-            decode_observed(hidden, self.decoder_weight, observed) + self.decoder_bias[observed.columns]
-        )
+        return self.output(decode_observed(hidden, self.decoder_weight, observed) + self.decoder_bias[observed.columns])
 
     def decode_pairs(self, hidden: Tensor, columns: Tensor) -> Tensor:
         """Prediction n from code n (P, K) and column n (P,): (P,) stars."""
@@ -114,8 +111,11 @@ class MaskedAutoencoder(nn.Module):
     def penalty(self) -> Tensor:
         """reg_weight / 2 * (|V|^2 + |W|^2): scalar. Biases are free."""
         encoder, decoder = self.reg_weight
-        weights = [self.encoder_weight, *(layer.weight for layer in self.hidden_layers)]
-        return encoder / 2 * sum(w.square().sum() for w in weights) + decoder / 2 * self.decoder_weight.square().sum()
+        total = decoder / 2 * self.decoder_weight.square().sum() + encoder / 2 * self.encoder_weight.square().sum()
+        for name, weight in self.hidden_layers.named_parameters():
+            if name.endswith("weight"):
+                total = total + encoder / 2 * weight.square().sum()
+        return total
 
     def objective(self, inputs: RatingMatrix, targets: RatingMatrix, share: float = 1.0) -> Tensor:
         """J of a batch of rows, which carries `share` of the penalty so that an epoch's batches add up to J."""

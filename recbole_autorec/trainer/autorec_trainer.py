@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 import torch
 from recbole.trainer import Trainer
+from recbole.utils import get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
@@ -32,8 +33,8 @@ class AutoRecTrainer(Trainer):
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        stem, suffix = Path(self.saved_model_file).stem, f"{config['dataset']}-{config['seed']}"
-        self.saved_model_file = str(Path(self.checkpoint_dir) / f"{stem}-{suffix}.pth")
+        name = f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}.pth"
+        self.saved_model_file: str = os.path.join(self.checkpoint_dir, name)
         self.best_epoch = self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self._best_state: dict[str, Tensor] | None = None
@@ -53,7 +54,7 @@ class AutoRecTrainer(Trainer):
                 tolerance_change=0,
             )
         if learner == "rprop":
-            return torch.optim.Rprop(params, lr=kwargs.get("learning_rate", self.learning_rate))
+            return torch.optim.Rprop(params, lr=self.learning_rate)
         return super()._build_optimizer(**kwargs)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
@@ -180,7 +181,8 @@ class AutoRecTrainer(Trainer):
         self.start_epoch = checkpoint["epoch"] + 1
         if self.start_epoch >= self.epochs:
             raise ConfigError(
-                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; give more --epochs."
+                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
+                "give more --epochs."
             )
         self._load_state(checkpoint, resume_file)
         self.optimizer.load_state_dict(checkpoint["optimizer"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,10 +25,9 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         CheckpointError: the disk is full or the folder cannot be written.
     """
     path = Path(path)
-    handle, temporary = None, None
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             torch.save({"format": FORMAT, "version": VERSION, **state}, file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
@@ -39,8 +37,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
             "free some space, or give another --checkpoint_dir."
         ) from error
     finally:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_autorec.config import Config
+from recbole_autorec.data.dataset import RatingDataset
+from recbole_autorec.quick_start import _quiet_recbole
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "dataset"
+ML_1M = ROOT.parent / "shared" / "dataset"
+
+# A run of a second: few units, few iterations, nothing left on disk.
+QUICK = {"hidden_size": [8], "reg_weight": 1, "epochs": 3, "lbfgs_max_iter": 5, "saved": False, "show_progress": False}
+
+
+@pytest.fixture(autouse=True)
+def _working_folder(tmp_path, monkeypatch):
+    """RecBole writes saved/ and log_tensorboard/ where it stands."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def write_dataset(tmp_path):
+    """Write lines as dataset 'toy' and give the data folder."""
+
+    def write(lines: list[str], header: str = "user_id:token\titem_id:token\trating:float", name: str = "toy") -> str:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.inter").write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+        return str(tmp_path / "data")
+
+    return write
+
+
+def config_for(model: str = "IAutoRec", dataset: str = "tiny", **parameters) -> Config:
+    return Config(model, dataset, config_dict={"data_path": str(DATA), **QUICK, **parameters})
+
+
+def tiny_parts(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
+    with _quiet_recbole():
+        data = RatingDataset(config)
+        return data, data.build()
+
+
+def tiny_model(model: str = "IAutoRec", **parameters):
+    """(config, split parts, model on the training part)."""
+    config = config_for(model, **parameters)
+    _, parts = tiny_parts(config)
+    torch.manual_seed(0)
+    return config, parts, config.model_class(config, parts[0]).to(config["device"])
