@@ -230,7 +230,7 @@ class Config(RecBoleConfig):
         for key, (allowed, expected) in checks.items():
             if not allowed(final.get(key)):
                 faults.append(f"{self._where(key)}: {key}={final.get(key)!r}; expected {expected}.")
-        if final["learner"] == "lbfgs":
+        if not faults and final["learner"] == "lbfgs":
             if final.get("dropout_prob"):
                 faults.append(
                     f"{self._where('dropout_prob')}: dropout_prob={final['dropout_prob']!r} with learner 'lbfgs', "
@@ -291,11 +291,17 @@ class Config(RecBoleConfig):
                 f"{self._where('metrics')}: metrics={metrics!r} rank items, but mode 'labeled' has rated pairs only; "
                 "add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."
             )
+        for key, choices, expected in (
+            ("order", ("RO", "TO"), "RO (random) or TO (by time)"),
+            ("group_by", ("none", "user", None), "none or user"),
+        ):
+            if eval_args.get(key) not in choices:
+                faults.append(f"{where}: {key}={eval_args.get(key)!r}; expected {expected}.")
         faults += _split_faults(eval_args, where)
 
         topk = [final["topk"]] if isinstance(final["topk"], int) else final["topk"]
         if not isinstance(topk, list) or not topk or not all(_is_whole(k, 1) for k in topk):
-            return [*faults, f"{self._where('topk')}: topk={topk!r}; expected whole numbers >= 1, such as [10]."]
+            return [*faults, f"{self._where('topk')}: topk={final['topk']!r}; expected whole numbers >= 1, such as [10]."]
         names = [m.lower() for m in metrics]
         if kinds == {EvaluatorType.RANKING}:
             names = [m if m in ("gauc",) else f"{m}@{k}" for m in names for k in topk]

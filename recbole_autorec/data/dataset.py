@@ -69,7 +69,7 @@ class RatingDataset(Dataset):
             if field not in types:
                 raise DataError(
                     f"{path.name}: no column {field!r} in the header {separator.join(header)!r}; "
-                    f"expected '{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float' in it."
+                    f"expected '{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float'."
                 )
             if (loaded is not None and field not in loaded) or (unloaded is not None and field in unloaded):
                 raise DataError(
@@ -90,14 +90,16 @@ class RatingDataset(Dataset):
                 path,
                 sep=separator,
                 encoding=encoding,
-                usecols=[f"{c}:{types[c]}" for c in columns],
                 dtype={f"{c}:{kind}": "category" for c, kind in types.items() if kind == FeatureType.TOKEN.value},
                 quoting=csv.QUOTE_NONE,
                 keep_default_na=False,
                 low_memory=False,
             )
         except (pd.errors.ParserError, UnicodeDecodeError) as error:
-            raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {error}.") from error
+            cause = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+            raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {cause}.") from error
+        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the surplus for row names
+            raise DataError(f"{path.name} line 2: more fields than the header {separator.join(header)!r} has.")
         frame.columns = [column.rsplit(":", 1)[0] for column in frame.columns]
         for column in columns:
             self.field2source[column] = source

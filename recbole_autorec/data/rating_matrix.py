@@ -146,7 +146,7 @@ def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:
 
 def decode_observed(hidden: Tensor, weight: Tensor, observed: RatingMatrix) -> Tensor:
     """hidden (N, K) times weight (D, K) transposed at the observed entries: (M,). Differentiable in both."""
-    return _DecodeObserved.apply(hidden, weight, observed)
+    return _DecodeObserved.apply(hidden.to(weight.dtype), weight, observed)  # autocast may have halved the codes
 
 
 def rating_matrix(dataset, rating_field: str, rows: str) -> RatingMatrix:

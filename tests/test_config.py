@@ -1,0 +1,210 @@
+"""Every message in full: where, what came in, what is allowed, what to do."""
+
+import re
+
+import numpy as np
+import pytest
+
+from recbole_autorec import Config, ConfigError
+from recbole_autorec.config import parse_value, properties_dir
+from tests.conftest import DATA, ROOT, config_for
+
+METRICS = (
+    "auc, averagepopularity, gauc, giniindex, hit, itemcoverage, logloss, mae, map, mrr, ndcg, precision, recall, "
+    "rmse, shannonentropy, tailpercentage"
+)
+FAULTS = {
+    "hidden_size": (-5, "a list of whole numbers >= 1, such as [500] (the paper's)"),
+    "encoder_activation": ("sigmoidd", "one of identity, sigmoid, tanh, relu, elu"),
+    "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
+    "reg_weight": ([1, -1], "a number >= 0, or a pair [encoder, decoder] of such"),
+    "row_scaling": (2, "a number from 0 (the paper) to 1"),
+    "dropout_prob": (1.0, "a number from 0 to less than 1"),
+    "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),
+    "clip_prediction": (1, "True or False"),
+    "learner": ("adamm", "one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop"),
+    "lbfgs_max_iter": (0, "a whole number >= 1"),
+    "lbfgs_history_size": (2.5, "a whole number >= 1"),
+    "rprop_steps": (True, "a whole number >= 1"),
+    "weight_decay": (0.1, "0: it would penalise the biases as well; use reg_weight"),
+    "seed": (-1, "a whole number >= 0"),
+    "epochs": (0, "a whole number >= 1"),
+    "eval_step": (0, "a whole number >= 1"),
+    "stopping_step": (-1, "a whole number >= 0"),
+    "train_batch_size": ("many", "a whole number >= 1"),
+    "eval_batch_size": (0, "a whole number >= 1"),
+    "metric_decimal_place": (0, "a whole number >= 1"),
+    "learning_rate": (float("nan"), "a number > 0"),
+    "refit": ("maybe", "True or False"),
+    "saved": (0, "True or False"),
+    "show_progress": (None, "True or False"),
+    "use_gpu": (None, "True or False"),
+    "reproducibility": (3, "True or False"),
+    "checkpoint_dir": (1, "a folder"),
+    "data_path": (1, "a folder"),
+    "rm_dup_inter": (None, "first or last: a pair may be rated once only"),
+}
+
+
+def message(**parameters) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config_for(**parameters)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("key", sorted(FAULTS))
+def test_a_value_out_of_range_says_what_is_allowed(key):
+    value, expected = FAULTS[key]
+    assert message(**{key: value}) == f"config_dict: {key}={value!r}; expected {expected}."
+
+
+def test_all_faults_come_at_once_each_with_its_place(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("hiden_size: [5]\nrow_scaling: -1\n")
+    with pytest.raises(ConfigError) as caught:
+        Config("IAutoRec", "tiny", [str(file)], {"epochs": 0}, {"learner": "adamm"})
+    assert str(caught.value).splitlines() == [
+        "mine.yaml: unknown key 'hiden_size'; did you mean 'hidden_size'?",
+        "config_dict: epochs=0; expected a whole number >= 1.",
+        "mine.yaml: row_scaling=-1; expected a number from 0 (the paper) to 1.",
+        "command line: learner='adamm'; expected one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop.",
+    ]
+
+
+def test_unknown_key_without_a_neighbour():
+    assert message(qqqqqq=1) == "config_dict: unknown key 'qqqqqq'; --help tells where parameters are listed."
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("iautorec", " Did you mean 'IAutoRec'?"), ("UAutorec", " Did you mean 'UAutoRec'?"), ("NMF", "")],
+)
+def test_unknown_model_names_what_there_is(name, hint):
+    with pytest.raises(ConfigError, match=re.escape(f"unknown model {name!r}; there are IAutoRec, UAutoRec.{hint}") + "$"):
+        Config(name, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"dropout_prob": 0.5}, "config_dict: dropout_prob=0.5 with learner 'lbfgs', whose line search needs the same loss twice; set it to 0, or use learner adam."),
+        ({"clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'lbfgs', which needs the gradient as it is; remove it, or use learner adam."),
+        ({"metrics": "nDCGG"}, f"config_dict: unknown metric 'nDCGG'; there are {METRICS}."),
+        ({"metrics": []}, "config_dict: metrics=[]; expected a list of names, such as [RMSE, MAE]."),
+        ({"metrics": ["RMSE", "NDCG"]}, "config_dict: metrics=['RMSE', 'NDCG'] mixes rating metrics (RMSE, MAE) and ranking metrics; choose one kind."),
+        ({"metrics": ["NDCG"], "valid_metric": "NDCG@10"}, "config_dict: metrics=['NDCG'] rank items, but mode 'labeled' has rated pairs only; add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."),
+        ({"eval_args": {"mode": "full"}}, "config_dict: mode='full' ranks items, but metrics=['RMSE', 'MAE'] compare ratings; use mode labeled, or ranking metrics such as [NDCG, Recall]."),
+        ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like."),
+        ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
+        ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test."),
+        ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}."),
+        ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}."),
+        ({"eval_args": {"order": "XO"}}, "config_dict: order='XO'; expected RO (random) or TO (by time)."),
+        ({"eval_args": {"group_by": "item"}}, "config_dict: group_by='item'; expected none or user."),
+        ({"valid_metric": "AUC"}, "config_dict: valid_metric='AUC' is not computed; expected one of rmse, mae."),
+        ({"topk": 0}, "config_dict: topk=0; expected whole numbers >= 1, such as [10]."),
+    ],
+)  # fmt: skip
+def test_evaluation_faults(parameters, expected):
+    assert message(**parameters) == expected
+
+
+def test_valid_metric_of_a_ranking_names_its_cutoffs():
+    assert message(metrics=["NDCG"], topk=[5, 10], eval_args={"mode": "full"}) == (
+        "IAutoRec.yaml: valid_metric='RMSE' is not computed; expected one of ndcg@5, ndcg@10."
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "config file '{}' cannot be read: No such file or directory."),
+        (b"a: [1\nb: 2\n", "config file '{}': line 2: not YAML: expected ',' or ']', but got ':'."),
+        (b"- 1\n", "config file '{}': expected lines such as 'learning_rate: 0.001', got list."),
+        (b"\xff\xfe\x00", "config file '{}': not YAML: it is not text."),
+        (b"a: !!python/object/apply:os.system [id]\n", "config file '{}': line 1: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'."),
+    ],
+)  # fmt: skip
+def test_unreadable_config_file(tmp_path, content, expected):
+    file = tmp_path / "x.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        Config("IAutoRec", "tiny", [str(file)])
+    assert str(caught.value) == expected.format(file)
+
+
+def test_precedence_is_flag_dict_file_property(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("epochs: 11\nseed: 11\nstopping_step: 11\n")
+    config = Config("IAutoRec", "tiny", [str(file)], {"epochs": 12, "seed": 12}, {"epochs": "13"})
+    assert [config[key] for key in ("epochs", "seed", "stopping_step", "hidden_size")] == [13, 12, 11, [500]]
+
+
+def test_a_later_file_beats_an_earlier_one(tmp_path):
+    for name, epochs in (("a", 1), ("b", 2)):
+        (tmp_path / f"{name}.yaml").write_text(f"epochs: {epochs}\n")
+    assert Config("IAutoRec", "tiny", [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")])["epochs"] == 2
+
+
+def test_eval_args_given_in_part_keep_the_rest_of_the_protocol():
+    config = config_for(eval_args={"mode": "full"}, metrics=["NDCG"], valid_metric="NDCG@10")
+    assert config["eval_args"]["split"] == {"RS": [0.81, 0.09, 0.10]}
+    assert config["eval_args"]["group_by"] == "none"
+    assert config["eval_args"]["mode"] == {"valid": "full", "test": "full"}
+
+
+def test_values_are_yaml_and_never_evaluated(tmp_path):
+    bait = tmp_path / "evaluated"
+    code = f"__import__('pathlib').Path({str(bait)!r}).touch()"
+    assert parse_value(code) == code
+    config_for(checkpoint_dir=code)
+    assert not bait.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-3", 0.001), ("[500, 250]", [500, 250]), ("true", True), ("~", None), ("None", "None"), ("\t", "\t"), (" ", " "),
+     ("['NDCG','Recall']", ["NDCG", "Recall"]), ("{'mode':'full'}", {"mode": "full"}), ("a: b: c", "a: b: c")],
+)  # fmt: skip
+def test_parse_value(text, value):
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
+
+
+def test_command_line_of_the_calling_script_is_left_alone(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "--epochs=77", "--nonsense=1"])
+    assert config_for()["epochs"] == 3
+
+
+def test_numpy_numbers_become_plain():
+    assert type(config_for(epochs=np.int64(2)).plain_parameters["epochs"]) is int
+
+
+def test_use_gpu_false_means_cpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert config_for(use_gpu=False)["device"].type == "cpu"
+
+
+def test_recbole_packaged_ml_100k_gives_way_to_a_data_path_of_the_users():
+    assert Config("IAutoRec", "ml-100k", config_dict={"data_path": str(DATA)})["data_path"] == str(DATA / "ml-100k")
+    assert "dataset_example" in Config("IAutoRec", "ml-100k")["data_path"]
+
+
+def test_ml_100k_stays_in_stars():
+    config = Config("IAutoRec", "ml-100k")
+    assert config["normalize_all"] is None
+    assert config["threshold"] is None
+    assert config["LABEL_FIELD"] == "rating"
+
+
+def test_every_line_of_a_property_file_says_type_and_meaning():
+    for file in properties_dir().rglob("*.yaml"):
+        for line in file.read_text().splitlines():
+            if re.match(r"\w+:", line):
+                assert re.search(r"# \((str|int|float|bool|list|dict)[^)]*\) \w", line), f"{file.name}: {line}"
+
+
+def test_checkout_uses_its_own_property_files():
+    assert properties_dir() == ROOT / "properties"

@@ -1,0 +1,182 @@
+import pytest
+import torch
+
+from recbole_autorec import DataError
+from recbole_autorec.data.dataset import merge, split_fingerprint
+from tests.conftest import DATA, config_for, tiny_parts
+
+GOOD = [f"u{u}\ti{i}\t{1 + (u + i) % 5}" for u in range(8) for i in range(6)]
+
+
+def load(data_path, name="toy", **parameters):
+    return tiny_parts(config_for(dataset=name, data_path=data_path, **parameters))
+
+
+def message(*arguments, **parameters) -> str:
+    with pytest.raises(DataError) as caught:
+        load(*arguments, **parameters)
+    return str(caught.value)
+
+
+def test_ratings_are_read_as_they_stand(write_dataset):
+    data, parts = load(write_dataset(["007\ta b\t-1.5", "7\t\"q\t0", "x\tnan\t5", *GOOD]))
+    assert data.n_duplicates == 0
+    assert sum(map(len, parts)) == len(GOOD) + 3
+    assert {"007", "7", "x"} <= set(data.field2id_token["user_id"])  # ids are text
+    assert {'"q', "nan", "a b"} <= set(data.field2id_token["item_id"])
+    ratings = torch.cat([part.inter_feat["rating"] for part in parts])
+    assert {-1.5, 0.0, 5.0} <= set(ratings.tolist())
+
+
+def test_unknown_dataset_says_what_there_is():
+    assert message(str(DATA), "nope") == (
+        f"dataset 'nope': no file '{DATA}/nope/nope.inter'; there are tiny in '{DATA}', and ml-100k comes with RecBole. "
+        "Put the file there in RecBole's atomic format, or point --data_path elsewhere."
+    )
+
+
+def test_empty_data_folder(tmp_path):
+    assert message(str(tmp_path / "no"), "nope") == (
+        f"dataset 'nope': no file '{tmp_path}/no/nope/nope.inter'; there is no dataset in '{tmp_path}/no', and ml-100k "
+        "comes with RecBole. Put the file there in RecBole's atomic format, or point --data_path elsewhere."
+    )
+
+
+@pytest.mark.parametrize(
+    ("bad", "expected"),
+    [
+        ("u1\ti9\tgood", "toy.inter line 4: rating='good'; expected a finite number."),
+        ("u1\ti9\t", "toy.inter line 4: rating=''; expected a finite number."),
+        ("u1\ti9\tnan", "toy.inter line 4: rating='nan'; expected a finite number."),
+        ("u1\ti9\tinf", "toy.inter line 4: rating='inf'; expected a finite number."),
+        ("u1\ti9\tx\nu2\ti9\ty", "toy.inter line 4: rating='x'; expected a finite number (2 such lines)."),
+        ("\ti9\t3", "toy.inter line 4: user_id=''; expected an id."),
+        ("u1\t\t3", "toy.inter line 4: item_id=''; expected an id."),
+    ],
+)
+def test_a_bad_line_is_named(write_dataset, bad, expected):
+    assert message(write_dataset([*GOOD[:2], bad, *GOOD[2:]])) == expected
+
+
+def test_a_line_with_too_many_fields(write_dataset):
+    assert message(write_dataset([*GOOD[:2], "a\tb\t3\t4", *GOOD])) == (
+        "toy.inter: not a table with separator '\\t' in utf-8: Expected 3 fields in line 4, saw 4."
+    )
+    assert message(write_dataset(["a\tb\t3\t4"] * 3)) == (
+        "toy.inter line 2: more fields than the header 'user_id:token\\titem_id:token\\trating:float' has."
+    )
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("user_id:token\titem_id:token\tstars:float", "toy.inter: no column 'rating' in the header 'user_id:token\\titem_id:token\\tstars:float'; expected 'user_id:token', 'item_id:token' and 'rating:float'."),
+        ("user_id:token\titem_id:token\trating:token", "toy.inter: column 'rating:token'; expected 'rating:float'."),
+    ],
+)  # fmt: skip
+def test_a_bad_header_is_quoted(write_dataset, header, expected):
+    assert message(write_dataset(GOOD, header)) == expected
+
+
+def test_rating_column_not_loaded(write_dataset):
+    assert message(write_dataset(GOOD), load_col={"inter": ["user_id", "item_id"]}) == (
+        "dataset 'toy': field 'rating' is not loaded; add it to load_col: {inter: [user_id, item_id, rating]}."
+    )
+
+
+def test_one_single_rating_value(write_dataset):
+    assert message(write_dataset([f"u{k}\ti{k % 7}\t1" for k in range(40)])) == (
+        "dataset 'toy': every rating is 1; expected explicit ratings with at least two values. Clicks or purchases are "
+        "for RecBole's ranking models."
+    )
+
+
+def test_no_rating_at_all(write_dataset):
+    assert message(write_dataset([])) == "dataset 'toy': there is no rating in it."
+
+
+def test_an_empty_part_of_the_split(write_dataset):
+    assert message(write_dataset(["a\tb\t1", "c\td\t2"])) == (
+        "dataset 'toy': the valid part of the split is empty (2 ratings in all); give eval_args other shares, or more data."
+    )
+
+
+def test_order_by_time_without_times(write_dataset):
+    assert message(write_dataset(GOOD), eval_args={"order": "TO"}) == (
+        "dataset 'toy': eval_args want the ratings by time, but there is no column 'timestamp:float'; use order RO, or "
+        "name the column with --TIME_FIELD."
+    )
+
+
+def test_ranking_deeper_than_the_items():
+    assert message(str(DATA), "tiny", metrics=["NDCG"], valid_metric="NDCG@10", eval_args={"mode": "full"}) == (
+        "dataset 'tiny': topk=[10], but it has 6 items only."
+    )
+
+
+@pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
+def test_a_pair_rated_twice_counts_once(write_dataset, caplog, keep, rating):
+    data, parts = load(write_dataset(["a\tb\t1", *GOOD, "a\tb\t5"]), rm_dup_inter=keep)
+    assert data.n_duplicates == 1
+    assert caplog.messages == [
+        f"dataset 'toy': 1 pairs of user and item were rated again; the {keep} rating in the file of each is kept."
+    ]
+    user = data.field2token_id["user_id"]["a"]
+    assert [r for part in parts for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True) if u == user] == [rating]
+
+
+def test_the_last_rating_is_the_latest_where_there_are_times(write_dataset, caplog):
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    lines = ["a\tb\t1\t99", *[f"{line}\t5" for line in GOOD], "a\tb\t5\t7"]
+    data, parts = load(write_dataset(lines, header))
+    assert "the last rating by time of each is kept" in caplog.text
+    user = data.field2token_id["user_id"]["a"]
+    assert [r for part in parts for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True) if u == user] == [1.0]
+
+
+def test_ready_made_split_is_used_and_checked(write_dataset):
+    for name, lines in (("train", GOOD[:30]), ("valid", GOOD[30:40]), ("test", GOOD[40:])):
+        path = write_dataset(lines, name=f"toy.{name}")
+    from pathlib import Path
+
+    folder = Path(path) / "toy"
+    folder.mkdir()
+    for name in ("train", "valid", "test"):
+        (Path(path) / f"toy.{name}" / f"toy.{name}.inter").rename(folder / f"toy.{name}.inter")
+    names = ["train", "valid", "test"]
+    _, parts = load(path, benchmark_filename=names)
+    assert [len(part) for part in parts] == [30, 10, 8]
+    with (folder / "toy.test.inter").open("a") as file:
+        file.write(GOOD[0] + "\n")
+    assert message(path, benchmark_filename=names) == (
+        "dataset 'toy': 1 pairs of user and item occur twice in the files of benchmark_filename ['train', 'valid', "
+        "'test']; a test rating must not be in train as well."
+    )
+
+
+def test_split_is_the_papers_and_depends_on_the_seed_only():
+    parts = {}
+    for seed, model in ((1, "IAutoRec"), (1, "UAutoRec"), (2, "IAutoRec")):
+        torch.rand(seed * 7)  # whatever was drawn before
+        parts[seed, model] = load(str(DATA), "tiny", model=model, seed=seed)[1]
+    sizes = [len(part) for part in parts[1, "IAutoRec"]]
+    assert sizes == [41, 4, 5]  # 81, 9 and 10 % of 50
+    prints = {key: split_fingerprint(value) for key, value in parts.items()}
+    assert prints[1, "IAutoRec"] == prints[1, "UAutoRec"] != prints[2, "IAutoRec"]
+
+
+def test_fingerprint_sees_every_rating_and_its_part_but_not_the_order():
+    train, valid, test = load(str(DATA), "tiny")[1]
+    before = split_fingerprint([train, valid, test])
+    train.inter_feat.shuffle()
+    assert split_fingerprint([train, valid, test]) == before
+    assert split_fingerprint([train, test, valid]) != before
+    train.inter_feat["rating"][3] += 1
+    assert split_fingerprint([train, valid, test]) != before
+
+
+def test_merge_has_both_parts():
+    train, valid, _ = load(str(DATA), "tiny")[1]
+    both = merge(train, valid)
+    assert len(both) == len(train) + len(valid)
+    assert len(train) == 41  # untouched

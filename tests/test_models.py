@@ -1,0 +1,205 @@
+"""What every model here must do under RecBole; IAutoRec and UAutoRec alike."""
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_autorec import IAutoRec, UAutoRec
+from recbole_autorec.data.dataloader import RowDataLoader
+from tests.conftest import tiny_model
+from tests.reference import objective_and_gradients, sigmoid
+
+MODELS = ["IAutoRec", "UAutoRec"]
+pytestmark = pytest.mark.parametrize("name", MODELS)
+
+
+def pairs(model, users, items) -> Interaction:
+    return Interaction({model.USER_ID: torch.tensor(users), model.ITEM_ID: torch.tensor(items)})
+
+
+def all_pairs(model) -> Interaction:
+    grid = torch.cartesian_prod(torch.arange(model.n_users), torch.arange(model.n_items))
+    return Interaction({model.USER_ID: grid[:, 0], model.ITEM_ID: grid[:, 1]})
+
+
+def dense(model, part):
+    """Ratings (N, D) and which are observed, from RecBole's own interactions."""
+    ratings, observed = np.zeros(model.ratings.shape), np.zeros(model.ratings.shape, dtype=bool)
+    index = part.inter_feat[model.row_field].numpy(), part.inter_feat[model.column_field].numpy()
+    ratings[index], observed[index] = part.inter_feat["rating"].numpy(), True
+    return ratings, observed
+
+
+def weights(model):
+    core = model.autoencoder
+    return [
+        getattr(core, n).detach().double().numpy()
+        for n in ("encoder_weight", "encoder_bias", "decoder_weight", "decoder_bias")
+    ]
+
+
+def randomize(model, seed=0):
+    torch.manual_seed(seed)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+
+
+def test_is_the_public_class(name):
+    _, _, model = tiny_model(name)
+    assert type(model) is {"IAutoRec": IAutoRec, "UAutoRec": UAutoRec}[name]
+
+
+def test_rows_are_items_or_users_as_the_name_says(name):
+    _, _, model = tiny_model(name)
+    assert model.ratings.shape == ((7, 11) if name == "IAutoRec" else (11, 7))  # 6 items, 10 users, padding
+    assert model.row_field == ("item_id" if name == "IAutoRec" else "user_id")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 100])
+def test_loss_of_an_epoch_is_the_papers_objective_for_any_batch_size(name, batch_size):
+    config, parts, model = tiny_model(name, train_batch_size=batch_size, reg_weight=[3, 5])
+    randomize(model)
+    J, _ = objective_and_gradients(*dense(model, parts[0]), *weights(model), (3, 5))
+    loader = RowDataLoader(config, parts[0], None, shuffle=True)
+    assert sum(model.calculate_loss(batch).item() for batch in loader) == pytest.approx(J, rel=1e-5)
+
+
+def test_prediction_is_the_papers_formula_clipped(name):
+    _, parts, model = tiny_model(name)
+    randomize(model)
+    ratings, observed = dense(model, parts[0])
+    V, mu, W, b = weights(model)
+    expected = sigmoid(np.where(observed, ratings, 0) @ V + mu) @ W.T + b  # (N, D)
+    interaction = all_pairs(model)
+    rows, columns = interaction[model.row_field], interaction[model.column_field]
+    warm = observed.any(1)[rows] & observed.any(0)[columns]
+    found = model.eval().predict(interaction).detach().numpy()
+    np.testing.assert_allclose(found[warm], expected.clip(0, 5)[rows, columns][warm], rtol=1e-5, atol=1e-5)
+    assert warm.any()
+    assert (expected[rows, columns][warm] < 0).any()  # clipping had something to do
+
+
+def test_row_scaling_scales_the_input_and_not_the_target(name):
+    _, parts, model = tiny_model(name, row_scaling=0.5)
+    _, observed = dense(model, parts[0])
+    n = observed.sum(1)
+    factor = np.sqrt(n[n > 0]).mean() / np.sqrt(np.maximum(n, 1))  # (N,)
+    rows = model.ratings.rows.long()
+    torch.testing.assert_close(model.inputs.values, model.ratings.values * torch.tensor(factor, dtype=torch.float32)[rows])
+
+
+@pytest.mark.parametrize("cold_start_rating", [None, 3.0])
+def test_a_cold_user_or_item_gets_the_default_rating_either_suffices(name, cold_start_rating):
+    _, _, model = tiny_model(name, cold_start_rating=cold_start_rating)
+    randomize(model)
+    model.eval()
+    expected = 2.5 if cold_start_rating is None else 3.0  # tiny's scale is 0 to 5
+    cold = model.predict(pairs(model, [0, 0, 3], [0, 3, 0]))  # the padding id has no rating
+    assert cold.tolist() == [expected] * 3
+    assert model.predict(pairs(model, [3], [3])).item() != expected
+
+
+@pytest.mark.parametrize("clip_prediction", [True, False])
+def test_clip_prediction(name, clip_prediction):
+    _, _, model = tiny_model(name, clip_prediction=clip_prediction)
+    randomize(model)
+    with torch.no_grad():
+        model.autoencoder.decoder_bias.fill_(100.0)
+    predicted = model.eval().predict(pairs(model, [3, 4], [3, 4]))
+    assert (predicted == 5).all() if clip_prediction else (predicted > 50).all()
+
+
+def test_batch_call_equals_single_calls(name):
+    _, _, model = tiny_model(name)
+    randomize(model)
+    model.eval()
+    together = all_pairs(model)
+    alone = [model.predict(pairs(model, [u], [i])) for u, i in zip(together["user_id"], together["item_id"], strict=True)]
+    torch.testing.assert_close(model.predict(together), torch.cat(alone))
+
+
+def test_full_sort_equals_predict_before_clipping(name):
+    _, _, model = tiny_model(name, clip_prediction=False)
+    randomize(model)
+    model.eval()
+    users = torch.tensor([5, 0, 2])
+    scores = model.full_sort_predict(Interaction({"user_id": users})).view(3, model.n_items)
+    for user, row in zip(users.tolist(), scores, strict=True):
+        torch.testing.assert_close(row, model.predict(pairs(model, [user] * model.n_items, list(range(model.n_items)))))
+
+
+def test_evaluation_encodes_once(name, monkeypatch):
+    _, _, model = tiny_model(name)
+    calls = []
+    encode = model.autoencoder.encode
+    monkeypatch.setattr(model.autoencoder, "encode", lambda *arguments: calls.append(1) or encode(*arguments))
+    model.eval()
+    with torch.no_grad():
+        for _ in range(3):
+            model.predict(pairs(model, [1], [1]))
+            model.full_sort_predict(Interaction({"user_id": torch.tensor([1])}))
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("change", ["step", "data", "load_state_dict", "assign"])
+def test_kept_codes_are_never_stale(name, change):
+    _, _, model = tiny_model(name, clip_prediction=False)
+    randomize(model)
+    interaction = all_pairs(model)
+    with torch.no_grad():
+        before = model.eval().predict(interaction)
+    state = {key: value + 0.1 for key, value in model.state_dict().items()}
+    core = model.autoencoder
+    if change == "step":  # in evaluation mode, on purpose
+        core.encoder_weight.grad = torch.ones_like(core.encoder_weight)
+        torch.optim.SGD(model.parameters(), lr=0.1).step()
+    elif change == "data":
+        model.train()
+        core.encoder_weight.data.add_(0.1)
+        model.eval()
+    elif change == "load_state_dict":
+        model.load_state_dict(state)
+    else:
+        core.encoder_weight = torch.nn.Parameter(core.encoder_weight + 0.1)
+    with torch.no_grad():
+        after = model.predict(interaction)
+        model._codes = None
+        fresh = model.predict(interaction)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, fresh, rtol=0, atol=0)
+
+
+def test_rows_are_batched_once_each_and_never_the_padding_id(name):
+    config, parts, model = tiny_model(name, train_batch_size=2, learner="adam")
+    loader = RowDataLoader(config, parts[0], None, shuffle=True)
+    epochs = [torch.cat([batch[model.row_field] for batch in loader]) for _ in range(3)]
+    for ids in epochs:
+        assert sorted(ids.tolist()) == model.rated_rows.tolist()
+    assert 0 not in model.rated_rows
+    assert any(not torch.equal(epochs[0], ids) for ids in epochs[1:])  # shuffled
+
+
+def test_full_batch_learners_read_in_order(name):
+    config, parts, model = tiny_model(name, train_batch_size=2, learner="lbfgs")
+    ids = torch.cat([batch[model.row_field] for batch in RowDataLoader(config, parts[0], None, shuffle=True)])
+    assert torch.equal(ids, model.rated_rows)
+
+
+def test_no_dense_matrix_of_users_and_items_anywhere(name, write_dataset):
+    """60,000 users x 60,000 items: one dense float32 matrix would be 14 GB, a padded history more."""
+    import resource
+
+    from tests.conftest import config_for, tiny_parts
+
+    size = 60_000
+    lines = [f"u{k}\ti{(7 * k) % size}\t{1 + k % 5}" for k in range(size)] + [f"u0\ti{k}\t3" for k in range(1, 20_000)]
+    config = config_for(name, "toy", data_path=write_dataset(lines), hidden_size=[4])
+    _, parts = tiny_parts(config)
+    model = config.model_class(config, parts[0])
+    loss = model.calculate_loss(Interaction({model.row_field: model.rated_rows}))
+    loss.backward()
+    model.eval()
+    with torch.no_grad():
+        model.predict(Interaction(parts[1].inter_feat.interaction))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 * 2**20  # KiB

@@ -1,0 +1,183 @@
+"""Whole runs, and the faults of other AutoRec ports: each would show here."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_autorec import CheckpointError, load_data_and_model, run_recbole_autorec
+from recbole_autorec.quick_start import _dataloaders, _quiet_recbole
+from tests.conftest import DATA, QUICK, config_for, tiny_parts
+
+KEYS = [
+    "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
+    "peak_memory_mb", "n_train", "n_valid", "n_test", "split_fingerprint", "checkpoint", "versions", "command",
+]  # fmt: skip
+TINY = {"data_path": str(DATA), **QUICK}
+
+
+def run(model="IAutoRec", dataset="tiny", **parameters):
+    return run_recbole_autorec(model, dataset, config_dict={**TINY, **parameters})
+
+
+def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
+    result = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True}, output=tmp_path / "out")
+    assert list(result) == KEYS
+    assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
+    assert result["parameters"] == {key: value for key, value in TINY.items() if key not in ("saved", "seed")} | {"seed": 1}
+    assert set(result["versions"]) == {"python", "recbole_autorec", "recbole", "torch", "numpy", "pandas"}
+
+
+def test_parameters_that_equal_the_defaults_are_left_out():
+    assert run(row_scaling=0, epochs=2)["parameters"].keys() == {*TINY} - {"row_scaling"}
+
+
+def test_ml_100k_rmse_is_in_the_band():
+    """Damped user and item offsets give about 0.94 here, good matrix factorisation about 0.91."""
+    result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [200], "saved": False, "epochs": 8})
+    assert 0.885 < result["test"]["rmse"] < 0.925
+    assert 0.68 < result["test"]["mae"] < 0.73
+
+
+def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
+    """Not a mean of per-user RMSEs, and cold pairs are in it."""
+    result = run(saved=True)
+    _, model, _, _, _, test_data = load_data_and_model(result["checkpoint"])
+    feat = test_data._dataset.inter_feat
+    with torch.no_grad():
+        error = model.predict(feat).double() - feat["rating"].double()
+    assert len(error) == result["n_test"]
+    assert result["test"]["rmse"] == pytest.approx(error.square().mean().sqrt().item(), abs=2e-6)
+    assert result["test"]["mae"] == pytest.approx(error.abs().mean().item(), abs=2e-6)
+
+
+def test_cold_pairs_stay_in_the_rmse(write_dataset):
+    """A user seen in the test part only: the default rating 3 against 5 must cost 2 stars."""
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
+    path = write_dataset([*lines, "new\ti0\t5"])
+    for seed in range(100):
+        config = config_for(dataset="toy", data_path=path, seed=seed)
+        data, parts = tiny_parts(config)
+        if data.field2token_id["user_id"]["new"] in parts[2].inter_feat["user_id"].tolist():
+            break
+    with _quiet_recbole():
+        model = config.model_class(config, parts[0]).eval()
+        loader = _dataloaders(config, data, parts)[2]
+        n_evaluated = sum(len(batch[0]) for batch in loader)
+    feat = parts[2].inter_feat
+    cold = feat["user_id"] == data.field2token_id["user_id"]["new"]
+    assert cold.sum() == 1
+    with torch.no_grad():
+        assert model.predict(feat)[cold].item() == 3
+    assert n_evaluated == len(parts[2])
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
+def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
+    """Poison the held-out ratings: weights, chosen epoch and validation choice of the epoch must not move."""
+    import recbole_autorec.quick_start as module
+
+    def states(poisoned):
+        load, captured = module._load_and_split, {}
+
+        def load_poisoned(config):
+            data, parts = load(config)
+            for k in poisoned:
+                parts[k].inter_feat["rating"] = 5 - parts[k].inter_feat["rating"]
+            return data, parts
+
+        trainer = module._trainer
+
+        def keep(config, part):
+            captured["trainer"] = trainer(config, part)
+            return captured["trainer"]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "_load_and_split", load_poisoned)
+            patch.setattr(module, "_trainer", keep)
+            result = run(model, stopping_step=99)
+        return captured["trainer"].model.inputs.values, captured["trainer"], result
+
+    inputs, trainer, result = states([])
+    poisoned_inputs, poisoned_trainer, poisoned_result = states([2])
+    assert torch.equal(inputs, poisoned_inputs)
+    assert result["valid"] == poisoned_result["valid"]
+    assert result["best_epoch"] == poisoned_result["best_epoch"]
+    assert result["test"] != poisoned_result["test"]
+    for one, other in zip(trainer._best_state.values(), poisoned_trainer._best_state.values(), strict=True):
+        assert torch.equal(one, other)
+    valid_poisoned_inputs, valid_poisoned, _ = states([1, 2])
+    assert torch.equal(inputs, valid_poisoned_inputs)
+    assert valid_poisoned.train_loss_dict == trainer.train_loss_dict
+
+
+def test_refit_trains_on_train_and_valid_for_the_chosen_epochs():
+    plain, refit = run(saved=True), run(refit=True, saved=True)
+    assert refit["valid"] == plain["valid"]
+    assert refit["best_epoch"] == plain["best_epoch"]
+    assert refit["test"] != plain["test"]
+    _, model, _, train_data, _, _ = load_data_and_model(refit["checkpoint"])
+    assert len(model.ratings) == refit["n_train"] + refit["n_valid"] == len(train_data._dataset)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_load_data_and_model_predicts_the_same_bits(refit):
+    result = run(saved=True, refit=refit)
+    config, model, data, train_data, valid_data, test_data = load_data_and_model(result["checkpoint"])
+    assert (config["model"], config["hidden_size"], data.dataset_name) == ("IAutoRec", [8], "tiny")
+    assert len(valid_data._dataset) == result["n_valid"]
+    assert not model.training
+    with _quiet_recbole():
+        from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+
+        trainer = AutoRecTrainer(config, model)
+        trainer._best_state = {name: value.clone() for name, value in model.state_dict().items()}
+        assert trainer.evaluate(test_data) == result["test"]
+
+
+def test_load_data_and_model_refuses_changed_data(write_dataset):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
+    path = write_dataset(lines)
+    checkpoint = run(dataset="toy", data_path=path, saved=True)["checkpoint"]
+    write_dataset([*lines[:-1], "u5\ti5\t5"])
+    with pytest.raises(CheckpointError) as caught:
+        load_data_and_model(checkpoint)
+    assert str(caught.value) == (
+        f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' gives now; the file in data_path has "
+        "changed."
+    )
+
+
+def test_ranking_evaluation():
+    result = run(metrics=["NDCG", "Recall"], valid_metric="NDCG@3", topk=[3], eval_args={"mode": "full"})
+    assert result["test"].keys() == {"ndcg@3", "recall@3"}
+    assert all(0 <= value <= 1 for value in result["test"].values())
+
+
+def test_saved_false_writes_no_checkpoint(tmp_path):
+    assert run(saved=False)["checkpoint"] is None
+    assert list(tmp_path.rglob("*.pth")) == []
+
+
+def test_resume_through_the_front_door():
+    first = run(saved=True, epochs=2, stopping_step=99)
+    second = run_recbole_autorec(
+        "IAutoRec", "tiny", config_dict={**TINY, "epochs": 4, "stopping_step": 99}, resume=first["checkpoint"]
+    )
+    assert second["epochs_run"] == 4
+    assert second["test"] == run(epochs=4, stopping_step=99)["test"]
+
+
+def test_value_of_a_rating_does_not_decide_whether_it_counts(write_dataset):
+    """Ratings shifted below zero give the same model, shifted: no mask by r > 0 anywhere."""
+    results = []
+    for shift in (0, -3):
+        lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5 + shift}" for u in range(9) for i in range(9)]
+        path = write_dataset(lines, name=f"toy{shift}")
+        results.append(run(dataset=f"toy{shift}", data_path=path, reg_weight=0.1, epochs=10, lbfgs_max_iter=30))
+    assert results[0]["split_fingerprint"] != results[1]["split_fingerprint"]
+    assert results[1]["n_train"] == results[0]["n_train"] == 81 - 7 - 8
+    assert np.isclose(results[0]["test"]["rmse"], results[1]["test"]["rmse"], atol=0.6)

@@ -1,0 +1,232 @@
+import warnings
+
+import pytest
+import torch
+
+from recbole_autorec import CheckpointError, ConfigError
+from recbole_autorec.config import LEARNERS
+from recbole_autorec.data.dataloader import RowDataLoader
+from recbole_autorec.errors import AutoRecError
+from recbole_autorec.quick_start import _dataloaders, _quiet_recbole, _trainer
+from recbole_autorec.trainer.checkpoint import load_checkpoint
+from tests.conftest import config_for, tiny_parts
+
+
+def setup(model="IAutoRec", **parameters):
+    """(trainer, train loader, valid loader, test loader) on tiny."""
+    config = config_for(model, **parameters)
+    data, parts = tiny_parts(config)
+    with _quiet_recbole():
+        return _trainer(config, parts[0]), *_dataloaders(config, data, parts)
+
+
+def fit(saved=False, **parameters):
+    trainer, train, valid, test = setup(**parameters)
+    with _quiet_recbole():
+        trainer.fit(train, valid, saved=saved)
+    return trainer, test
+
+
+def states_equal(one, other) -> bool:
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_every_learner_lowers_the_objective(model, learner):
+    rate = 0.001 if learner == "sgd" else 0.05
+    trainer, _ = fit(model=model, learner=learner, learning_rate=rate, epochs=6, stopping_step=9, train_batch_size=3)
+    losses = list(trainer.train_loss_dict.values())
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("hidden_size", [[3], [6, 3, 6]])
+def test_deep_variants_train(hidden_size):
+    trainer, _ = fit(hidden_size=hidden_size)
+    assert trainer.train_loss_dict[2] < trainer.train_loss_dict[0]
+
+
+def test_learner_is_the_one_asked_for():
+    kinds = {learner: type(setup(learner=learner)[0].optimizer).__name__ for learner in LEARNERS}
+    assert kinds == {
+        "lbfgs": "LBFGS", "rprop": "Rprop", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("learner", ["lbfgs", "rprop"])
+def test_full_batch_is_the_same_in_chunks(learner):
+    states = [fit(learner=learner, train_batch_size=size, epochs=1)[0].model.state_dict() for size in (1, 2, 1000)]
+    for state in states[:2]:
+        for key, value in state.items():
+            torch.testing.assert_close(value, states[2][key], rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_are_cleared_between_batches():
+    trainer, train, _, _ = setup(learner="sgd", learning_rate=1e-9, train_batch_size=1000)
+    with _quiet_recbole():
+        trainer._train_epoch(train, 0)
+        once = [p.grad.clone() for p in trainer.model.parameters()]
+        trainer._train_epoch(train, 1)
+    for before, parameter in zip(once, trainer.model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, before, rtol=1e-3, atol=1e-3)
+
+
+def test_same_seed_same_bits_other_seed_other_bits():
+    states = [fit(learner="adam", train_batch_size=2, dropout_prob=0.3, seed=s)[0].model.state_dict() for s in (1, 1, 2)]
+    assert states_equal(states[0], states[1])
+    assert not states_equal(states[0], states[2])
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_the_best_epoch_is_tested_and_not_the_last(saved):
+    # a huge step: the first epochs are the best, the later ones worse
+    trainer, test = fit(saved=saved, learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=12, stopping_step=20)
+    last = trainer.evaluate(test, load_best_model=False)
+    assert trainer.best_epoch < trainer.epochs_run == 12
+    assert trainer.evaluate(test) != last
+    again, again_test = fit(learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=trainer.best_epoch, stopping_step=20)
+    assert again.evaluate(again_test, load_best_model=False) == trainer.evaluate(test)
+
+
+def test_early_stopping_counts_evaluations_without_a_better_score():
+    trainer, _ = fit(learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=50, stopping_step=2)
+    assert trainer.epochs_run == trainer.best_epoch + 3 < 50
+
+
+def test_checkpoint_is_plain_and_holds_the_best_epoch():
+    trainer, test = fit(saved=True)
+    checkpoint = torch.load(trainer.saved_model_file, weights_only=True)
+    assert checkpoint["epoch"] + 1 == trainer.best_epoch
+    expected = trainer.evaluate(test)
+    with torch.no_grad():
+        for parameter in trainer.model.parameters():
+            parameter.add_(1)
+    assert trainer.evaluate(test, model_file=trainer.saved_model_file) == expected
+    assert checkpoint["best_valid_result"].keys() == {"rmse", "mae"}
+
+
+@pytest.mark.parametrize("learner", ["lbfgs", "rprop", "adam"])
+def test_resuming_continues_as_if_never_interrupted(learner):
+    same = {"learner": learner, "train_batch_size": 2, "learning_rate": 0.01, "stopping_step": 99, "lbfgs_max_iter": 1}
+    if learner == "adam":
+        same["dropout_prob"] = 0.2
+    whole, _ = fit(epochs=4, **same)
+    first, _ = fit(epochs=2, saved=True, **same)
+    assert first.best_epoch == 2
+    second, train, valid, _ = setup(epochs=4, **same)
+    torch.manual_seed(12345)  # whatever happened in the new process
+    second.resume_checkpoint(first.saved_model_file)
+    with _quiet_recbole():
+        second.fit(train, valid, saved=True)
+    assert states_equal(second.model.state_dict(), whole.model.state_dict())
+    assert second.epochs_run == 4
+
+
+def test_interruption_leaves_the_best_checkpoint_usable():
+    trainer, train, valid, _ = setup(epochs=9, lbfgs_max_iter=1)
+    train_epoch, epochs = trainer._train_epoch, []
+
+    def interrupted(*arguments, **keywords):
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+        epochs.append(1)
+        return train_epoch(*arguments, **keywords)
+
+    trainer._train_epoch = interrupted
+    with pytest.raises(KeyboardInterrupt), _quiet_recbole():
+        trainer.fit(train, valid, saved=True)
+    assert load_checkpoint(trainer.saved_model_file)["epoch"] == 1
+    resumed, train, valid, _ = setup(epochs=3, lbfgs_max_iter=1)
+    resumed.resume_checkpoint(trainer.saved_model_file)
+    with _quiet_recbole():
+        resumed.fit(train, valid, saved=True)
+    assert resumed.epochs_run == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"epochs": 3}, "epochs=3, but checkpoint '{}' has 3 already; give more --epochs."),
+        ({"model": "UAutoRec"}, "checkpoint '{}' has model='IAutoRec', this run 'UAutoRec'; resume with the parameters it was trained with."),
+        ({"learner": "adam"}, "checkpoint '{}' has learner='lbfgs', this run 'adam'; resume with the parameters it was trained with."),
+        ({"hidden_size": [3]}, "checkpoint '{}' has hidden_size=[8], this run [3]; resume with the parameters it was trained with."),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_does_not_belong_here_is_refused(change, expected):
+    path = fit(saved=True)[0].saved_model_file
+    with pytest.raises((ConfigError, CheckpointError)) as caught:
+        setup(**{"epochs": 9, **change})[0].resume_checkpoint(path)
+    assert str(caught.value) == expected.format(path)
+
+
+def test_a_checkpoint_of_other_ratings_is_refused():
+    first, _ = fit(saved=True)
+    theirs = load_checkpoint(first.saved_model_file)["train_fingerprint"]
+    other, train, valid, _ = setup(epochs=9, seed=3)
+    other.resume_checkpoint(first.saved_model_file)
+    with pytest.raises(CheckpointError) as caught, _quiet_recbole():
+        other.fit(train, valid)
+    assert str(caught.value) == (
+        f"checkpoint '{first.saved_model_file}' was trained on other ratings ({theirs}, here {other._train_fingerprint}); "
+        "resume with its dataset, eval_args and seed."
+    )
+
+
+def test_divergence_is_said():
+    with pytest.raises(AutoRecError) as caught:
+        fit(learner="sgd", learning_rate=1e30, epochs=5)
+    assert str(caught.value) == (
+        "training diverged in epoch 2: the loss is inf; lower learning_rate, raise reg_weight, or use learner lbfgs."
+    )
+
+
+@pytest.mark.parametrize("learner", ["lbfgs", "adam"])
+def test_fit_and_evaluate_warn_nothing(learner):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer, test = fit(learner=learner)
+        with _quiet_recbole():
+            trainer.evaluate(test)
+    assert [str(w.message) for w in caught] == []
+
+
+def test_our_own_warnings_are_not_hidden():
+    with warnings.catch_warnings(record=True) as caught, _quiet_recbole():
+        warnings.warn_explicit("ours", FutureWarning, "x.py", 1, module="recbole_autorec.data.dataset")
+        warnings.warn_explicit("theirs", FutureWarning, "x.py", 1, module="recbole.data.dataset")
+    assert [str(w.message) for w in caught] == ["ours"]
+
+
+def test_mixed_precision_of_recbole_works():
+    trainer, _ = fit(learner="adam", enable_amp=True, hidden_size=[8, 4], learning_rate=0.05, epochs=6)
+    losses = list(trainer.train_loss_dict.values())
+    assert losses[-1] < losses[0]
+
+
+def test_progress_moves_inside_an_lbfgs_step(monkeypatch):
+    import recbole_autorec.trainer.autorec_trainer as module
+
+    updates = []
+
+    class Bar(module.tqdm):
+        def update(self, n=1):
+            updates.append(n)
+            return super().update(n)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    fit(epochs=1, lbfgs_max_iter=5)
+    assert len(updates) >= 5
+
+
+def test_recbole_trainer_itself_trains_and_evaluates_the_model():
+    from recbole.trainer import Trainer
+
+    config = config_for(learner="adam", train_batch_size=2, learning_rate=0.05)
+    data, parts = tiny_parts(config)
+    with _quiet_recbole():
+        train, valid, test = _dataloaders(config, data, parts)
+        trainer = Trainer(config, config.model_class(config, parts[0]))
+        trainer.fit(train, valid, saved=False, verbose=False)
+        result = trainer.evaluate(test, load_best_model=False)
+    assert 0 < result["rmse"] < 5
+    assert isinstance(train, RowDataLoader)
