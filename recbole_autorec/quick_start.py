@@ -22,7 +22,7 @@ import recbole_autorec
 from recbole_autorec import registry
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
-from recbole_autorec.errors import CheckpointError
+from recbole_autorec.errors import CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 
 logger = getLogger(__name__)
@@ -54,8 +54,9 @@ def run_recbole_autorec(
     """
     with _quiet_recbole():
         config = Config(model, dataset, config_file_list, config_dict, flags)
-        if output is not None:
-            Path(output).mkdir(parents=True, exist_ok=True)
+        for folder in (config["checkpoint_dir"], output):
+            if folder is not None:
+                _make_folder(folder)
         data, parts = _load_and_split(config)
         fingerprint = split_fingerprint(parts)
         _log_data(config, data, parts, fingerprint)
@@ -147,6 +148,13 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         model = config.model_class(config, trained_on).to(config["device"])
         model.load_state_dict(checkpoint["state_dict"])
         return config, model.eval(), data, _train_loader(config, trained_on), valid_data, test_data
+
+
+def _make_folder(folder: str | Path) -> None:
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"folder '{folder}' cannot be made: {error.strerror}.") from error
 
 
 def _load_and_split(config):

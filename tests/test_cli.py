@@ -1,0 +1,124 @@
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from recbole_autorec import cli
+from tests.conftest import DATA, ROOT
+
+QUICK = ["--dataset", "tiny", "--data_path", str(DATA), "--hidden_size", "[8]", "--epochs=2", "--saved=False", "--seed=1"]
+
+
+def run(*arguments, **keywords):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_recbole_autorec.py"), *arguments], capture_output=True, text=True, **keywords
+    )
+
+
+def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else():
+    done = run(*QUICK, "--saved", "True", "--reg_weight", "1", "--output", "out")
+    assert done.returncode == 0
+    log = done.stderr.splitlines()
+    assert log[0] == "IAutoRec on tiny (cpu): 10 users, 6 items, 50 ratings from 0 to 5, density 83.33%"
+    assert re.fullmatch(r"split [0-9a-f]{16}: train 41, valid 4, test 5; seed 1", log[1])
+    for number, line in enumerate(log[2:], start=1):
+        assert re.fullmatch(
+            rf"epoch   {number}/2  J [\d.]+  valid rmse \d\.\d{{4}}  mae \d\.\d{{4}}  train \d+\.\d s(  best)?", line
+        )
+    assert len(log) == 4
+    assert re.fullmatch(
+        r"\n +RMSE +MAE\nvalid +\d\.\d{4} +\d\.\d{4}\ntest +\d\.\d{4} +\d\.\d{4}\n\n"
+        r"best epoch \d of 2, training \d+\.\d s, evaluation \d+\.\d s, peak memory \d+ MB\n"
+        r"checkpoint saved/IAutoRec-tiny-1-\S+\.pth\n",
+        done.stdout,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--foo"], "command line: --foo has no value; give --foo VALUE, such as --foo True."),
+        (["--refit", "--epochs", "3"], "command line: --refit has no value; give --refit VALUE, such as --refit True."),
+        (["train"], "command line: 'train' stands alone; parameters are given as --key value."),
+        (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
+        (["--model", "NMF"], "unknown model 'NMF'; there are IAutoRec, UAutoRec."),
+        (["--config_files", "no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
+        (["--resume", "no.pth"], "checkpoint 'no.pth': no such file."),
+        (["--checkpoint_dir", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory."),
+        (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory."),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
+    assert cli.main([*QUICK, *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"error: {message}\n"
+    assert out == ""
+
+
+def test_values_may_be_given_either_way_and_may_be_negative():
+    known, flags = cli.parse(["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"])
+    assert known.dataset == "tiny"
+    assert flags == {"seed": "3", "epochs": "5", "cold_start_rating": "-1", "metrics": "[RMSE]"}
+
+
+def test_an_equals_sign_in_a_value_stays():
+    assert cli.parse(["--checkpoint_dir=a=b"])[1] == {"checkpoint_dir": "a=b"}
+
+
+def test_config_files_are_read_in_order(tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text("epochs: 2\nreg_weight: 7\n")
+    (tmp_path / "b.yaml").write_text("reg_weight: 1\n")
+    arguments = [part for part in QUICK if part != "--epochs=2"]
+    assert cli.main([*arguments, "--config_files", "a.yaml", "b.yaml", "--output", "out"]) == 0
+    parameters = json.loads((tmp_path / "out" / "result.json").read_text())["parameters"]
+    assert (parameters["epochs"], parameters["reg_weight"]) == (2, 1)
+    assert "RMSE" in capsys.readouterr().out
+
+
+def test_interruption_ends_with_130_and_says_where_the_best_epoch_is(monkeypatch, capsys, caplog):
+    from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+
+    train_epoch = AutoRecTrainer._train_epoch
+
+    def interrupted(self, train_data, epoch_idx, *arguments, **keywords):
+        if epoch_idx == 1:
+            raise KeyboardInterrupt
+        return train_epoch(self, train_data, epoch_idx, *arguments, **keywords)
+
+    monkeypatch.setattr(AutoRecTrainer, "_train_epoch", interrupted)
+    assert cli.main([*QUICK, "--saved", "True"]) == 130
+    (message,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    path = re.search(r"saved/\S+\.pth", message).group()
+    assert message == f"interrupted; epoch 1, the best so far, is in {path}\n--resume {path} continues from it"
+    monkeypatch.undo()
+
+
+def test_help_is_fast_and_names_the_parameters():
+    done = run("--help")
+    assert done.returncode == 0
+    for word in ("--model", "--hidden_size", "--reg_weight", "--refit", "properties/model", "examples:"):
+        assert word in done.stdout
+    code = "import sys; from recbole_autorec import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.endswith("False\n")
+
+
+def test_training_does_not_import_ray():
+    code = "import sys, recbole_autorec.quick_start; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("version", [(3, 9, 1), (3, 12, 0), (3, 13, 2)])
+def test_an_unsupported_python_is_refused_readably(version, monkeypatch):
+    import runpy
+
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(sys, "version", f"{version[0]}.{version[1]}.{version[2]} (main)")
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_path(str(ROOT / "run_recbole_autorec.py"))
+    assert caught.value.code == (
+        "recbole_autorec needs Python 3.10 or 3.11 (RecBole 1.2.1 runs on no later one); this is "
+        f"{version[0]}.{version[1]}.{version[2]}"
+    )

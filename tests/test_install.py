@@ -1,0 +1,82 @@
+"""The property files are found from a wheel, an editable install and a checkout alike."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+SOURCES = ["recbole_autorec", "properties", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    """A copy: building leaves files behind."""
+    copy = tmp_path / "project"
+    copy.mkdir()
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, copy / name)
+    return copy
+
+
+def pip(*arguments, python=sys.executable):
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("how", ["wheel", "editable"])
+def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how):
+    if how == "wheel":
+        pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", project)
+        (target,) = (tmp_path / "wheels").iterdir()
+        what = [target]
+    else:
+        what = ["--no-build-isolation", "-e", project]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip("install", "--quiet", "--no-deps", *what, python=python)
+    if how == "wheel":
+        shutil.rmtree(project)
+
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    code = "import recbole_autorec, recbole_autorec.config as c; print(recbole_autorec.__file__); print(c.properties_dir())"
+    done = subprocess.run([str(python), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    package, properties = map(Path, done.stdout.split())
+    root = tmp_path / "env" if how == "wheel" else project
+    assert package.is_relative_to(root)
+    assert properties.is_relative_to(root)
+    tracked = {file.relative_to(ROOT / "properties") for file in (ROOT / "properties").rglob("*.*")}
+    assert {file.relative_to(properties) for file in properties.rglob("*.*") if "__" not in str(file)} == tracked
+
+    command = [str(python.parent / "recbole-autorec"), "--dataset", "tiny", "--data_path", str(ROOT / "dataset")]
+    done = subprocess.run(
+        [*command, "--hidden_size", "[4]", "--epochs", "1"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "test" in done.stdout
+
+
+def test_every_package_folder_is_listed_for_the_wheel():
+    import configparser
+
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    listed = set(setup["options"]["packages"].split()) - {"recbole_autorec.properties"}
+    there = {".".join(f.parent.relative_to(ROOT).parts) for f in (ROOT / "recbole_autorec").rglob("__init__.py")}
+    assert listed == there
