@@ -84,7 +84,10 @@ def compare(items: Tensor, users: Tensor, values: Tensor, shape: tuple[int, int]
 
     seconds: dict[str, list[float]] = {"sparse": [], "dense": []}
     for _ in range(repeats):
-        for name, run in (("sparse", lambda: sparse_pass(model, ratings)), ("dense", lambda: dense_pass(model, dense, mask))):
+        for name, run in (
+            ("sparse", lambda: sparse_pass(model, ratings)),
+            ("dense", lambda: dense_pass(model, dense, mask)),
+        ):
             start = perf_counter()
             run()
             seconds[name].append(perf_counter() - start)

@@ -74,7 +74,7 @@ def _whole(low: int, hint: str = "") -> tuple[Callable[[Any], bool], str]:
 
 
 def _one_of(choices: tuple[str, ...]) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: value in choices, f"one of {', '.join(choices)}"
+    return lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
 
 
 _SWITCH = (lambda value: isinstance(value, bool), "True or False")
@@ -94,6 +94,7 @@ GENERAL_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "show_progress": _SWITCH,
     "use_gpu": _SWITCH,
     "reproducibility": _SWITCH,
+    "state": _one_of(("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
     "checkpoint_dir": (lambda v: isinstance(v, str), "a folder"),
     "data_path": (lambda v: isinstance(v, str), "a folder"),
     "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last: a pair may be rated once only"),
@@ -301,7 +302,10 @@ class Config(RecBoleConfig):
 
         topk = [final["topk"]] if isinstance(final["topk"], int) else final["topk"]
         if not isinstance(topk, list) or not topk or not all(_is_whole(k, 1) for k in topk):
-            return [*faults, f"{self._where('topk')}: topk={final['topk']!r}; expected whole numbers >= 1, such as [10]."]
+            return [
+                *faults,
+                f"{self._where('topk')}: topk={final['topk']!r}; expected whole numbers >= 1, such as [10].",
+            ]
         names = [m.lower() for m in metrics]
         if kinds == {EvaluatorType.RANKING}:
             names = [m if m in ("gauc",) else f"{m}@{k}" for m in names for k in topk]

@@ -54,6 +54,7 @@ def run_recbole_autorec(
     """
     with _quiet_recbole():
         config = Config(model, dataset, config_file_list, config_dict, flags)
+        getLogger("recbole_autorec").setLevel(config["state"])
         for folder in (config["checkpoint_dir"], output):
             if folder is not None:
                 _make_folder(folder)

@@ -15,7 +15,15 @@ ML_1M = ROOT.parent / "shared" / "dataset"
 
 # A run of a second: few units, few iterations, nothing left on disk.
 # With this seed the rating of zero is a training rating: tiny's scale is 0 to 5.
-QUICK = {"seed": 1, "hidden_size": [8], "reg_weight": 1, "epochs": 3, "lbfgs_max_iter": 5, "saved": False, "show_progress": False}
+QUICK = {
+    "seed": 1,
+    "hidden_size": [8],
+    "reg_weight": 1,
+    "epochs": 3,
+    "lbfgs_max_iter": 5,
+    "saved": False,
+    "show_progress": False,
+}
 
 
 @pytest.fixture(autouse=True)

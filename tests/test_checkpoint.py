@@ -42,7 +42,9 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
     path = tmp_path / "c.pth"
     for write in (lambda: path.write_bytes(pickle.dumps(Bait())), lambda: torch.save({"format": Bait()}, path)):
         write()
-        assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+        assert (
+            message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+        )
     assert not (tmp_path / "ran").exists()
 
 
@@ -61,7 +63,9 @@ def test_other_version(tmp_path):
 
 
 def test_missing_part(tmp_path):
-    save_checkpoint(tmp_path / "c.pth", {key: value for key, value in STATE.items() if key not in ("epoch", "optimizer")})
+    save_checkpoint(
+        tmp_path / "c.pth", {key: value for key, value in STATE.items() if key not in ("epoch", "optimizer")}
+    )
     assert message(tmp_path / "c.pth") == f"checkpoint '{tmp_path / 'c.pth'}' lacks epoch, optimizer; it is damaged."
 
 

@@ -8,7 +8,17 @@ import pytest
 from recbole_autorec import cli
 from tests.conftest import DATA, ROOT
 
-QUICK = ["--dataset", "tiny", "--data_path", str(DATA), "--hidden_size", "[8]", "--epochs=2", "--saved=False", "--seed=1"]
+QUICK = [
+    "--dataset",
+    "tiny",
+    "--data_path",
+    str(DATA),
+    "--hidden_size",
+    "[8]",
+    "--epochs=2",
+    "--saved=False",
+    "--seed=1",
+]
 
 
 def run(*arguments, **keywords):
@@ -58,7 +68,9 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
 
 
 def test_values_may_be_given_either_way_and_may_be_negative():
-    known, flags = cli.parse(["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"])
+    known, flags = cli.parse(
+        ["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"]
+    )
     assert known.dataset == "tiny"
     assert flags == {"seed": "3", "epochs": "5", "cold_start_rating": "-1", "metrics": "[RMSE]"}
 
@@ -101,7 +113,9 @@ def test_help_is_fast_and_names_the_parameters():
     for word in ("--model", "--hidden_size", "--reg_weight", "--refit", "properties/model", "examples:"):
         assert word in done.stdout
     code = "import sys; from recbole_autorec import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.endswith("False\n")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.endswith(
+        "False\n"
+    )
 
 
 def test_training_does_not_import_ray():
@@ -122,3 +136,9 @@ def test_an_unsupported_python_is_refused_readably(version, monkeypatch):
         "recbole_autorec needs Python 3.10 or 3.11 (RecBole 1.2.1 runs on no later one); this is "
         f"{version[0]}.{version[1]}.{version[2]}"
     )
+
+
+def test_state_makes_a_run_quieter():
+    done = run(*QUICK, "--state", "WARNING")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "RMSE" in done.stdout

@@ -40,6 +40,7 @@ FAULTS = {
     "show_progress": (None, "True or False"),
     "use_gpu": (None, "True or False"),
     "reproducibility": (3, "True or False"),
+    "state": ("LOUD", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "checkpoint_dir": (1, "a folder"),
     "data_path": (1, "a folder"),
     "rm_dup_inter": (None, "first or last: a pair may be rated once only"),
@@ -80,7 +81,9 @@ def test_unknown_key_without_a_neighbour():
     [("iautorec", " Did you mean 'IAutoRec'?"), ("UAutorec", " Did you mean 'UAutoRec'?"), ("NMF", "")],
 )
 def test_unknown_model_names_what_there_is(name, hint):
-    with pytest.raises(ConfigError, match=re.escape(f"unknown model {name!r}; there are IAutoRec, UAutoRec.{hint}") + "$"):
+    with pytest.raises(
+        ConfigError, match=re.escape(f"unknown model {name!r}; there are IAutoRec, UAutoRec.{hint}") + "$"
+    ):
         Config(name, "tiny")
 
 

@@ -19,7 +19,7 @@ def message(*arguments, **parameters) -> str:
 
 
 def test_ratings_are_read_as_they_stand(write_dataset):
-    data, parts = load(write_dataset(["007\ta b\t-1.5", "7\t\"q\t0", "x\tnan\t5", *GOOD]))
+    data, parts = load(write_dataset(["007\ta b\t-1.5", '7\t"q\t0', "x\tnan\t5", *GOOD]))
     assert data.n_duplicates == 0
     assert sum(map(len, parts)) == len(GOOD) + 3
     assert {"007", "7", "x"} <= set(data.field2id_token["user_id"])  # ids are text
@@ -122,7 +122,12 @@ def test_a_pair_rated_twice_counts_once(write_dataset, caplog, keep, rating):
         f"dataset 'toy': 1 pairs of user and item were rated again; the {keep} rating in the file of each is kept."
     ]
     user = data.field2token_id["user_id"]["a"]
-    assert [r for part in parts for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True) if u == user] == [rating]
+    assert [
+        r
+        for part in parts
+        for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True)
+        if u == user
+    ] == [rating]
 
 
 def test_the_last_rating_is_the_latest_where_there_are_times(write_dataset, caplog):
@@ -131,7 +136,12 @@ def test_the_last_rating_is_the_latest_where_there_are_times(write_dataset, capl
     data, parts = load(write_dataset(lines, header))
     assert "the last rating by time of each is kept" in caplog.text
     user = data.field2token_id["user_id"]["a"]
-    assert [r for part in parts for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True) if u == user] == [1.0]
+    assert [
+        r
+        for part in parts
+        for u, r in zip(part.inter_feat["user_id"], part.inter_feat["rating"], strict=True)
+        if u == user
+    ] == [1.0]
 
 
 def test_ready_made_split_is_used_and_checked(write_dataset):

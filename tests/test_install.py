@@ -66,7 +66,11 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
 
     command = [str(python.parent / "recbole-autorec"), "--dataset", "tiny", "--data_path", str(ROOT / "dataset")]
     done = subprocess.run(
-        [*command, "--hidden_size", "[4]", "--epochs", "1"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        [*command, "--hidden_size", "[4]", "--epochs", "1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     assert "test" in done.stdout

@@ -86,7 +86,9 @@ def test_row_scaling_scales_the_input_and_not_the_target(name):
     n = observed.sum(1)
     factor = np.sqrt(n[n > 0]).mean() / np.sqrt(np.maximum(n, 1))  # (N,)
     rows = model.ratings.rows.long()
-    torch.testing.assert_close(model.inputs.values, model.ratings.values * torch.tensor(factor, dtype=torch.float32)[rows])
+    torch.testing.assert_close(
+        model.inputs.values, model.ratings.values * torch.tensor(factor, dtype=torch.float32)[rows]
+    )
 
 
 @pytest.mark.parametrize("cold_start_rating", [None, 3.0])
@@ -115,7 +117,9 @@ def test_batch_call_equals_single_calls(name):
     randomize(model)
     model.eval()
     together = all_pairs(model)
-    alone = [model.predict(pairs(model, [u], [i])) for u, i in zip(together["user_id"], together["item_id"], strict=True)]
+    alone = [
+        model.predict(pairs(model, [u], [i])) for u, i in zip(together["user_id"], together["item_id"], strict=True)
+    ]
     torch.testing.assert_close(model.predict(together), torch.cat(alone))
 
 

@@ -27,7 +27,9 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
     assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
-    assert result["parameters"] == {key: value for key, value in TINY.items() if key not in ("saved", "seed")} | {"seed": 1}
+    assert result["parameters"] == {key: value for key, value in TINY.items() if key not in ("saved", "seed")} | {
+        "seed": 1
+    }
     assert set(result["versions"]) == {"python", "recbole_autorec", "recbole", "torch", "numpy", "pandas"}
 
 
@@ -126,7 +128,7 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs():
 @pytest.mark.parametrize("refit", [False, True])
 def test_load_data_and_model_predicts_the_same_bits(refit):
     result = run(saved=True, refit=refit)
-    config, model, data, train_data, valid_data, test_data = load_data_and_model(result["checkpoint"])
+    config, model, data, _, valid_data, test_data = load_data_and_model(result["checkpoint"])
     assert (config["model"], config["hidden_size"], data.dataset_name) == ("IAutoRec", [8], "tiny")
     assert len(valid_data._dataset) == result["n_valid"]
     assert not model.training

@@ -72,7 +72,9 @@ def test_gradients_are_cleared_between_batches():
 
 
 def test_same_seed_same_bits_other_seed_other_bits():
-    states = [fit(learner="adam", train_batch_size=2, dropout_prob=0.3, seed=s)[0].model.state_dict() for s in (1, 1, 2)]
+    states = [
+        fit(learner="adam", train_batch_size=2, dropout_prob=0.3, seed=s)[0].model.state_dict() for s in (1, 1, 2)
+    ]
     assert states_equal(states[0], states[1])
     assert not states_equal(states[0], states[2])
 
@@ -84,7 +86,9 @@ def test_the_best_epoch_is_tested_and_not_the_last(saved):
     last = trainer.evaluate(test, load_best_model=False)
     assert trainer.best_epoch < trainer.epochs_run == 12
     assert trainer.evaluate(test) != last
-    again, again_test = fit(learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=trainer.best_epoch, stopping_step=20)
+    again, again_test = fit(
+        learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=trainer.best_epoch, stopping_step=20
+    )
     assert again.evaluate(again_test, load_best_model=False) == trainer.evaluate(test)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from logging import getLogger
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from recbole.data.interaction import cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.errors import DataError
+
+logger = getLogger(__name__)
 
 
 class RatingDataset(Dataset):
@@ -125,7 +128,7 @@ class RatingDataset(Dataset):
         self.n_duplicates = int(repeated.sum())
         if self.n_duplicates:
             self.inter_feat.drop(ordered.index[repeated], inplace=True)
-            self.logger.warning(
+            logger.warning(
                 f"dataset '{self.dataset_name}': {self.n_duplicates} pairs of user and item were rated again; the "
                 f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from logging import getLogger
 from time import perf_counter
 
 import torch
@@ -33,6 +34,7 @@ class AutoRecTrainer(Trainer):
 
     def __init__(self, config, model):
         super().__init__(config, model)
+        self.logger = getLogger(__name__)
         name = f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}.pth"
         self.saved_model_file: str = os.path.join(self.checkpoint_dir, name)
         self.best_epoch = self.epochs_run = 0
