@@ -110,7 +110,7 @@ AUTOREC_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: _is_weight(v) or (isinstance(v, list) and len(v) == 2 and all(map(_is_weight, v))),
         "a number >= 0, or a pair [encoder, decoder] of such",
     ),
-    "row_scaling": (lambda v: _is_number(v, 0, 1), "a number from 0 (the paper) to 1"),
+    "row_scaling": (lambda v: _is_number(v, -1, 1), "a number from -1 to 1; 0 is the paper"),
     "dropout_prob": (lambda v: _is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
     "cold_start_rating": (
         lambda v: v is None or (_is_number(v) and abs(v) < inf),

@@ -18,7 +18,7 @@ FAULTS = {
     "encoder_activation": ("sigmoidd", "one of identity, sigmoid, tanh, relu, elu"),
     "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
     "reg_weight": ([1, -1], "a number >= 0, or a pair [encoder, decoder] of such"),
-    "row_scaling": (2, "a number from 0 (the paper) to 1"),
+    "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
     "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),
     "clip_prediction": (1, "True or False"),
@@ -61,13 +61,13 @@ def test_a_value_out_of_range_says_what_is_allowed(key):
 
 def test_all_faults_come_at_once_each_with_its_place(tmp_path):
     file = tmp_path / "mine.yaml"
-    file.write_text("hiden_size: [5]\nrow_scaling: -1\n")
+    file.write_text("hiden_size: [5]\nrow_scaling: -2\n")
     with pytest.raises(ConfigError) as caught:
         Config("IAutoRec", "tiny", [str(file)], {"epochs": 0}, {"learner": "adamm"})
     assert str(caught.value).splitlines() == [
         "mine.yaml: unknown key 'hiden_size'; did you mean 'hidden_size'?",
         "config_dict: epochs=0; expected a whole number >= 1.",
-        "mine.yaml: row_scaling=-1; expected a number from 0 (the paper) to 1.",
+        "mine.yaml: row_scaling=-2; expected a number from -1 to 1; 0 is the paper.",
         "command line: learner='adamm'; expected one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop.",
     ]
 
