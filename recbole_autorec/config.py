@@ -21,9 +21,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 from recbole_autorec import registry
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
-
-FULL_BATCH_LEARNERS = ("lbfgs", "rprop")
-LEARNERS = (*FULL_BATCH_LEARNERS, "adam", "adamw", "sgd", "adagrad", "rmsprop")
+from recbole_autorec.trainer.learners import LEARNERS
 
 # Keys that RecBole reads but lists in no property file.
 UNLISTED_KEYS = {"model", "dataset", "encoding", "numerical_features", "discretization", "benchmark_filename"}

@@ -24,6 +24,7 @@ from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
 
 logger = getLogger(__name__)
 
@@ -84,6 +85,7 @@ def run_recbole_autorec(
             logger.info(f"refit on train + valid, {best_epoch} epochs")
             everything = merge(parts[0], parts[1])
             config["epochs"] = best_epoch
+            del trainer  # and the memory of its optimiser
             trainer = _trainer(config, everything)
             trainer.saved_model_file = checkpoint
             trainer.fit(_train_loader(config, everything), saved=saved, show_progress=show_progress)
@@ -164,7 +166,8 @@ def _load_and_split(config):
 
 
 def _train_loader(config, part, sampler=None):
-    return registry.get_dataloader(config, "train")(config, part, sampler, shuffle=config["shuffle"])
+    shuffle = config["shuffle"] and config["learner"] not in FULL_BATCH_LEARNERS  # the sum needs no order
+    return registry.get_dataloader(config, "train")(config, part, sampler, shuffle=shuffle)
 
 
 def _dataloaders(config, data, parts):

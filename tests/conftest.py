@@ -19,6 +19,7 @@ QUICK = {
     "seed": 1,
     "hidden_size": [8],
     "reg_weight": 1,
+    "row_scaling": 0,
     "epochs": 3,
     "lbfgs_max_iter": 5,
     "saved": False,

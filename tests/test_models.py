@@ -7,6 +7,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import IAutoRec, UAutoRec
 from recbole_autorec.data.dataloader import RowDataLoader
+from recbole_autorec.quick_start import _train_loader
 from tests.conftest import tiny_model
 from tests.reference import objective_and_gradients, sigmoid
 
@@ -186,7 +187,7 @@ def test_rows_are_batched_once_each_and_never_the_padding_id(name):
 
 def test_full_batch_learners_read_in_order(name):
     config, parts, model = tiny_model(name, train_batch_size=2, learner="lbfgs")
-    ids = torch.cat([batch[model.row_field] for batch in RowDataLoader(config, parts[0], None, shuffle=True)])
+    ids = torch.cat([batch[model.row_field] for batch in _train_loader(config, parts[0])])
     assert torch.equal(ids, model.rated_rows)
 
 

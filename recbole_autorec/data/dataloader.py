@@ -6,21 +6,18 @@ import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 
-from recbole_autorec.config import FULL_BATCH_LEARNERS
-
 
 class RowDataLoader(AbstractDataLoader):
     """Ids of the rows that have a training rating: items for I-AutoRec, users for U-AutoRec.
 
-    RecBole's UserDataLoader yields the padding id 0 as well, knows users only, and must shuffle. The full-batch
-    learners read chunks in order here.
+    RecBole's UserDataLoader yields the padding id 0 as well, knows users only, and must shuffle.
     """
 
     def __init__(self, config, dataset, sampler, shuffle=False):
         self.row_field = dataset.iid_field if config.model_class.rows == "item" else dataset.uid_field
         self.row_ids = torch.unique(dataset.inter_feat[self.row_field])
         self.sample_size = len(self.row_ids)
-        super().__init__(config, dataset, sampler, shuffle=shuffle and config["learner"] not in FULL_BATCH_LEARNERS)
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
 
     def _init_batch_size_and_step(self):
         self.step = self.config["train_batch_size"]

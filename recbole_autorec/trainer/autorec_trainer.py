@@ -13,10 +13,10 @@ from recbole.utils import get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_autorec.config import FULL_BATCH_LEARNERS
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint, save_checkpoint
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, full_batch_optimizer
 
 
 class AutoRecTrainer(Trainer):
@@ -43,20 +43,8 @@ class AutoRecTrainer(Trainer):
         self._random_state: dict[str, Tensor] | None = None
 
     def _build_optimizer(self, **kwargs):
-        learner = kwargs.get("learner", self.learner)
-        params = kwargs.get("params", self.model.parameters())
-        if learner == "lbfgs":
-            return torch.optim.LBFGS(
-                params,
-                max_iter=self.config["lbfgs_max_iter"],
-                max_eval=10 * self.config["lbfgs_max_iter"],
-                history_size=self.config["lbfgs_history_size"],
-                line_search_fn="strong_wolfe",
-                tolerance_grad=0,
-                tolerance_change=0,
-            )
-        if learner == "rprop":
-            return torch.optim.Rprop(params, lr=self.learning_rate)
+        if self.learner in FULL_BATCH_LEARNERS:
+            return full_batch_optimizer(self.model.parameters(), self.config)
         return super()._build_optimizer(**kwargs)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
