@@ -21,7 +21,7 @@ from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.data.rating_matrix import RatingMatrix
 from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder
-from recbole_autorec.quick_start import _quiet_recbole
+from recbole_autorec.quick_start import quiet_recbole
 
 HIDDEN, BATCH, REG = 500, 512, 400.0
 
@@ -29,7 +29,7 @@ HIDDEN, BATCH, REG = 500, 512, 400.0
 def ml_1m(data_path: str) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
     """(items, users, ratings, shape) of the training part of the paper's split."""
     config = Config("IAutoRec", "ml-1m", config_dict={"data_path": data_path})
-    with _quiet_recbole():
+    with quiet_recbole():
         train = RatingDataset(config).build()[0]
     feat = train.inter_feat
     return feat["item_id"], feat["user_id"], feat["rating"], (train.item_num, train.user_num)
@@ -69,7 +69,7 @@ def dense_pass(model: MaskedAutoencoder, ratings: Tensor, mask: Tensor) -> float
 def compare(items: Tensor, users: Tensor, values: Tensor, shape: tuple[int, int], repeats: int) -> float:
     """Print both times and their ratio; the ratio of the medians."""
     torch.manual_seed(0)
-    model = MaskedAutoencoder(shape[1], [HIDDEN], reg_weight=(REG, REG))
+    model = MaskedAutoencoder(shape[1], [HIDDEN], "sigmoid", "identity", (REG, REG), 0.0, (1.0, 5.0))
     ratings = RatingMatrix.from_entries(items, users, values, shape)
     dense, mask = torch.zeros(shape), torch.zeros(shape)
     dense[items, users], mask[items, users] = values, 1.0

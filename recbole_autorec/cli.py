@@ -60,6 +60,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"command line: {key} has no value; give {key} VALUE, such as {key} True.")
             value = rest.pop(0)
+        if flags.get(key[2:], value) != value:
+            raise ConfigError(f"command line: {key} is given twice, as {flags[key[2:]]!r} and as {value!r}.")
         flags[key[2:]] = value
     return known, flags
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import sys
@@ -15,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
 from recbole.data.utils import create_samplers
 from recbole.utils import init_seed
 
 import recbole_autorec
-from recbole_autorec import registry
 from recbole_autorec.config import Config
+from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
-from recbole_autorec.errors import CheckpointError, ConfigError
-from recbole_autorec.trainer.checkpoint import load_checkpoint
+from recbole_autorec.errors import AutoRecError, CheckpointError, DataError
+from recbole_autorec.files import make_folder, write_whole
+from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
 
 logger = getLogger(__name__)
@@ -53,43 +55,43 @@ def run_recbole_autorec(
     Raises:
         AutoRecError: anything the user can mend; the message says how.
     """
-    with _quiet_recbole():
+    with quiet_recbole():
         config = Config(model, dataset, config_file_list, config_dict, flags)
         getLogger("recbole_autorec").setLevel(config["state"])
-        for folder in (config["checkpoint_dir"], output):
-            if folder is not None:
-                _make_folder(folder)
-        data, parts = _load_and_split(config)
+        data, parts = load_and_split(config)
+        folder = None if output is None else make_folder(output)
+        if config["saved"]:
+            make_folder(config["checkpoint_dir"])
         fingerprint = split_fingerprint(parts)
         _log_data(config, data, parts, fingerprint)
 
-        train_data, valid_data, test_data = _dataloaders(config, data, parts)
-        trainer = _trainer(config, parts[0])
+        train_data, valid_data, test_data = build_dataloaders(config, data, parts)
+        trainer = build_trainer(config, parts[0])
         if resume is not None:
             trainer.resume_checkpoint(resume)
         saved, show_progress = config["saved"], config["show_progress"]
+        best_epoch, checkpoint = 0, trainer.saved_model_file
         try:
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
+            best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
+            eval_seconds = trainer.eval_seconds
+            if config["refit"]:
+                logger.info(f"refit on train + valid, {best_epoch} epochs")
+                everything = merge(parts[0], parts[1])
+                config["epochs"] = best_epoch
+                del trainer  # and the memory of its optimiser
+                trainer = build_trainer(config, everything)
+                trainer.saved_model_file = checkpoint
+                trainer.fit(build_train_loader(config, everything), saved=saved, show_progress=show_progress)
+                train_seconds += trainer.train_seconds
         except KeyboardInterrupt:
-            if saved and trainer.best_epoch:
-                path = trainer.saved_model_file
+            best_epoch = best_epoch or trainer.best_epoch
+            if saved and best_epoch:
                 logger.warning(
-                    f"interrupted; epoch {trainer.best_epoch}, the best so far, is in {path}\n"
-                    f"--resume {path} continues from it"
+                    f"interrupted; epoch {best_epoch}, the best so far, is in {checkpoint}\n"
+                    f"--resume {checkpoint} continues from it"
                 )
             raise
-        best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
-        eval_seconds, checkpoint = trainer.eval_seconds, trainer.saved_model_file
-
-        if config["refit"]:
-            logger.info(f"refit on train + valid, {best_epoch} epochs")
-            everything = merge(parts[0], parts[1])
-            config["epochs"] = best_epoch
-            del trainer  # and the memory of its optimiser
-            trainer = _trainer(config, everything)
-            trainer.saved_model_file = checkpoint
-            trainer.fit(_train_loader(config, everything), saved=saved, show_progress=show_progress)
-            train_seconds += trainer.train_seconds
         test_result = trainer.evaluate(test_data)
 
     result = {
@@ -110,10 +112,11 @@ def run_recbole_autorec(
         "versions": _versions(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
-    if output is not None:
-        temporary = Path(output) / "result.json.tmp"
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, Path(output) / "result.json")
+    if folder is not None:
+        text = json.dumps(result, indent=2) + "\n"
+        write_whole(
+            folder / "result.json", lambda file: file.write(text.encode()), AutoRecError, "give another --output."
+        )
     return result
 
 
@@ -131,9 +134,10 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         CheckpointError: unreadable, or the dataset is not the one it was trained on.
     """
     checkpoint = load_checkpoint(model_file)
-    with _quiet_recbole():
-        config = Config(config_dict={**checkpoint["parameters"], **(config_dict or {})})
-        data, parts = _load_and_split(config)
+    with quiet_recbole():
+        parameters = {**checkpoint["parameters"], **(config_dict or {})}
+        config = Config(parameters.pop("model"), parameters.pop("dataset"), config_dict=parameters)
+        data, parts = load_and_split(config)
         trained_on = next(
             (
                 part
@@ -144,49 +148,47 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         )
         if trained_on is None:
             raise CheckpointError(
-                f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' gives now; "
-                "the file in data_path has changed."
+                f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' gives now: "
+                "the data have changed, or a changed parameter splits or filters them otherwise."
             )
-        _, valid_data, test_data = _dataloaders(config, data, parts)
+        _, valid_data, test_data = build_dataloaders(config, data, parts)
         model = config.model_class(config, trained_on).to(config["device"])
-        model.load_state_dict(checkpoint["state_dict"])
-        return config, model.eval(), data, _train_loader(config, trained_on), valid_data, test_data
+        load_weights(model, checkpoint, model_file)
+        return config, model.eval(), data, build_train_loader(config, trained_on), valid_data, test_data
 
 
-def _make_folder(folder: str | Path) -> None:
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"folder '{folder}' cannot be made: {error.strerror}.") from error
-
-
-def _load_and_split(config):
+def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
+    """The dataset, and its train, valid and test parts."""
     data = RatingDataset(config)
     return data, data.build()
 
 
-def _train_loader(config, part, sampler=None):
-    shuffle = config["shuffle"] and config["learner"] not in FULL_BATCH_LEARNERS  # the sum needs no order
-    return registry.get_dataloader(config, "train")(config, part, sampler, shuffle=shuffle)
+def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
+    """RecBole's loaders for valid and test, after ours for train."""
+    try:
+        samplers = create_samplers(config, data, parts)
+    except ValueError as error:  # a user who rated everything leaves nothing to rank
+        raise DataError(f"dataset '{data.dataset_name}' cannot be ranked: {error}") from error
+    loaders = [build_train_loader(config, parts[0])]
+    for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True):
+        full = config["eval_args"]["mode"][phase] == "full"
+        loaders.append((FullSortEvalDataLoader if full else NegSampleEvalDataLoader)(config, part, sampler))
+    return loaders
 
 
-def _dataloaders(config, data, parts):
-    samplers = create_samplers(config, data, parts)
-    evaluation = [
-        registry.get_dataloader(config, phase)(config, part, sampler, shuffle=False)
-        for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
-    ]
-    return _train_loader(config, parts[0], samplers[0]), *evaluation
+def build_train_loader(config: Config, part: RatingDataset) -> RowDataLoader:
+    shuffle = config["shuffle"] and config["learner"] not in FULL_BATCH_LEARNERS  # a full batch needs no order
+    return RowDataLoader(config, part, None, shuffle=shuffle)
 
 
-def _trainer(config, train_part):
+def build_trainer(config: Config, train_part: RatingDataset) -> AutoRecTrainer:
+    """A new model on its training ratings, and its trainer; the same for the same seed."""
     init_seed(config["seed"], config["reproducibility"])
-    model = config.model_class(config, train_part).to(config["device"])
-    return registry.get_trainer(config.model_class)(config, model)
+    return AutoRecTrainer(config, config.model_class(config, train_part).to(config["device"]))
 
 
 @contextmanager
-def _quiet_recbole():
+def quiet_recbole():
     """Deprecation and pandas warnings from inside RecBole 1.2.1 are nothing a user could act on; all others show."""
     with warnings.catch_warnings():
         for inside in ("recbole", "thop", "tensorboard"):

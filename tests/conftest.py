@@ -7,7 +7,7 @@ import torch
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
-from recbole_autorec.quick_start import _quiet_recbole
+from recbole_autorec.quick_start import quiet_recbole
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "dataset"
@@ -51,7 +51,7 @@ def config_for(model: str = "IAutoRec", dataset: str = "tiny", **parameters) -> 
 
 
 def tiny_parts(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
-    with _quiet_recbole():
+    with quiet_recbole():
         data = RatingDataset(config)
         return data, data.build()
 

@@ -5,6 +5,7 @@ import torch
 
 from recbole_autorec import CheckpointError
 from recbole_autorec.trainer.checkpoint import KEYS, load_checkpoint, save_checkpoint
+from tests.conftest import DATA
 
 STATE = dict.fromkeys(KEYS, 1) | {"state_dict": {"w": torch.arange(1000.0)}}
 
@@ -48,6 +49,12 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_text_file(tmp_path):
+    path = tmp_path / "tiny.inter"
+    path.write_text((DATA / "tiny" / "tiny.inter").read_text())
+    assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+
+
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1], torch.zeros(2)])
 def test_foreign_file(tmp_path, content):
     torch.save(content, tmp_path / "c.pth")
@@ -85,7 +92,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_half_written(tmp_p
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, STATE)
     assert str(caught.value) == (
-        f"checkpoint '{path}' cannot be written: {cause}. The last one written is untouched; free some space, or give "
+        f"'{path}' cannot be written: {cause}; a checkpoint written before is untouched. Free some space, or give "
         "another --checkpoint_dir."
     )
     assert [file.name for file in tmp_path.iterdir()] == ["c.pth"]

@@ -56,7 +56,14 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         (["--model", "NMF"], "unknown model 'NMF'; there are IAutoRec, UAutoRec."),
         (["--config_files", "no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--resume", "no.pth"], "checkpoint 'no.pth': no such file."),
-        (["--checkpoint_dir", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory."),
+        (
+            ["--seed", "1", "--epochs", "1", "--epochs", "2"],
+            "command line: --epochs is given twice, as '1' and as '2'.",
+        ),
+        (
+            ["--saved", "True", "--checkpoint_dir", "/dev/null/x"],
+            "folder '/dev/null/x' cannot be made: Not a directory.",
+        ),
         (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory."),
     ],
 )

@@ -5,20 +5,19 @@ import re
 import numpy as np
 import pytest
 
-from recbole_autorec import Config, ConfigError
+from recbole_autorec import Config, ConfigError, IAutoRec
+from recbole_autorec.checks import CHECKS
 from recbole_autorec.config import parse_value, properties_dir
-from tests.conftest import DATA, ROOT, config_for
+from tests.conftest import ROOT, config_for
 
-METRICS = (
-    "auc, averagepopularity, gauc, giniindex, hit, itemcoverage, logloss, mae, map, mrr, ndcg, precision, recall, "
-    "rmse, shannonentropy, tailpercentage"
-)
+METRICS = "for ratings rmse, mae; for rankings recall, mrr, ndcg, hit, map, precision, gauc"
 FAULTS = {
     "hidden_size": (-5, "a list of whole numbers >= 1, such as [500] (the paper's)"),
     "encoder_activation": ("sigmoidd", "one of identity, sigmoid, tanh, relu, elu"),
     "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
     "reg_weight": ([1, -1], "a number >= 0, or a pair [encoder, decoder] of such"),
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
+    "init_std": (0, "a number > 0"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
     "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),
     "clip_prediction": (1, "True or False"),
@@ -27,7 +26,22 @@ FAULTS = {
     "lbfgs_history_size": (2.5, "a whole number >= 1"),
     "rprop_steps": (True, "a whole number >= 1"),
     "weight_decay": (0.1, "0: it would penalise the biases as well; use reg_weight"),
-    "seed": (-1, "a whole number >= 0"),
+    "seed": (2**32, "a whole number from 0 to 4294967295"),
+    "worker": (-1, "a whole number >= 0"),
+    "clip_grad_norm": ({"max_normm": 5}, "~, or {max_norm: 5}"),
+    "train_neg_sample_args": ({"distribution": "uniform"}, "~: an unrated item is unknown, not bad"),
+    "loss_decimal_place": ("x", "a whole number >= 1"),
+    "log_wandb": (None, "False, or True where wandb is installed (pip install wandb)"),
+    "shuffle": ("x", "True or False"),
+    "enable_amp": ("x", "True or False"),
+    "enable_scaler": ("x", "True or False"),
+    "field_separator": ("::", "one character"),
+    "seq_separator": ("", "one character"),
+    "benchmark_filename": (["train", "test"], "three names, such as [train, valid, test]"),
+    "threshold": ({"rating": 3}, "~: RMSE would not be in stars"),
+    "normalize_all": (True, "~: RMSE would not be in stars"),
+    "normalize_field": (["rating"], "~: RMSE would not be in stars"),
+    "numerical_features": (["rating"], "[]: AutoRec sees ids and ratings only"),
     "epochs": (0, "a whole number >= 1"),
     "eval_step": (0, "a whole number >= 1"),
     "stopping_step": (-1, "a whole number >= 0"),
@@ -63,13 +77,25 @@ def test_all_faults_come_at_once_each_with_its_place(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("hiden_size: [5]\nrow_scaling: -2\n")
     with pytest.raises(ConfigError) as caught:
-        Config("IAutoRec", "tiny", [str(file)], {"epochs": 0}, {"learner": "adamm"})
+        Config("IAutoRec", "tiny", [str(file)], {"epochs": 0, True: 1}, {"learner": "adamm"})
     assert str(caught.value).splitlines() == [
+        "config_dict: unknown key True; --help tells where parameters are listed.",
         "mine.yaml: unknown key 'hiden_size'; did you mean 'hidden_size'?",
-        "config_dict: epochs=0; expected a whole number >= 1.",
         "mine.yaml: row_scaling=-2; expected a number from -1 to 1; 0 is the paper.",
         "command line: learner='adamm'; expected one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop.",
+        "config_dict: epochs=0; expected a whole number >= 1.",
     ]
+
+
+@pytest.mark.parametrize(
+    "key", ["config_file", "save_dataset", "dataset_save_path", "save_dataloaders", "valid_metric_bigger"]
+)
+def test_a_key_that_would_do_nothing_is_unknown(key):
+    assert message(**{key: "x"}).startswith(f"config_dict: unknown key {key!r}; ")
+
+
+def test_every_checked_key_has_a_test_of_its_message():
+    assert set(CHECKS) == set(FAULTS)
 
 
 def test_unknown_key_without_a_neighbour():
@@ -92,12 +118,19 @@ def test_unknown_model_names_what_there_is(name, hint):
     [
         ({"dropout_prob": 0.5}, "config_dict: dropout_prob=0.5 with learner 'lbfgs', whose line search needs the same loss twice; set it to 0, or use learner adam."),
         ({"clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'lbfgs', which needs the gradient as it is; remove it, or use learner adam."),
-        ({"metrics": "nDCGG"}, f"config_dict: unknown metric 'nDCGG'; there are {METRICS}."),
+        ({"metrics": "nDCGG"}, f"config_dict: unknown metric 'nDCGG'; {METRICS}."),
         ({"metrics": []}, "config_dict: metrics=[]; expected a list of names, such as [RMSE, MAE]."),
-        ({"metrics": ["RMSE", "NDCG"]}, "config_dict: metrics=['RMSE', 'NDCG'] mixes rating metrics (RMSE, MAE) and ranking metrics; choose one kind."),
+        ({"metrics": ["RMSE", "NDCG"]}, f"config_dict: metrics=['RMSE', 'NDCG'] mixes two kinds; {METRICS}."),
+        ({"metrics": ["AUC"]}, f"config_dict: unknown metric 'AUC'; {METRICS}."),
+        ({"metrics": ["ItemCoverage"]}, f"config_dict: unknown metric 'ItemCoverage'; {METRICS}."),
+        ({"learner": "rprop", "clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'rprop', which needs the gradient as it is; remove it, or use learner adam."),
+        ({"LABEL_FIELD": "label"}, "config_dict: LABEL_FIELD='label'; expected 'rating', the RATING_FIELD, or nothing: predictions are compared with ratings."),
+        ({"unused_col": {"inter": ["rating"]}}, "config_dict: unused_col={'inter': ['rating']} drops 'rating'; the rating is needed."),
+        ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "config_dict: split={'TS': [8, 1, 1]} is by time, but order='RO'; expected order TO."),
+        ({"eval_args": {"mode": {"validd": "labeled"}}}, "config_dict: mode={'validd': 'labeled'}; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
         ({"metrics": ["NDCG"], "valid_metric": "NDCG@10"}, "config_dict: metrics=['NDCG'] rank items, but mode 'labeled' has rated pairs only; add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."),
         ({"eval_args": {"mode": "full"}}, "config_dict: mode='full' ranks items, but metrics=['RMSE', 'MAE'] compare ratings; use mode labeled, or ranking metrics such as [NDCG, Recall]."),
-        ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like."),
+        ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
         ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
         ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
         ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test."),
@@ -115,7 +148,7 @@ def test_evaluation_faults(parameters, expected):
 
 def test_valid_metric_of_a_ranking_names_its_cutoffs():
     assert message(metrics=["NDCG"], topk=[5, 10], eval_args={"mode": "full"}) == (
-        "IAutoRec.yaml: valid_metric='RMSE' is not computed; expected one of ndcg@5, ndcg@10."
+        "overall.yaml: valid_metric='RMSE' is not computed; expected one of ndcg@5, ndcg@10."
     )
 
 
@@ -168,7 +201,7 @@ def test_values_are_yaml_and_never_evaluated(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 0.001), ("[500, 250]", [500, 250]), ("true", True), ("~", None), ("None", "None"), ("\t", "\t"), (" ", " "),
+    [("1e-3", 0.001), ("[500, 250]", [500, 250]), ("true", True), ("~", None), ("None", None), ("\t", "\t"), ("2024-01-15", "2024-01-15"), ("2024-13-45", "2024-13-45"), (" ", " "),
      ("['NDCG','Recall']", ["NDCG", "Recall"]), ("{'mode':'full'}", {"mode": "full"}), ("a: b: c", "a: b: c")],
 )  # fmt: skip
 def test_parse_value(text, value):
@@ -181,8 +214,41 @@ def test_command_line_of_the_calling_script_is_left_alone(monkeypatch):
     assert config_for()["epochs"] == 3
 
 
-def test_numpy_numbers_become_plain():
-    assert type(config_for(epochs=np.int64(2)).plain_parameters["epochs"]) is int
+def test_numpy_values_tuples_and_paths_become_plain(tmp_path):
+    split = {"RS": (np.float64(0.8), 0.1, np.array(0.1))}
+    plain = config_for(
+        epochs=np.int64(2), reg_weight=(np.float64(1), 2), eval_args={"split": split}, checkpoint_dir=tmp_path
+    )
+    plain = plain.plain_parameters
+    assert (plain["epochs"], plain["reg_weight"], plain["checkpoint_dir"]) == (2, [1, 2], str(tmp_path))
+    assert [type(value) for value in (plain["epochs"], *plain["reg_weight"])] == [int, float, int]
+    assert [type(share) for share in plain["eval_args"]["split"]["RS"]] == [float] * 3
+
+
+def test_separators_are_taken_as_they_are():
+    assert Config("IAutoRec", "tiny", flags={"field_separator": "|"})["field_separator"] == "|"
+
+
+def test_label_and_columns_follow_renamed_fields():
+    config = config_for(RATING_FIELD="stars", USER_ID_FIELD="who")
+    assert config["LABEL_FIELD"] == "stars"
+    assert config["load_col"] == {"inter": ["who", "item_id", "stars", "timestamp"]}
+
+
+def test_a_model_of_ones_own_takes_the_defaults_of_the_one_it_extends():
+    class Mine(IAutoRec):
+        pass
+
+    assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_weight"]) == ("Mine", 400)
+    with pytest.raises(
+        ConfigError, match=r"^model class Config predicts no ratings; expected a subclass of IAutoRec or UAutoRec\.$"
+    ):
+        Config(Config, "tiny")
+
+
+def test_changed_parameters_are_those_that_differ(tmp_path):
+    config = Config("IAutoRec", "tiny", config_dict={"epochs": 15, "eval_args": {"mode": "labeled"}, "seed": 7})
+    assert config.changed_parameters() == {"seed": 7}
 
 
 def test_use_gpu_false_means_cpu(monkeypatch):
@@ -190,9 +256,12 @@ def test_use_gpu_false_means_cpu(monkeypatch):
     assert config_for(use_gpu=False)["device"].type == "cpu"
 
 
-def test_recbole_packaged_ml_100k_gives_way_to_a_data_path_of_the_users():
-    assert Config("IAutoRec", "ml-100k", config_dict={"data_path": str(DATA)})["data_path"] == str(DATA / "ml-100k")
-    assert "dataset_example" in Config("IAutoRec", "ml-100k")["data_path"]
+def test_recbole_packaged_ml_100k_gives_way_to_a_data_path_that_has_one(tmp_path):
+    assert "dataset_example" in Config("IAutoRec", "ml-100k", config_dict={"data_path": str(tmp_path)})["data_path"]
+    (tmp_path / "ml-100k").mkdir()
+    assert Config("IAutoRec", "ml-100k", config_dict={"data_path": str(tmp_path)})["data_path"] == str(
+        tmp_path / "ml-100k"
+    )
 
 
 def test_ml_100k_stays_in_stars():

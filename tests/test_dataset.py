@@ -60,7 +60,7 @@ def test_a_bad_line_is_named(write_dataset, bad, expected):
 
 def test_a_line_with_too_many_fields(write_dataset):
     assert message(write_dataset([*GOOD[:2], "a\tb\t3\t4", *GOOD])) == (
-        "toy.inter: not a table with separator '\\t' in utf-8: Expected 3 fields in line 4, saw 4."
+        "toy.inter: not a table with separator '\\t' in utf-8-sig: Expected 3 fields in line 4, saw 4."
     )
     assert message(write_dataset(["a\tb\t3\t4"] * 3)) == (
         "toy.inter line 2: more fields than the header 'user_id:token\\titem_id:token\\trating:float' has."
@@ -70,8 +70,11 @@ def test_a_line_with_too_many_fields(write_dataset):
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("user_id:token\titem_id:token\tstars:float", "toy.inter: no column 'rating' in the header 'user_id:token\\titem_id:token\\tstars:float'; expected 'user_id:token', 'item_id:token' and 'rating:float'."),
+        ("user_id:token\titem_id:token\tstars:float", "toy.inter: no column 'rating' in the header 'user_id:token\\titem_id:token\\tstars:float'; expected 'user_id:token', 'item_id:token', 'rating:float'."),
         ("user_id:token\titem_id:token\trating:token", "toy.inter: column 'rating:token'; expected 'rating:float'."),
+        ("user_id:float\titem_id:token\trating:float", "toy.inter: column 'user_id:float'; expected 'user_id:token'."),
+        ("user_id:token\titem_id:token\trating:float\ttimestamp:token", "toy.inter: column 'timestamp:token'; expected 'timestamp:float', or leave it out of load_col."),
+        ("user_id:token\titem_id:token\titem_id:token", "toy.inter: a column stands twice in the header 'user_id:token\\titem_id:token\\titem_id:token'."),
     ],
 )  # fmt: skip
 def test_a_bad_header_is_quoted(write_dataset, header, expected):
@@ -160,7 +163,7 @@ def test_ready_made_split_is_used_and_checked(write_dataset):
         file.write(GOOD[0] + "\n")
     assert message(path, benchmark_filename=names) == (
         "dataset 'toy': 1 pairs of user and item occur twice in the files of benchmark_filename ['train', 'valid', "
-        "'test']; a test rating must not be in train as well."
+        "'test']; each may be rated once, in one of them."
     )
 
 
@@ -190,3 +193,62 @@ def test_merge_has_both_parts():
     both = merge(train, valid)
     assert len(both) == len(train) + len(valid)
     assert len(train) == 41  # untouched
+
+
+def test_columns_that_are_not_loaded_may_be_anything(write_dataset):
+    header = "user_id:token\titem_id:token\trating:float\ttags:token_seq\tx:int"
+    lines = [f"{line}\ta b\t7" for line in GOOD]
+    assert sum(map(len, load(write_dataset(lines, header))[1])) == len(GOOD)
+    assert message(write_dataset([*lines, "NA\ti0\t\t\t"], header)) == (
+        f"toy.inter line {len(lines) + 2}: rating=''; expected a finite number."
+    )
+    everything = {"inter": ["user_id", "item_id", "rating", "tags"]}
+    assert message(write_dataset(lines, header), load_col=everything) == (
+        "toy.inter: column 'tags:token_seq'; expected 'tags:token or float', or leave it out of load_col."
+    )
+
+
+def test_a_time_that_is_no_number_is_named(write_dataset):
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    assert message(write_dataset([*[f"{line}\t1" for line in GOOD], "a\tb\t1\t2020-01-01"], header)) == (
+        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number."
+    )
+
+
+def test_blank_lines_are_passed_over_and_counted(write_dataset):
+    assert sum(map(len, load(write_dataset([*GOOD[:3], "", *GOOD[3:], ""]))[1])) == len(GOOD)
+    assert (
+        message(write_dataset([*GOOD[:3], "", "", "a\tb\tx"]))
+        == "toy.inter line 7: rating='x'; expected a finite number."
+    )
+
+
+def test_encodings(write_dataset, tmp_path):
+    path = write_dataset([*GOOD, "caf\u00e9\ti0\t3"])
+    file = tmp_path / "data" / "toy" / "toy.inter"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8-sig")  # a byte order mark
+    assert "caf\u00e9" in load(path)[0].field2token_id["user_id"]
+    file.write_text(text, encoding="latin-1")
+    assert "caf\u00e9" in load(path, encoding="latin-1")[0].field2token_id["user_id"]
+    assert message(path).startswith(
+        "toy.inter: not a table with separator '\\t' in utf-8-sig: 'utf-8' codec can't decode byte"
+    )
+    assert message(path, encoding="latinn") == (
+        "toy.inter: not a table with separator '\\t' in latinn: unknown encoding: latinn."
+    )
+
+
+def test_what_recbole_refuses_is_said_with_the_datasets_name(write_dataset):
+    assert message(write_dataset(GOOD), val_interval={"rating": "[6,inf)"}) == (
+        "dataset 'toy': RecBole refuses it: Some feat is empty, please check the filtering settings."
+    )
+
+
+def test_split_by_time_is_by_time(write_dataset):
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    lines = [f"{line}\t{(37 * number) % 48}" for number, line in enumerate(GOOD)]
+    for split in ({"TS": [0.8, 0.1, 0.1]}, {"RS": [0.8, 0.1, 0.1]}):
+        _, parts = load(write_dataset(lines, header), eval_args={"split": split, "order": "TO"})
+        times = [part.inter_feat["timestamp"] for part in parts]
+        assert times[0].max() < times[2].min()

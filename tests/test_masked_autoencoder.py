@@ -18,9 +18,17 @@ from tests.test_rating_matrix import dense_and_mask, matrix_of
 REG = (0.7, 1.9)
 
 
+PAPER = {
+    "encoder_activation": "sigmoid",
+    "decoder_activation": "identity",
+    "dropout_prob": 0.0,
+    "rating_range": (1.0, 5.0),
+}
+
+
 def autoencoder(n_columns, hidden_size=(4,), reg_weight=REG, seed=0, **arguments):
     torch.manual_seed(seed)
-    model = MaskedAutoencoder(n_columns, hidden_size, reg_weight=reg_weight, **arguments).double()
+    model = MaskedAutoencoder(n_columns, hidden_size, reg_weight=reg_weight, **{**PAPER, **arguments}).double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
@@ -51,7 +59,7 @@ def test_loss_equals_hand_computed_value_on_tiny():
     users, items = (torch.tensor([sorted({row[k] for row in lines}).index(row[k]) for row in lines]) for k in (0, 1))
     values = torch.tensor([float(row[2]) for row in lines], dtype=torch.float64)
     ratings = RatingMatrix.from_entries(items, users, values, (6, 10))
-    model = MaskedAutoencoder(10, [2], reg_weight=(400.0, 400.0)).double()
+    model = MaskedAutoencoder(10, [2], reg_weight=(400.0, 400.0), **PAPER).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_autorec import CheckpointError, load_data_and_model, run_recbole_autorec
-from recbole_autorec.quick_start import _dataloaders, _quiet_recbole
+from recbole_autorec import AutoRecError, CheckpointError, DataError, load_data_and_model, run_recbole_autorec
+from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
 from tests.conftest import DATA, QUICK, config_for, tiny_parts
 
 KEYS = [
@@ -64,9 +64,9 @@ def test_cold_pairs_stay_in_the_rmse(write_dataset):
         data, parts = tiny_parts(config)
         if data.field2token_id["user_id"]["new"] in parts[2].inter_feat["user_id"].tolist():
             break
-    with _quiet_recbole():
+    with quiet_recbole():
         model = config.model_class(config, parts[0]).eval()
-        loader = _dataloaders(config, data, parts)[2]
+        loader = build_dataloaders(config, data, parts)[2]
         n_evaluated = sum(len(batch[0]) for batch in loader)
     feat = parts[2].inter_feat
     cold = feat["user_id"] == data.field2token_id["user_id"]["new"]
@@ -82,7 +82,7 @@ def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
     import recbole_autorec.quick_start as module
 
     def states(poisoned):
-        load, captured = module._load_and_split, {}
+        load, captured = module.load_and_split, {}
 
         def load_poisoned(config):
             data, parts = load(config)
@@ -90,16 +90,17 @@ def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
                 parts[k].inter_feat["rating"] = 5 - parts[k].inter_feat["rating"]
             return data, parts
 
-        trainer = module._trainer
+        trainer = module.build_trainer
 
         def keep(config, part):
             captured["trainer"] = trainer(config, part)
             return captured["trainer"]
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_load_and_split", load_poisoned)
-            patch.setattr(module, "_trainer", keep)
+            patch.setattr(module, "load_and_split", load_poisoned)
+            patch.setattr(module, "build_trainer", keep)
             result = run(model, stopping_step=99)
+        assert len(captured["trainer"].model.ratings) == result["n_train"]
         return captured["trainer"].model.inputs.values, captured["trainer"], result
 
     inputs, trainer, result = states([])
@@ -115,11 +116,26 @@ def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
     assert valid_poisoned.train_loss_dict == trainer.train_loss_dict
 
 
-def test_refit_trains_on_train_and_valid_for_the_chosen_epochs():
-    plain, refit = run(saved=True), run(refit=True, saved=True)
+def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch):
+    import recbole_autorec.quick_start as module
+
+    trainers, build = [], module.build_trainer
+    monkeypatch.setattr(module, "build_trainer", lambda *arguments: trainers.append(build(*arguments)) or trainers[-1])
+    # a huge step: the best epoch is neither the first nor the last
+    wild = {
+        "learner": "rprop",
+        "rprop_steps": 3,
+        "learning_rate": 0.3,
+        "epochs": 12,
+        "stopping_step": 20,
+        "saved": True,
+    }
+    plain, refit = run(**wild), run(**wild, refit=True)
+    assert 1 < refit["best_epoch"] < 12
     assert refit["valid"] == plain["valid"]
     assert refit["best_epoch"] == plain["best_epoch"]
     assert refit["test"] != plain["test"]
+    assert [trainer.epochs_run for trainer in trainers] == [12, 12, refit["best_epoch"]]
     _, model, _, train_data, _, _ = load_data_and_model(refit["checkpoint"])
     assert len(model.ratings) == refit["n_train"] + refit["n_valid"] == len(train_data._dataset)
 
@@ -131,12 +147,70 @@ def test_load_data_and_model_predicts_the_same_bits(refit):
     assert (config["model"], config["hidden_size"], data.dataset_name) == ("IAutoRec", [8], "tiny")
     assert len(valid_data._dataset) == result["n_valid"]
     assert not model.training
-    with _quiet_recbole():
+    with quiet_recbole():
         from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
 
         trainer = AutoRecTrainer(config, model)
         trainer._best_state = {name: value.clone() for name, value in model.state_dict().items()}
         assert trainer.evaluate(test_data) == result["test"]
+
+
+def test_the_packaged_ml_100k_comes_back_with_its_checkpoint():
+    result = run_recbole_autorec(
+        "IAutoRec", "ml-100k", config_dict={"hidden_size": [4], "epochs": 1, "lbfgs_max_iter": 2}
+    )
+    _, model, *_ = load_data_and_model(result["checkpoint"])
+    assert len(model.ratings) == result["n_train"] == 81_000
+
+
+@pytest.mark.parametrize(("change", "expected"), [
+    ({"hidden_size": [7]}, "checkpoint '{}' does not fit this model: another dataset or hidden_size."),
+    ({"seed": 5}, "checkpoint '{}' was trained on other ratings than dataset 'tiny' gives now: the data have changed, or a changed parameter splits or filters them otherwise."),
+])  # fmt: skip
+def test_load_data_and_model_refuses_what_does_not_fit(change, expected):
+    checkpoint = run(saved=True)["checkpoint"]
+    with pytest.raises(CheckpointError) as caught:
+        load_data_and_model(checkpoint, change)
+    assert str(caught.value) == expected.format(checkpoint)
+
+
+def test_a_ranking_is_not_clipped():
+    ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "uni3"}, "saved": True}
+    _, model, *_ = load_data_and_model(run(**ranked)["checkpoint"])
+    with torch.no_grad():
+        model.autoencoder.decoder_bias.fill_(100.0)
+        pair = {"user_id": torch.tensor([3]), "item_id": torch.tensor([3])}
+        assert model.predict(pair).item() > 50
+
+
+def test_a_user_who_rated_everything_cannot_be_ranked(write_dataset):
+    lines = [f"u{u}\ti{i}\t{1 + (u + i) % 5}" for u in range(5) for i in range(10)]
+    with pytest.raises(DataError) as caught:
+        run(
+            dataset="toy",
+            data_path=write_dataset(lines),
+            metrics=["NDCG"],
+            valid_metric="NDCG@3",
+            topk=[3],
+            eval_args={"mode": "uni3"},
+        )
+    assert str(caught.value).startswith("dataset 'toy' cannot be ranked: ")
+
+
+def test_a_result_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "out" / "result.json").mkdir(parents=True)
+    with pytest.raises(AutoRecError) as caught:
+        run_recbole_autorec("IAutoRec", "tiny", config_dict=TINY, output=tmp_path / "out")
+    assert (
+        str(caught.value) == f"'{tmp_path}/out/result.json' cannot be written: Is a directory; give another --output."
+    )
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
+
+
+def test_a_run_refused_for_its_data_leaves_nothing_behind(tmp_path):
+    with pytest.raises(DataError):
+        run_recbole_autorec("IAutoRec", "nope", config_dict={"data_path": str(DATA)}, output=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_load_data_and_model_refuses_changed_data(write_dataset):
@@ -147,8 +221,8 @@ def test_load_data_and_model_refuses_changed_data(write_dataset):
     with pytest.raises(CheckpointError) as caught:
         load_data_and_model(checkpoint)
     assert str(caught.value) == (
-        f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' gives now; the file in data_path has "
-        "changed."
+        f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' gives now: the data have changed, "
+        "or a changed parameter splits or filters them otherwise."
     )
 
 
@@ -172,8 +246,8 @@ def test_resume_through_the_front_door():
     assert second["test"] == run(epochs=4, stopping_step=99)["test"]
 
 
-def test_value_of_a_rating_does_not_decide_whether_it_counts(write_dataset):
-    """Ratings shifted below zero give the same model, shifted: no mask by r > 0 anywhere."""
+def test_ratings_below_zero_train_as_well_as_others(write_dataset):
+    """No mask by r > 0 anywhere: the same ratings, shifted, are predicted about as well."""
     results = []
     for shift in (0, -3):
         lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5 + shift}" for u in range(9) for i in range(9)]

@@ -6,7 +6,7 @@ import torch
 from recbole_autorec import CheckpointError, ConfigError
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
-from recbole_autorec.quick_start import _dataloaders, _quiet_recbole, _trainer
+from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from recbole_autorec.trainer.learners import LEARNERS
 from tests.conftest import config_for, tiny_parts
@@ -16,13 +16,13 @@ def setup(model="IAutoRec", **parameters):
     """(trainer, train loader, valid loader, test loader) on tiny."""
     config = config_for(model, **parameters)
     data, parts = tiny_parts(config)
-    with _quiet_recbole():
-        return _trainer(config, parts[0]), *_dataloaders(config, data, parts)
+    with quiet_recbole():
+        return build_trainer(config, parts[0]), *build_dataloaders(config, data, parts)
 
 
 def fit(saved=False, **parameters):
     trainer, train, valid, test = setup(**parameters)
-    with _quiet_recbole():
+    with quiet_recbole():
         trainer.fit(train, valid, saved=saved)
     return trainer, test
 
@@ -63,7 +63,7 @@ def test_full_batch_is_the_same_in_chunks(learner):
 
 def test_gradients_are_cleared_between_batches():
     trainer, train, _, _ = setup(learner="sgd", learning_rate=1e-9, train_batch_size=1000)
-    with _quiet_recbole():
+    with quiet_recbole():
         trainer._train_epoch(train, 0)
         once = [p.grad.clone() for p in trainer.model.parameters()]
         trainer._train_epoch(train, 1)
@@ -90,6 +90,12 @@ def test_the_best_epoch_is_tested_and_not_the_last(saved):
         learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=trainer.best_epoch, stopping_step=20
     )
     assert again.evaluate(again_test, load_best_model=False) == trainer.evaluate(test)
+
+
+def test_two_runs_of_one_second_do_not_share_a_checkpoint():
+    paths = [fit(saved=True, reg_weight=reg_weight)[0].saved_model_file for reg_weight in (1, 5)]
+    assert paths[0] != paths[1]
+    assert [load_checkpoint(path)["parameters"]["reg_weight"] for path in paths] == [1, 5]
 
 
 def test_early_stopping_counts_evaluations_without_a_better_score():
@@ -120,7 +126,7 @@ def test_resuming_continues_as_if_never_interrupted(learner):
     second, train, valid, _ = setup(epochs=4, **same)
     torch.manual_seed(12345)  # whatever happened in the new process
     second.resume_checkpoint(first.saved_model_file)
-    with _quiet_recbole():
+    with quiet_recbole():
         second.fit(train, valid, saved=True)
     assert states_equal(second.model.state_dict(), whole.model.state_dict())
     assert second.epochs_run == 4
@@ -137,12 +143,12 @@ def test_interruption_leaves_the_best_checkpoint_usable():
         return train_epoch(*arguments, **keywords)
 
     trainer._train_epoch = interrupted
-    with pytest.raises(KeyboardInterrupt), _quiet_recbole():
+    with pytest.raises(KeyboardInterrupt), quiet_recbole():
         trainer.fit(train, valid, saved=True)
     assert load_checkpoint(trainer.saved_model_file)["epoch"] == 1
     resumed, train, valid, _ = setup(epochs=3, lbfgs_max_iter=1)
     resumed.resume_checkpoint(trainer.saved_model_file)
-    with _quiet_recbole():
+    with quiet_recbole():
         resumed.fit(train, valid, saved=True)
     assert resumed.epochs_run == 3
 
@@ -151,9 +157,9 @@ def test_interruption_leaves_the_best_checkpoint_usable():
     ("change", "expected"),
     [
         ({"epochs": 3}, "epochs=3, but checkpoint '{}' has 3 already; give more --epochs."),
-        ({"model": "UAutoRec"}, "checkpoint '{}' has model='IAutoRec', this run 'UAutoRec'; resume with the parameters it was trained with."),
-        ({"learner": "adam"}, "checkpoint '{}' has learner='lbfgs', this run 'adam'; resume with the parameters it was trained with."),
-        ({"hidden_size": [3]}, "checkpoint '{}' has hidden_size=[8], this run [3]; resume with the parameters it was trained with."),
+        ({"model": "UAutoRec"}, "checkpoint '{}' has model='IAutoRec' (here 'UAutoRec'); resume with the parameters it was trained with."),
+        ({"learner": "adam", "row_scaling": 0.5}, "checkpoint '{}' has learner='lbfgs' (here 'adam'), row_scaling=0 (here 0.5); resume with the parameters it was trained with."),
+        ({"metrics": ["MAE"], "valid_metric": "MAE"}, "checkpoint '{}' has metrics=['RMSE', 'MAE'] (here ['MAE']), valid_metric='RMSE' (here 'MAE'); resume with the parameters it was trained with."),
     ],
 )  # fmt: skip
 def test_a_checkpoint_that_does_not_belong_here_is_refused(change, expected):
@@ -166,13 +172,14 @@ def test_a_checkpoint_that_does_not_belong_here_is_refused(change, expected):
 def test_a_checkpoint_of_other_ratings_is_refused():
     first, _ = fit(saved=True)
     theirs = load_checkpoint(first.saved_model_file)["train_fingerprint"]
-    other, train, valid, _ = setup(epochs=9, seed=3)
+    other, train, valid, _ = setup(epochs=9)
+    train._dataset.inter_feat["rating"][0] += 1
     other.resume_checkpoint(first.saved_model_file)
-    with pytest.raises(CheckpointError) as caught, _quiet_recbole():
+    with pytest.raises(CheckpointError) as caught, quiet_recbole():
         other.fit(train, valid)
     assert str(caught.value) == (
-        f"checkpoint '{first.saved_model_file}' was trained on other ratings ({theirs}, here {other._train_fingerprint}); "
-        "resume with its dataset, eval_args and seed."
+        f"checkpoint '{first.saved_model_file}' was trained on other ratings ({theirs}, here {other._train_fingerprint}): "
+        "the data have changed, or it was refit on train + valid and is finished."
     )
 
 
@@ -180,7 +187,7 @@ def test_divergence_is_said():
     with pytest.raises(AutoRecError) as caught:
         fit(learner="sgd", learning_rate=1e30, epochs=5)
     assert str(caught.value) == (
-        "training diverged in epoch 2: the loss is inf; lower learning_rate, raise reg_weight, or use learner lbfgs."
+        "training diverged in epoch 2: the loss is inf; raise reg_weight, lower learning_rate, or use learner lbfgs."
     )
 
 
@@ -189,13 +196,13 @@ def test_fit_and_evaluate_warn_nothing(learner):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer, test = fit(learner=learner)
-        with _quiet_recbole():
+        with quiet_recbole():
             trainer.evaluate(test)
     assert [str(w.message) for w in caught] == []
 
 
 def test_our_own_warnings_are_not_hidden():
-    with warnings.catch_warnings(record=True) as caught, _quiet_recbole():
+    with warnings.catch_warnings(record=True) as caught, quiet_recbole():
         warnings.warn_explicit("ours", FutureWarning, "x.py", 1, module="recbole_autorec.data.dataset")
         warnings.warn_explicit("theirs", FutureWarning, "x.py", 1, module="recbole.data.dataset")
     assert [str(w.message) for w in caught] == ["ours"]
@@ -227,8 +234,8 @@ def test_recbole_trainer_itself_trains_and_evaluates_the_model():
 
     config = config_for(learner="adam", train_batch_size=2, learning_rate=0.05)
     data, parts = tiny_parts(config)
-    with _quiet_recbole():
-        train, valid, test = _dataloaders(config, data, parts)
+    with quiet_recbole():
+        train, valid, test = build_dataloaders(config, data, parts)
         trainer = Trainer(config, config.model_class(config, parts[0]))
         trainer.fit(train, valid, saved=False, verbose=False)
         result = trainer.evaluate(test, load_best_model=False)

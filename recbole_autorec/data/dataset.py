@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
@@ -22,15 +24,20 @@ logger = getLogger(__name__)
 class RatingDataset(Dataset):
     """A RecBole dataset whose interactions carry a rating.
 
+    Attributes:
+        rating_field: column of the rating, in stars.
+        n_duplicates: ratings dropped because their pair was rated again.
+
     Raises:
         DataError: no such dataset, no rating column, a rating that is no finite number, one single rating value,
-            an empty part of the split.
+            an empty part of the split, or what RecBole itself refuses.
     """
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         self.rating_field = config["RATING_FIELD"]
         self.n_duplicates = 0
-        super().__init__(config)
+        with _refusals(config["dataset"]):
+            super().__init__(config)
 
     def _load_data(self, token, dataset_path):
         folder = Path(dataset_path)
@@ -55,70 +62,84 @@ class RatingDataset(Dataset):
             if repeated:
                 raise DataError(
                     f"dataset '{token}': {repeated} pairs of user and item occur twice in the files of "
-                    f"benchmark_filename {self.benchmark_filename_list}; a test rating must not be in train as well."
+                    f"benchmark_filename {self.benchmark_filename_list}; each may be rated once, in one of them."
                 )
 
     def _load_feat(self, filepath, source):
         # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line.
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
-        path, separator, encoding = Path(filepath), self.config["field_separator"], self.config["encoding"] or "utf-8"
-        with path.open(encoding=encoding) as file:
-            header = file.readline().rstrip("\r\n").split(separator)
-        types = dict(column.rsplit(":", 1) for column in header if ":" in column)
-        wanted = [self.uid_field, self.iid_field, self.rating_field]
-        loaded, unloaded = self._get_load_and_unload_col(source)
-        for field in wanted:
-            if field not in types:
-                raise DataError(
-                    f"{path.name}: no column {field!r} in the header {separator.join(header)!r}; "
-                    f"expected '{self.uid_field}:token', '{self.iid_field}:token' and '{self.rating_field}:float'."
-                )
-            if (loaded is not None and field not in loaded) or (unloaded is not None and field in unloaded):
-                raise DataError(
-                    f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
-                    f"add it to load_col: {{inter: [{', '.join(wanted)}]}}."
-                )
-        if types[self.rating_field] != FeatureType.FLOAT.value:
-            raise DataError(
-                f"{path.name}: column '{self.rating_field}:{types[self.rating_field]}'; "
-                f"expected '{self.rating_field}:float'."
-            )
-        if any(kind not in (FeatureType.TOKEN.value, FeatureType.FLOAT.value) for kind in types.values()):
-            return super()._load_feat(filepath, source)  # sequences: RecBole's own reader
-
-        columns = [c for c in types if (loaded is None or c in loaded) and (unloaded is None or c not in unloaded)]
+        path, separator = Path(filepath), self.config["field_separator"]
+        encoding = self.config["encoding"] or "utf-8-sig"
         try:
+            with path.open(encoding=encoding) as file:
+                header = file.readline().rstrip("\r\n")
+            names = header.split(separator)
+            kinds = dict(name.rpartition(":")[::2] for name in names)
+            columns = self._columns_to_load(path, header, kinds)
             frame = pd.read_csv(
                 path,
                 sep=separator,
                 encoding=encoding,
-                dtype={f"{c}:{kind}": "category" for c, kind in types.items() if kind == FeatureType.TOKEN.value},
+                dtype={f"{c}:{kind}": "category" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value},
                 quoting=csv.QUOTE_NONE,
                 keep_default_na=False,
+                skip_blank_lines=False,  # so that a row's number is its line's
                 low_memory=False,
             )
-        except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        except (pd.errors.ParserError, UnicodeError, LookupError) as error:
             cause = str(error).strip().removeprefix("Error tokenizing data. C error: ")
             raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {cause}.") from error
         if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the surplus for row names
-            raise DataError(f"{path.name} line 2: more fields than the header {separator.join(header)!r} has.")
-        frame.columns = [column.rsplit(":", 1)[0] for column in frame.columns]
+            raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
+
+        frame = frame[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
+        blank = (frame[[self.uid_field, self.iid_field]] == "").all(axis=1) & (
+            frame[self.rating_field].astype(str).isin(["", "nan"])
+        )
+        frame = frame[~blank]
         for column in columns:
             self.field2source[column] = source
-            self.field2type[column] = FeatureType(types[column])
+            self.field2type[column] = FeatureType(kinds[column])
             self.field2seqlen[column] = 1
-            if self.field2type[column] == FeatureType.FLOAT:
+            if kinds[column] == FeatureType.FLOAT.value:
                 self.field2bucketnum[column] = 2
                 numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
-                if column == self.rating_field:
+                if column in (self.rating_field, self.time_field):
                     _check_lines(numbers.abs() < np.inf, frame[column], path, "a finite number")
-                frame[column] = numbers
+                frame = frame.assign(**{column: numbers})
             else:
-                frame[column] = frame[column].astype(object)
-                if column in wanted:
+                if column in (self.uid_field, self.iid_field):
                     _check_lines(frame[column] != "", frame[column], path, "an id")
-        return frame[columns]
+                frame = frame.assign(**{column: frame[column].astype(object)})
+        return frame.reset_index(drop=True)
+
+    def _columns_to_load(self, path: Path, header: str, kinds: dict[str, str]) -> list[str]:
+        """The columns that load_col and unload_col leave, each of a type that this dataset can hold."""
+        if len(kinds) < len(header.split(self.config["field_separator"])):
+            raise DataError(f"{path.name}: a column stands twice in the header {header!r}.")
+        needed = {self.uid_field: "token", self.iid_field: "token", self.rating_field: "float"}
+        expected = "expected " + ", ".join(f"'{field}:{kind}'" for field, kind in needed.items())
+        loaded, unloaded = self._get_load_and_unload_col(FeatureSource.INTERACTION)
+        columns = [c for c in kinds if (loaded is None or c in loaded) and (unloaded is None or c not in unloaded)]
+        for field in needed:
+            if field not in kinds:
+                raise DataError(f"{path.name}: no column {field!r} in the header {header!r}; {expected}.")
+            if field not in columns:
+                raise DataError(
+                    f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
+                    f"add it to load_col: {{inter: [{', '.join(needed)}]}}."
+                )
+        for field in columns:
+            allowed = (
+                ["float"] if field == self.time_field else [needed[field]] if field in needed else ["token", "float"]
+            )
+            if kinds[field] not in allowed:
+                remedy = "" if field in needed else ", or leave it out of load_col"
+                raise DataError(
+                    f"{path.name}: column '{field}:{kinds[field]}'; expected '{field}:{' or '.join(allowed)}'{remedy}."
+                )
+        return columns
 
     def _remove_duplication(self):
         # RecBole sorts everything by time with an unstable sort first; ours keeps the order of the file.
@@ -133,7 +154,7 @@ class RatingDataset(Dataset):
                 f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
             )
 
-    def build(self):
+    def build(self) -> list[RatingDataset]:
         """Split into train, valid and test. The split depends on the data, eval_args and the seed only."""
         eval_args = self.config["eval_args"]
         if self.time_field not in self.inter_feat and (eval_args["order"] == "TO" or "TS" in eval_args["split"]):
@@ -146,7 +167,8 @@ class RatingDataset(Dataset):
                 f"dataset '{self.dataset_name}': topk={self.config['topk']}, but it has {self.item_num - 1} items only."
             )
         init_seed(self.config["seed"], self.config["reproducibility"])
-        parts = super().build()
+        with _refusals(self.dataset_name):
+            parts = super().build()
         for name, part in zip(("train", "valid", "test"), parts, strict=True):
             if len(part) == 0:
                 raise DataError(
@@ -154,6 +176,15 @@ class RatingDataset(Dataset):
                     f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
                 )
         return parts
+
+
+@contextmanager
+def _refusals(name: str):
+    """RecBole's own complaints as DataErrors."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise DataError(f"dataset '{name}': RecBole refuses it: {error}") from error
 
 
 def _no_dataset(name: str, folder: Path, file: str) -> str:
@@ -168,13 +199,11 @@ def _no_dataset(name: str, folder: Path, file: str) -> str:
 
 def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) -> None:
     """DataError with the first line that is not good."""
-    bad = np.flatnonzero(~good)
+    bad = column[~good]
     if len(bad):
-        line = int(bad[0]) + 2  # the header is line 1
+        line = bad.index[0] + 2  # the header is line 1
         more = f" ({len(bad)} such lines)" if len(bad) > 1 else ""
-        raise DataError(
-            f"{path.name} line {line}: {column.name}={str(column.iloc[bad[0]])!r}; expected {expected}{more}."
-        )
+        raise DataError(f"{path.name} line {line}: {column.name}={str(bad.iloc[0])!r}; expected {expected}{more}.")
 
 
 def merge(first: RatingDataset, second: RatingDataset) -> RatingDataset:
@@ -183,7 +212,10 @@ def merge(first: RatingDataset, second: RatingDataset) -> RatingDataset:
 
 
 def split_fingerprint(parts: list[RatingDataset]) -> str:
-    """16 hex digits that two splits share iff the same ratings are in the same parts, in whatever order."""
+    """16 hex digits that two splits of a file share iff the same ratings are in the same parts, in whatever order.
+
+    Users and items count by their order in the file, not by their names.
+    """
     digest = hashlib.sha256()
     for part in parts:
         users, items = part.inter_feat[part.uid_field], part.inter_feat[part.iid_field]

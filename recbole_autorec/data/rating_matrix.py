@@ -9,6 +9,7 @@ Shapes   N rows; D columns; M stored ratings; K hidden units.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -149,7 +150,7 @@ def decode_observed(hidden: Tensor, weight: Tensor, observed: RatingMatrix) -> T
     return _DecodeObserved.apply(hidden.to(weight.dtype), weight, observed)  # autocast may have halved the codes
 
 
-def rating_matrix(dataset, rating_field: str, rows: str) -> RatingMatrix:
+def rating_matrix(dataset: Any, rating_field: str, rows: str) -> RatingMatrix:
     """Collect the training ratings of a RecBole dataset.
 
     Args:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import InputType
+from recbole.utils import EvaluatorType, InputType
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import rating_matrix
@@ -31,7 +33,7 @@ class AutoRec(GeneralRecommender):
     input_type = InputType.POINTWISE
     rows: ClassVar[str]  # "item" or "user"
 
-    def __init__(self, config, dataset):
+    def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.row_field, self.column_field = (
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
@@ -44,7 +46,8 @@ class AutoRec(GeneralRecommender):
         self.column_is_rated = self.ratings.column_counts > 0  # (D,)
 
         self.rating_range = (self.ratings.values.min().item(), self.ratings.values.max().item())
-        self.clip_prediction = config["clip_prediction"]
+        # Clipping would tie the best items of a ranking.
+        self.clip_prediction = config["clip_prediction"] and config["eval_type"] == EvaluatorType.VALUE
         cold_start_rating = config["cold_start_rating"]
         self.cold_start_rating = sum(self.rating_range) / 2 if cold_start_rating is None else cold_start_rating
 
@@ -55,6 +58,7 @@ class AutoRec(GeneralRecommender):
             encoder_activation=config["encoder_activation"],
             decoder_activation=config["decoder_activation"],
             reg_weight=tuple(reg_weight) if isinstance(reg_weight, list) else (reg_weight, reg_weight),
+            init_std=config["init_std"],
             dropout_prob=config["dropout_prob"],
             rating_range=self.rating_range,
         )
@@ -83,7 +87,7 @@ class AutoRec(GeneralRecommender):
         return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped: clipping ties the best."""
+        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
         if self.rows == "user":
             scores = self.autoencoder.decode_all(self.codes()[users], torch.arange(self.n_items, device=users.device))
@@ -94,7 +98,7 @@ class AutoRec(GeneralRecommender):
         return torch.where(rated, scores, self.cold_start_rating).reshape(-1)
 
     def codes(self) -> Tensor:
-        """Codes of all rows (N, K); kept between calls until a parameter changes, by whatever means."""
+        """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""
         if self.training or torch.is_grad_enabled():
             return self.autoencoder.encode(self.inputs)
         versions = [(p.data_ptr(), p._version) for p in self.parameters()]

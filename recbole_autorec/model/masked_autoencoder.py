@@ -42,6 +42,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_activation: f, after the output; a key of ACTIVATIONS.
         reg_weight: (encoder, decoder) penalties; the paper's lambda is both. The decoder's is that of the output
             weights, the encoder's that of all others.
+        init_std: standard deviation of the initial V and W; hidden_layers start as torch's do, biases at 0.
         dropout_prob: probability that an input rating is hidden from the encoder during training; it still counts
             in the loss, and the remaining input is scaled up by 1 / (1 - dropout_prob).
         rating_range: lowest and highest training rating, in stars; a bounded f is stretched onto it.
@@ -56,11 +57,12 @@ class MaskedAutoencoder(nn.Module):
         self,
         n_columns: int,
         hidden_size: Sequence[int],
-        encoder_activation: str = "sigmoid",
-        decoder_activation: str = "identity",
-        reg_weight: tuple[float, float] = (0.0, 0.0),
-        dropout_prob: float = 0.0,
-        rating_range: tuple[float, float] = (1.0, 5.0),
+        encoder_activation: str,
+        decoder_activation: str,
+        reg_weight: tuple[float, float],
+        init_std: float,
+        dropout_prob: float,
+        rating_range: tuple[float, float],
     ):
         super().__init__()
         self.encoder_activation = ACTIVATIONS[encoder_activation]
@@ -76,8 +78,8 @@ class MaskedAutoencoder(nn.Module):
         self.hidden_layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(hidden_size))
         self.decoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[-1]))
         self.decoder_bias = nn.Parameter(torch.zeros(n_columns))
-        nn.init.normal_(self.encoder_weight, std=0.01)
-        nn.init.normal_(self.decoder_weight, std=0.01)
+        nn.init.normal_(self.encoder_weight, std=init_std)
+        nn.init.normal_(self.decoder_weight, std=init_std)
 
     def encode(self, ratings: RatingMatrix) -> Tensor:
         """Codes g(V r + mu) of sparse rows (B, D): (B, K)."""

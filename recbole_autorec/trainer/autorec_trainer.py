@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from itertools import count
 from logging import getLogger
+from pathlib import Path
 from time import perf_counter
 
 import torch
@@ -15,8 +17,12 @@ from tqdm import tqdm
 
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
-from recbole_autorec.trainer.checkpoint import load_checkpoint, save_checkpoint
+from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, full_batch_optimizer
+
+# What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
+RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "checkpoint_dir", "eval_batch_size",
+             "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb", "wandb_project"}  # fmt: skip
 
 
 class AutoRecTrainer(Trainer):
@@ -35,8 +41,9 @@ class AutoRecTrainer(Trainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self.logger = getLogger(__name__)
-        name = f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}.pth"
-        self.saved_model_file: str = os.path.join(self.checkpoint_dir, name)
+        self.saved_model_file = _free_name(
+            Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"
+        )
         self.best_epoch = self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self._best_state: dict[str, Tensor] | None = None
@@ -66,10 +73,10 @@ class AutoRecTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         start = perf_counter()
         full_batch = self.learner in FULL_BATCH_LEARNERS
-        total = self.config[{"lbfgs": "lbfgs_max_iter", "rprop": "rprop_steps"}.get(self.learner)]
+        passes = self.config["lbfgs_max_iter" if self.learner == "lbfgs" else "rprop_steps"]
         bar = tqdm(
             None if full_batch else train_data,
-            total=total if full_batch else len(train_data),
+            total=passes if full_batch else len(train_data),
             desc=f"epoch {epoch_idx + 1}",
             unit="pass" if full_batch else "batch",
             disable=None if show_progress else True,  # None: only where there is a terminal
@@ -116,7 +123,7 @@ class AutoRecTrainer(Trainer):
         if not torch.isfinite(loss):
             raise AutoRecError(
                 f"training diverged in epoch {self.epochs_run + 1}: the loss is {loss.item()}; "
-                "lower learning_rate, raise reg_weight, or use learner lbfgs."
+                f"raise reg_weight{'' if self.learner == 'lbfgs' else ', lower learning_rate, or use learner lbfgs'}."
             )
 
     def _valid_epoch(self, valid_data, show_progress=False):
@@ -144,7 +151,6 @@ class AutoRecTrainer(Trainer):
             "parameters": self.config.plain_parameters,
             "train_fingerprint": self._train_fingerprint,
             "epoch": epoch,
-            "cur_step": 0,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": self._last_result if self._validates else None,
             "state_dict": self._best_state,
@@ -161,20 +167,20 @@ class AutoRecTrainer(Trainer):
             ConfigError: it has all the epochs asked for already.
         """
         checkpoint = load_checkpoint(resume_file, self.device)
-        theirs = checkpoint["parameters"]
-        for key in ("model", "learner", "hidden_size"):
-            if theirs.get(key) != self.config[key]:
-                raise CheckpointError(
-                    f"checkpoint '{resume_file}' has {key}={theirs.get(key)!r}, this run {self.config[key]!r}; "
-                    "resume with the parameters it was trained with."
-                )
+        theirs, ours = checkpoint["parameters"], self.config.plain_parameters
+        changed = [key for key in ours if key not in RESUMABLE and theirs.get(key) != ours[key]]
+        if changed:
+            differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
+            raise CheckpointError(
+                f"checkpoint '{resume_file}' has {differences}; resume with the parameters it was trained with."
+            )
         self.start_epoch = checkpoint["epoch"] + 1
         if self.start_epoch >= self.epochs:
             raise ConfigError(
                 f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
                 "give more --epochs."
             )
-        self._load_state(checkpoint, resume_file)
+        load_weights(self.model, checkpoint, resume_file)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
@@ -187,16 +193,8 @@ class AutoRecTrainer(Trainer):
         if self._resumed_fingerprint != self._train_fingerprint:
             raise CheckpointError(
                 f"checkpoint '{self.saved_model_file}' was trained on other ratings ({self._resumed_fingerprint}, here "
-                f"{self._train_fingerprint}); resume with its dataset, eval_args and seed."
+                f"{self._train_fingerprint}): the data have changed, or it was refit on train + valid and is finished."
             )
-
-    def _load_state(self, checkpoint, path):
-        try:
-            self.model.load_state_dict(checkpoint["state_dict"])
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"checkpoint '{path}' does not fit this model: another dataset or hidden_size."
-            ) from error
 
     @torch.no_grad()
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
@@ -204,9 +202,15 @@ class AutoRecTrainer(Trainer):
         if load_best_model and eval_data:
             if model_file is not None or self._best_state is None:
                 path = model_file or self.saved_model_file
-                self._load_state(load_checkpoint(path, self.device), path)
+                load_weights(self.model, load_checkpoint(path, self.device), path)
             else:
                 self.model.load_state_dict(self._best_state)
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
         self._last_result = {name: float(value) for name, value in result.items()} if result else None
         return self._last_result
+
+
+def _free_name(stem: Path) -> str:
+    """A checkpoint's path that no run has: not an earlier one of the same second, nor one in another process."""
+    paths = (f"{stem}-{os.getpid()}-{number}.pth" for number in count(1))
+    return next(path for path in paths if not os.path.exists(path))

@@ -1,0 +1,233 @@
+"""Which values a parameter may have, and what to say when it has another: where, what came in, what is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from math import inf
+from typing import Any
+
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS
+
+RATING_METRICS = ("rmse", "mae")
+# RecBole 1.2.1 fails on its coverage and popularity metrics; AUC and LogLoss are for 0/1 labels.
+RANKING_METRICS = ("recall", "mrr", "ndcg", "hit", "map", "precision", "gauc")
+
+
+def is_number(value: Any, low: float = -inf, high: float = inf) -> bool:
+    """A finite number in [low, high]."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf and low <= value <= high
+
+
+def is_whole(value: Any, low: int, high: float = inf) -> bool:
+    return isinstance(value, int) and is_number(value, low, high)
+
+
+def _whole(low: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: is_whole(value, low), f"a whole number >= {low}"
+
+
+def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
+
+
+_SWITCH = (lambda value: isinstance(value, bool), "True or False")
+_FOLDER = (lambda value: isinstance(value, str) and value != "", "a folder")
+_OFF = (lambda value: not value, "~: RMSE would not be in stars")
+_SEPARATOR = (lambda value: isinstance(value, str) and len(value) == 1, "one character")
+_THREE = (
+    lambda v: v is None or (isinstance(v, list) and len(v) == 3 and all(isinstance(name, str) for name in v)),
+    "three names, such as [train, valid, test]",
+)
+
+# key -> (is it allowed?, what is allowed). Defaults are not here: they stand in properties/*.yaml only.
+CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "hidden_size": (
+        lambda v: isinstance(v, list) and len(v) > 0 and all(is_whole(k, 1) for k in v),
+        "a list of whole numbers >= 1, such as [500] (the paper's)",
+    ),
+    "encoder_activation": _one_of(*ACTIVATIONS),
+    "decoder_activation": _one_of(*ACTIVATIONS),
+    "reg_weight": (
+        lambda v: is_number(v, 0) or (isinstance(v, list) and len(v) == 2 and all(is_number(w, 0) for w in v)),
+        "a number >= 0, or a pair [encoder, decoder] of such",
+    ),
+    "row_scaling": (lambda v: is_number(v, -1, 1), "a number from -1 to 1; 0 is the paper"),
+    "init_std": (lambda v: is_number(v, 0) and v > 0, "a number > 0"),
+    "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
+    "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),
+    "clip_prediction": _SWITCH,
+    "learner": _one_of(*LEARNERS),
+    "lbfgs_max_iter": _whole(1),
+    "lbfgs_history_size": _whole(1),
+    "rprop_steps": _whole(1),
+    "learning_rate": (lambda v: is_number(v, 0) and v > 0, "a number > 0"),
+    "weight_decay": (lambda v: v == 0, "0: it would penalise the biases as well; use reg_weight"),
+    "clip_grad_norm": (
+        lambda v: (
+            v is None
+            or (isinstance(v, dict) and is_number(v.get("max_norm")) and not set(v) - {"max_norm", "norm_type"})
+        ),
+        "~, or {max_norm: 5}",
+    ),
+    "train_neg_sample_args": (lambda v: v is None, "~: an unrated item is unknown, not bad"),
+    "epochs": _whole(1),
+    "eval_step": _whole(1),
+    "stopping_step": _whole(0),
+    "train_batch_size": _whole(1),
+    "eval_batch_size": _whole(1),
+    "metric_decimal_place": _whole(1),
+    "loss_decimal_place": _whole(1),
+    "refit": _SWITCH,
+    "saved": _SWITCH,
+    "seed": (lambda v: is_whole(v, 0, 2**32 - 1), "a whole number from 0 to 4294967295"),
+    "worker": _whole(0),
+    "show_progress": _SWITCH,
+    "use_gpu": _SWITCH,
+    "reproducibility": _SWITCH,
+    "shuffle": _SWITCH,
+    "enable_amp": _SWITCH,
+    "enable_scaler": _SWITCH,
+    "log_wandb": (
+        lambda v: v is False or (v is True and find_spec("wandb") is not None),
+        "False, or True where wandb is installed (pip install wandb)",
+    ),
+    "state": (
+        lambda v: isinstance(v, str) and v.upper() in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        "one of DEBUG, INFO, WARNING, ERROR, CRITICAL",
+    ),
+    "checkpoint_dir": _FOLDER,
+    "data_path": _FOLDER,
+    "field_separator": _SEPARATOR,
+    "seq_separator": _SEPARATOR,
+    "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last: a pair may be rated once only"),
+    "benchmark_filename": _THREE,
+    "threshold": _OFF,
+    "normalize_all": _OFF,
+    "normalize_field": _OFF,
+    "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
+}
+
+
+def find_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    """A line for each fault; `where` names the place a key's value was given in."""
+    faults = [
+        f"{where(key)}: {key}={parameters.get(key)!r}; expected {expected}."
+        for key, (allowed, expected) in CHECKS.items()
+        if not allowed(parameters.get(key))
+    ]
+    if not faults:
+        faults = _learner_faults(parameters, where)
+    return (
+        faults + _field_faults(parameters, where) + _split_faults(parameters, where) + _metric_faults(parameters, where)
+    )
+
+
+def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    faults, learner = [], parameters["learner"]
+    if learner == "lbfgs" and parameters["dropout_prob"]:
+        faults.append(
+            f"{where('dropout_prob')}: dropout_prob={parameters['dropout_prob']!r} with learner 'lbfgs', "
+            "whose line search needs the same loss twice; set it to 0, or use learner adam."
+        )
+    if learner in FULL_BATCH_LEARNERS and parameters.get("clip_grad_norm"):
+        faults.append(
+            f"{where('clip_grad_norm')}: clip_grad_norm={parameters['clip_grad_norm']!r} with learner {learner!r}, "
+            "which needs the gradient as it is; remove it, or use learner adam."
+        )
+    return faults
+
+
+def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    faults, rating = [], parameters["RATING_FIELD"]
+    if parameters["LABEL_FIELD"] != rating:
+        faults.append(
+            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD,"
+            " or nothing: predictions are compared with ratings."
+        )
+    unused = parameters.get("unused_col") or {}
+    if isinstance(unused, dict) and rating in (unused.get("inter") or []):
+        faults.append(f"{where('unused_col')}: unused_col={unused!r} drops {rating!r}; the rating is needed.")
+    return faults
+
+
+def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    place, eval_args = where("eval_args"), parameters["eval_args"]
+    keys = ("split", "group_by", "order", "mode")
+    if not isinstance(eval_args, dict):
+        return [f"{place}: eval_args={eval_args!r}; expected keys {', '.join(keys)}."]
+    faults = [
+        f"{place}: unknown key {key!r} in eval_args; expected {', '.join(keys)}."
+        for key in eval_args
+        if key not in keys
+    ]
+    for key, choices, expected in (
+        ("order", ("RO", "TO"), "RO (random) or TO (by time)"),
+        ("group_by", ("none", "user", None), "none or user"),
+    ):
+        if eval_args.get(key) not in choices:
+            faults.append(f"{place}: {key}={eval_args.get(key)!r}; expected {expected}.")
+
+    split = eval_args.get("split")
+    kind, shares = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
+    if kind not in ("RS", "TS", "LS") or (kind == "LS" and shares != "valid_and_test"):
+        expected = "{RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}"
+        faults.append(f"{place}: split={split!r}; expected {expected}.")
+    elif kind != "LS" and not (
+        isinstance(shares, list) and len(shares) == 3 and all(is_number(s, 0) and s > 0 for s in shares)
+    ):
+        faults.append(f"{place}: split={split!r}; expected three shares > 0: train, valid, test.")
+    elif kind == "TS" and eval_args.get("order") != "TO":
+        faults.append(f"{place}: split={split!r} is by time, but order={eval_args.get('order')!r}; expected order TO.")
+    return faults
+
+
+def _metric_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    metrics = parameters["metrics"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    place = where("metrics")
+    if not isinstance(metrics, list) or not metrics or not all(isinstance(m, str) for m in metrics):
+        return [f"{place}: metrics={metrics!r}; expected a list of names, such as [RMSE, MAE]."]
+    names = [m.lower() for m in metrics]
+    there = f"for ratings {', '.join(RATING_METRICS)}; for rankings {', '.join(RANKING_METRICS)}"
+    unknown = [m for m in metrics if m.lower() not in RATING_METRICS + RANKING_METRICS]
+    if unknown:
+        return [f"{place}: unknown metric {m!r}; {there}." for m in unknown]
+    ranks = names[0] in RANKING_METRICS
+    if any((name in RANKING_METRICS) != ranks for name in names):
+        return [f"{place}: metrics={metrics!r} mixes two kinds; {there}."]
+
+    faults = []
+    if isinstance(parameters["eval_args"], dict):
+        mode = parameters["eval_args"].get("mode")
+        modes = list(mode.values()) if isinstance(mode, dict) else [mode]
+        known = not isinstance(mode, dict) or (mode and not set(mode) - {"valid", "test"})
+        if not known or not all(
+            isinstance(m, str) and re.fullmatch(r"labeled|full|(uni|pop)[1-9]\d*", m) for m in modes
+        ):
+            expected = "labeled, full, or uni100 and the like, or one of them for valid and for test"
+            faults.append(f"{where('eval_args')}: mode={mode!r}; expected {expected}.")
+        elif not ranks and set(modes) != {"labeled"}:
+            faults.append(
+                f"{where('eval_args')}: mode={mode!r} ranks items, but metrics={metrics!r} compare ratings; "
+                "use mode labeled, or ranking metrics such as [NDCG, Recall]."
+            )
+        elif ranks and "labeled" in modes:
+            faults.append(
+                f"{place}: metrics={metrics!r} rank items, but mode 'labeled' has rated pairs only; "
+                "add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."
+            )
+
+    topk = [parameters["topk"]] if isinstance(parameters["topk"], int) else parameters["topk"]
+    if not isinstance(topk, list) or not topk or not all(is_whole(k, 1) for k in topk):
+        return [*faults, f"{where('topk')}: topk={parameters['topk']!r}; expected whole numbers >= 1, such as [10]."]
+    computed = [f"{name}@{k}" for name in names for k in topk if name != "gauc"] if ranks else names
+    computed += ["gauc"] if "gauc" in names else []
+    if str(parameters["valid_metric"]).lower() not in computed:
+        faults.append(
+            f"{where('valid_metric')}: valid_metric={parameters['valid_metric']!r} is not computed; "
+            f"expected one of {', '.join(computed)}."
+        )
+    return faults
