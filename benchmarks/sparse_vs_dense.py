@@ -69,7 +69,7 @@ def dense_pass(model: MaskedAutoencoder, ratings: Tensor, mask: Tensor) -> float
 def compare(items: Tensor, users: Tensor, values: Tensor, shape: tuple[int, int], repeats: int) -> float:
     """Print both times and their ratio; the ratio of the medians."""
     torch.manual_seed(0)
-    model = MaskedAutoencoder(shape[1], [HIDDEN], "sigmoid", "identity", (REG, REG), 0.0, (1.0, 5.0))
+    model = MaskedAutoencoder(shape[1], [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0))
     ratings = RatingMatrix.from_entries(items, users, values, shape)
     dense, mask = torch.zeros(shape), torch.zeros(shape)
     dense[items, users], mask[items, users] = values, 1.0

@@ -21,6 +21,7 @@ REG = (0.7, 1.9)
 PAPER = {
     "encoder_activation": "sigmoid",
     "decoder_activation": "identity",
+    "init_std": 0.01,
     "dropout_prob": 0.0,
     "rating_range": (1.0, 5.0),
 }
