@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
 import sys
+from contextlib import suppress
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
@@ -66,10 +68,20 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
     return known, flags
 
 
+def _return_large_blocks() -> None:
+    """Let glibc give freed blocks of 16 MB and more back at once.
+
+    It would keep up to 32 MB each, and L-BFGS's vectors fragment such a heap: 0.4 GB on ML-1M.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").mallopt(-3, 16 << 20)  # M_MMAP_THRESHOLD
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv`; the exit code."""
     try:
         known, flags = parse(argv)
+        _return_large_blocks()
         logging.basicConfig(level=logging.INFO, format="%(message)s")
         from recbole_autorec.quick_start import run_recbole_autorec
 

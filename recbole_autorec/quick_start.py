@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import platform
 import shlex
@@ -79,7 +80,8 @@ def run_recbole_autorec(
                 logger.info(f"refit on train + valid, {best_epoch} epochs")
                 everything = merge(parts[0], parts[1])
                 config["epochs"] = best_epoch
-                del trainer  # and the memory of its optimiser
+                del trainer
+                gc.collect()  # the first optimiser's memory, before the second's
                 trainer = build_trainer(config, everything)
                 trainer.saved_model_file = checkpoint
                 trainer.fit(build_train_loader(config, everything), saved=saved, show_progress=show_progress)
