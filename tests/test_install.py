@@ -1,6 +1,5 @@
 """The property files are found from a wheel, an editable install and a checkout alike."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -29,12 +28,10 @@ def project(tmp_path) -> Path:
 
 
 def pip(*arguments, python=sys.executable):
-    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=environment,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -49,13 +46,14 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
         what = ["--no-build-isolation", "-e", project]
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
+    (site,) = (tmp_path / "env").glob("lib/*/site-packages")
+    (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # last: the new copy goes first
     pip("install", "--quiet", "--no-deps", *what, python=python)
     if how == "wheel":
         shutil.rmtree(project)
 
-    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     code = "import recbole_autorec, recbole_autorec.config as c; print(recbole_autorec.__file__); print(c.properties_dir())"
-    done = subprocess.run([str(python), "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run([str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     package, properties = map(Path, done.stdout.split())
     root = tmp_path / "env" if how == "wheel" else project
@@ -68,7 +66,6 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     done = subprocess.run(
         [*command, "--hidden_size", "[4]", "--epochs", "1"],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
     )
