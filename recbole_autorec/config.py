@@ -178,19 +178,21 @@ class Config(RecBoleConfig):
 
 
 def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value if key in TEXT_KEYS else _plain(value) for key, value in values.items()}
+    """Text as YAML reads it, as HyperTuning's "[500]"; everything else as plain values."""
+    return {
+        key: parse_value(value) if isinstance(value, str) and key not in TEXT_KEYS else _plain(value)
+        for key, value in values.items()
+    }
 
 
 def _plain(value: Any) -> Any:
-    """Text as YAML reads it; NumPy values, tuples and paths as plain ones, since a checkpoint holds no others."""
-    if isinstance(value, str):
-        return parse_value(value)
+    """NumPy values, tuples and paths as plain ones, since a checkpoint holds no others."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
-        return {key: _plain(item) if not isinstance(item, str) else item for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) if not isinstance(item, str) else item for item in value]
+        return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -94,10 +94,9 @@ class RatingDataset(Dataset):
             raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
 
         frame = frame[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
-        blank = (frame[[self.uid_field, self.iid_field]] == "").all(axis=1) & (
-            frame[self.rating_field].astype(str).isin(["", "nan"])
-        )
-        frame = frame[~blank]
+        no_ids = frame[(frame[self.uid_field] == "") & (frame[self.iid_field] == "")]
+        frame = frame.drop(no_ids.index[no_ids[self.rating_field].astype(str).isin(["", "nan"])])  # blank lines
+        loaded = {}
         for column in columns:
             self.field2source[column] = source
             self.field2type[column] = FeatureType(kinds[column])
@@ -107,12 +106,12 @@ class RatingDataset(Dataset):
                 numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
                 if column in (self.rating_field, self.time_field):
                     _check_lines(numbers.abs() < np.inf, frame[column], path, "a finite number")
-                frame = frame.assign(**{column: numbers})
+                loaded[column] = numbers
             else:
                 if column in (self.uid_field, self.iid_field):
                     _check_lines(frame[column] != "", frame[column], path, "an id")
-                frame = frame.assign(**{column: frame[column].astype(object)})
-        return frame.reset_index(drop=True)
+                loaded[column] = frame[column].astype(object)
+        return pd.DataFrame(loaded).reset_index(drop=True)
 
     def _columns_to_load(self, path: Path, header: str, kinds: dict[str, str]) -> list[str]:
         """The columns that load_col and unload_col leave, each of a type that this dataset can hold."""

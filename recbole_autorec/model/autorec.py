@@ -16,7 +16,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import EvaluatorType, InputType
 from torch import Tensor
 
-from recbole_autorec.data.rating_matrix import rating_matrix
+from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
 from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, row_scales
 
 
@@ -25,7 +25,8 @@ class AutoRec(GeneralRecommender):
 
     Attributes:
         ratings: training ratings, (N, D) sparse, in stars. N rows and D columns count RecBole's padding id 0.
-        inputs: the same entries, scaled by row_scaling: what the encoder sees.
+        scales: factor of each row's input by row_scaling, (N,).
+        inputs: the same entries, so scaled: what the encoder sees.
         autoencoder: the model proper; see MaskedAutoencoder.
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars.
     """
@@ -39,8 +40,8 @@ class AutoRec(GeneralRecommender):
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )
         self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
-        scales = row_scales(self.ratings.row_counts, config["row_scaling"]).to(self.ratings.values.dtype)  # (N,)
-        self.inputs = self.ratings.with_values(self.ratings.values * scales[self.ratings.rows])
+        self.scales = row_scales(self.ratings.row_counts, config["row_scaling"]).to(self.ratings.values.dtype)  # (N,)
+        self.inputs = _scaled(self.ratings, self.scales)
         self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
         self.row_is_rated = self.ratings.row_counts > 0  # (N,)
         self.column_is_rated = self.ratings.column_counts > 0  # (D,)
@@ -75,7 +76,7 @@ class AutoRec(GeneralRecommender):
         inputs, targets = self.inputs, self.ratings
         if not torch.equal(rows, self.rated_rows):
             targets = self.ratings.select(rows)
-            inputs = targets.with_values(self.inputs.select(rows).values)
+            inputs = _scaled(targets, self.scales[rows])
         return self.autoencoder.objective(inputs, targets, share=len(rows) / len(self.rated_rows))
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -110,3 +111,8 @@ class AutoRec(GeneralRecommender):
         """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
         self._codes = None
         return super().train(mode)
+
+
+def _scaled(ratings: RatingMatrix, scales: Tensor) -> RatingMatrix:
+    """Each row (B, D) times its factor of (B,)."""
+    return ratings.with_values(ratings.values * scales[ratings.rows])
