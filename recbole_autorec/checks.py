@@ -36,6 +36,7 @@ def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
 _SWITCH = (lambda value: isinstance(value, bool), "True or False")
 _FOLDER = (lambda value: isinstance(value, str) and value != "", "a folder")
 _OFF = (lambda value: not value, "~: RMSE would not be in stars")
+_POWER = (lambda value: is_number(value, -1, 1), "a number from -1 to 1; 0 is the paper")
 _SEPARATOR = (lambda value: isinstance(value, str) and len(value) == 1, "one character")
 _THREE = (
     lambda v: v is None or (isinstance(v, list) and len(v) == 3 and all(isinstance(name, str) for name in v)),
@@ -54,7 +55,8 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: is_number(v, 0) or (isinstance(v, list) and len(v) == 2 and all(is_number(w, 0) for w in v)),
         "a number >= 0, or a pair [encoder, decoder] of such",
     ),
-    "row_scaling": (lambda v: is_number(v, -1, 1), "a number from -1 to 1; 0 is the paper"),
+    "row_scaling": _POWER,
+    "column_scaling": _POWER,
     "init_std": (lambda v: is_number(v, 0) and v > 0, "a number > 0"),
     "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
     "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),

@@ -17,6 +17,7 @@ FAULTS = {
     "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
     "reg_weight": ([1, -1], "a number >= 0, or a pair [encoder, decoder] of such"),
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
+    "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),
     "init_std": (0, "a number > 0"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
     "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),

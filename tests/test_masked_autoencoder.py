@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_autorec.data.rating_matrix import RatingMatrix
-from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, row_scales
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
 from tests.conftest import DATA
 from tests.reference import objective_and_gradients
 from tests.test_rating_matrix import dense_and_mask, matrix_of
@@ -215,10 +215,10 @@ def test_dropout_hides_inputs_in_training_only_and_keeps_their_mean():
     assert dropped.mean().item() == pytest.approx(200, rel=0.05)
 
 
-def test_row_scaling_zero_is_the_paper_and_the_mean_row_is_kept():
+def test_scaling_by_power_zero_is_the_paper_and_the_mean_is_kept():
     counts = torch.tensor([0, 1, 4, 9])
-    assert row_scales(counts, 0.0).tolist() == [0, 1, 1, 1]
-    scales = row_scales(counts, 0.5)  # n^-0.5 * mean(1, 2, 3)
+    assert activity_scales(counts, 0.0).tolist() == [0, 1, 1, 1]
+    scales = activity_scales(counts, 0.5)  # n^-0.5 * mean(1, 2, 3)
     assert scales.tolist() == pytest.approx([0, 2, 1, 2 / 3])
 
 

@@ -81,15 +81,21 @@ def test_prediction_is_the_papers_formula_clipped(name):
     assert (expected[rows, columns][warm] < 0).any()  # clipping had something to do
 
 
-def test_row_scaling_scales_the_input_and_not_the_target(name):
-    _, parts, model = tiny_model(name, row_scaling=0.5)
-    _, observed = dense(model, parts[0])
-    n = observed.sum(1)
-    factor = np.sqrt(n[n > 0]).mean() / np.sqrt(np.maximum(n, 1))  # (N,)
-    rows = model.ratings.rows.long()
-    torch.testing.assert_close(
-        model.inputs.values, model.ratings.values * torch.tensor(factor, dtype=torch.float32)[rows]
-    )
+def test_scaling_by_activity_scales_the_input_and_not_the_target(name):
+    _, parts, model = tiny_model(name, row_scaling=0.5, column_scaling=-0.25)
+    ratings, observed = dense(model, parts[0])
+    expected = ratings.copy()
+    for axis, power in ((1, 0.5), (0, -0.25)):
+        n = observed.sum(axis, keepdims=True)
+        expected = expected * (n[n > 0] ** power).mean() / np.maximum(n, 1) ** power
+    rows, columns = model.ratings.rows.long(), model.ratings.columns.long()
+    assert torch.equal(model.ratings.values, torch.tensor(ratings, dtype=torch.float32)[rows, columns])
+    torch.testing.assert_close(model.inputs.values, torch.tensor(expected, dtype=torch.float32)[rows, columns])
+
+    some = model.rated_rows[:2]
+    loss = model.calculate_loss({model.row_field: some})
+    inputs, targets = model.inputs.select(some), model.ratings.select(some)
+    torch.testing.assert_close(loss, model.autoencoder.objective(inputs, targets, 2 / len(model.rated_rows)))
 
 
 @pytest.mark.parametrize("cold_start_rating", [None, 3.0])

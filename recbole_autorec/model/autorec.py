@@ -17,7 +17,7 @@ from recbole.utils import EvaluatorType, InputType
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
-from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, row_scales
+from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, activity_scales
 
 
 class AutoRec(GeneralRecommender):
@@ -25,7 +25,7 @@ class AutoRec(GeneralRecommender):
 
     Attributes:
         ratings: training ratings, (N, D) sparse, in stars. N rows and D columns count RecBole's padding id 0.
-        scales: factor of each row's input by row_scaling, (N,).
+        row_scales, column_scales: factors of the input by row_scaling and column_scaling, (N,) and (D,).
         inputs: the same entries, so scaled: what the encoder sees.
         autoencoder: the model proper; see MaskedAutoencoder.
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars.
@@ -40,8 +40,9 @@ class AutoRec(GeneralRecommender):
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )
         self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
-        self.scales = row_scales(self.ratings.row_counts, config["row_scaling"]).to(self.ratings.values.dtype)  # (N,)
-        self.inputs = _scaled(self.ratings, self.scales)
+        self.row_scales = activity_scales(self.ratings.row_counts, config["row_scaling"])
+        self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
+        self.inputs = self._scaled(self.ratings, self.row_scales)
         self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
         self.row_is_rated = self.ratings.row_counts > 0  # (N,)
         self.column_is_rated = self.ratings.column_counts > 0  # (D,)
@@ -76,8 +77,12 @@ class AutoRec(GeneralRecommender):
         inputs, targets = self.inputs, self.ratings
         if not torch.equal(rows, self.rated_rows):
             targets = self.ratings.select(rows)
-            inputs = _scaled(targets, self.scales[rows])
+            inputs = self._scaled(targets, self.row_scales[rows])
         return self.autoencoder.objective(inputs, targets, share=len(rows) / len(self.rated_rows))
+
+    def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:
+        """Ratings (B, D) as the encoder sees them, by the rows' factors (B,) and the columns'."""
+        return ratings.with_values(ratings.values * row_scales[ratings.rows] * self.column_scales[ratings.columns])
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
@@ -111,8 +116,3 @@ class AutoRec(GeneralRecommender):
         """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
         self._codes = None
         return super().train(mode)
-
-
-def _scaled(ratings: RatingMatrix, scales: Tensor) -> RatingMatrix:
-    """Each row (B, D) times its factor of (B,)."""
-    return ratings.with_values(ratings.values * scales[ratings.rows])

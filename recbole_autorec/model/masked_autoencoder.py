@@ -9,7 +9,7 @@ Units    ratings and predictions in stars; J in stars^2.
 Missing  an entry counts iff it is stored. The value 0 is a legal rating and says nothing about presence.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 Differs  reg_weight here is 4 x the authors' `lamda`, whose loss halves the squared error. Bounded decoder
-         activations are stretched onto the range of the training ratings. `row_scaling` is ours.
+         activations are stretched onto the range of the training ratings. `activity_scales` are ours.
 """
 
 from __future__ import annotations
@@ -124,11 +124,12 @@ class MaskedAutoencoder(nn.Module):
         return self.squared_error(inputs, targets) + share * self.penalty()
 
 
-def row_scales(counts: Tensor, power: float) -> Tensor:
-    """Ours: factor n^-power * mean(n^power) for rows of n ratings (N,), the mean over rows that have any.
+def activity_scales(counts: Tensor, power: float) -> Tensor:
+    """Ours: factor n^-power * mean(n^power) for rows or columns of n ratings (N,), the mean over those that have any.
 
-    Long rows saturate the sigmoid and short ones barely move it; 0 is the paper, 1 averages.
+    0 is the paper. By rows: long rows saturate the sigmoid and short ones barely move it; 1 averages. By columns: a
+    user who rates everything says less with one rating (for item rows).
     """
-    counts = counts.double()
-    rated = counts[counts > 0].pow(power).mean()
-    return torch.where(counts > 0, counts.clamp(min=1).pow(-power) * rated, counts)
+    power_of = counts.double().clamp(min=1).pow(power)
+    rated = counts > 0
+    return torch.where(rated, power_of[rated].mean() / power_of, 0.0).float()
