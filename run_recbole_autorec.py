@@ -10,4 +10,5 @@ if not (3, 10) <= sys.version_info < (3, 12):
 
 from recbole_autorec.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

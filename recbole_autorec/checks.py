@@ -9,7 +9,10 @@ from math import inf
 from typing import Any
 
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS
+from recbole_autorec.registry import predicts_stars, why_no_ratings
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECBOLE_LEARNERS, SPARSE_LEARNERS
+
+Check = tuple[Callable[[Any], bool], str]
 
 RATING_METRICS = ("rmse", "mae")
 # RecBole 1.2.1 fails on its coverage and popularity metrics; AUC and LogLoss are for 0/1 labels.
@@ -25,11 +28,11 @@ def is_whole(value: Any, low: int, high: float = inf) -> bool:
     return isinstance(value, int) and is_number(value, low, high)
 
 
-def _whole(low: int) -> tuple[Callable[[Any], bool], str]:
+def _whole(low: int) -> Check:
     return lambda value: is_whole(value, low), f"a whole number >= {low}"
 
 
-def _one_of(*choices: str) -> tuple[Callable[[Any], bool], str]:
+def _one_of(*choices: str) -> Check:
     return lambda value: isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
 
 
@@ -43,30 +46,14 @@ _THREE = (
     "three names, such as [train, valid, test]",
 )
 
-# key -> (is it allowed?, what is allowed). Defaults are not here: they stand in properties/*.yaml only.
-CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "hidden_size": (
-        lambda v: isinstance(v, list) and len(v) > 0 and all(is_whole(k, 1) for k in v),
-        "a list of whole numbers >= 1, such as [500] (the paper's)",
-    ),
-    "encoder_activation": _one_of(*ACTIVATIONS),
-    "decoder_activation": _one_of(*ACTIVATIONS),
-    "reg_weight": (
-        lambda v: is_number(v, 0) or (isinstance(v, list) and len(v) == 2 and all(is_number(w, 0) for w in v)),
-        "a number >= 0, or a pair [encoder, decoder] of such",
-    ),
-    "row_scaling": _POWER,
-    "column_scaling": _POWER,
-    "init_std": (lambda v: is_number(v, 0) and v > 0, "a number > 0"),
-    "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
-    "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),
-    "clip_prediction": _SWITCH,
-    "learner": _one_of(*LEARNERS),
-    "lbfgs_max_iter": _whole(1),
-    "lbfgs_history_size": _whole(1),
-    "rprop_steps": _whole(1),
-    "learning_rate": (lambda v: is_number(v, 0) and v > 0, "a number > 0"),
-    "weight_decay": (lambda v: v == 0, "0: it would penalise the biases as well; use reg_weight"),
+_NO_DECAY = (lambda value: value == 0, "0: it would penalise the biases as well; use reg_weight")
+_POSITIVE = (lambda value: is_number(value, 0) and value > 0, "a number > 0")
+_NOT_NEGATIVE = (lambda value: is_number(value, 0), "a number >= 0")
+
+# key -> (is it allowed?, what is allowed), for every model. Defaults are not here: they stand in properties/*.yaml.
+CHECKS: dict[str, Check] = {
+    "learner": _one_of(*RECBOLE_LEARNERS),
+    "learning_rate": _POSITIVE,
     "clip_grad_norm": (
         lambda v: (
             v is None
@@ -74,7 +61,6 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
         ),
         "~, or {max_norm: 5}",
     ),
-    "train_neg_sample_args": (lambda v: v is None, "~: an unrated item is unknown, not bad"),
     "epochs": _whole(1),
     "eval_step": _whole(1),
     "stopping_step": _whole(0),
@@ -83,6 +69,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "metric_decimal_place": _whole(1),
     "loss_decimal_place": _whole(1),
     "refit": _SWITCH,
+    "features": _SWITCH,
     "saved": _SWITCH,
     "seed": (lambda v: is_whole(v, 0, 2**32 - 1), "a whole number from 0 to 4294967295"),
     "worker": _whole(0),
@@ -109,22 +96,101 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "threshold": _OFF,
     "normalize_all": _OFF,
     "normalize_field": _OFF,
-    "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
+}
+
+# class -> the same for its parameters, and its subclasses'.
+MODEL_CHECKS: dict[str, dict[str, Check]] = {
+    "AutoRec": {
+        "hidden_size": (
+            lambda v: isinstance(v, list) and len(v) > 0 and all(is_whole(k, 1) for k in v),
+            "a list of whole numbers >= 1, such as [500] (the paper's)",
+        ),
+        "encoder_activation": _one_of(*ACTIVATIONS),
+        "decoder_activation": _one_of(*ACTIVATIONS),
+        "reg_weight": (
+            lambda v: is_number(v, 0) or (isinstance(v, list) and len(v) == 2 and all(is_number(w, 0) for w in v)),
+            "a number >= 0, or a pair [encoder, decoder] of such",
+        ),
+        "row_scaling": _POWER,
+        "column_scaling": _POWER,
+        "init_std": _POSITIVE,
+        "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
+        "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),
+        "clip_prediction": _SWITCH,
+        "learner": _one_of(*LEARNERS),
+        "lbfgs_max_iter": _whole(1),
+        "lbfgs_history_size": _whole(1),
+        "rprop_steps": _whole(1),
+        "weight_decay": _NO_DECAY,
+        "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
+    },
+    "Bias": {"user_damping": _NOT_NEGATIVE, "item_damping": _NOT_NEGATIVE, "clip_prediction": _SWITCH},
+    "BiasedMF": {
+        "embedding_size": _whole(1),
+        "reg_weight": _NOT_NEGATIVE,
+        "init_std": _POSITIVE,
+        "clip_prediction": _SWITCH,
+        "learner": _one_of(*SPARSE_LEARNERS),
+        "weight_decay": _NO_DECAY,
+    },
 }
 
 
-def find_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
     """A line for each fault; `where` names the place a key's value was given in."""
+    checks = dict(CHECKS)
+    for base in reversed(model_class.__mro__):
+        checks |= MODEL_CHECKS.get(base.__name__, {})
     faults = [
         f"{where(key)}: {key}={parameters.get(key)!r}; expected {expected}."
-        for key, (allowed, expected) in CHECKS.items()
+        for key, (allowed, expected) in checks.items()
         if not allowed(parameters.get(key))
     ]
     if not faults:
         faults = _learner_faults(parameters, where)
     return (
-        faults + _field_faults(parameters, where) + _split_faults(parameters, where) + _metric_faults(parameters, where)
+        faults
+        + _field_faults(parameters, where)
+        + _split_faults(parameters, where)
+        + _metric_faults(parameters, where)
+        + _model_faults(parameters, model_class, where)
     )
+
+
+def compares_ratings(parameters: Mapping[str, Any]) -> bool:
+    """True if the metrics are of ratings, False if of rankings."""
+    metrics = parameters["metrics"]
+    first = metrics[0] if isinstance(metrics, list) and metrics else metrics
+    return str(first).lower() not in RANKING_METRICS
+
+
+def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
+    name, faults = model_class.__name__, []
+    reason = why_no_ratings(model_class)
+    if compares_ratings(parameters) and reason:
+        faults.append(
+            f"model {name} ranks items instead of predicting ratings: {reason}. Compare rankings instead: compare "
+            '--metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args "{mode: full}" for it alone.'
+        )
+    rates = compares_ratings(parameters) or predicts_stars(model_class)
+    if rates and parameters.get("train_neg_sample_args") is not None:
+        sampling = parameters["train_neg_sample_args"]
+        faults.append(
+            f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~: "
+            "an unrated item is unknown, not bad."
+        )
+    rating = parameters["RATING_FIELD"]
+    if rates and parameters["LABEL_FIELD"] != rating:
+        faults.append(
+            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD,"
+            " or nothing: predictions are compared with ratings."
+        )
+    if rating in (parameters.get("numerical_features") or []):
+        faults.append(
+            f"{where('numerical_features')}: numerical_features={parameters['numerical_features']!r} has {rating!r}, "
+            "which is what is predicted; leave it out."
+        )
+    return faults
 
 
 def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
@@ -144,11 +210,6 @@ def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) 
 
 def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
     faults, rating = [], parameters["RATING_FIELD"]
-    if parameters["LABEL_FIELD"] != rating:
-        faults.append(
-            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD,"
-            " or nothing: predictions are compared with ratings."
-        )
     unused = parameters.get("unused_col") or {}
     if isinstance(unused, dict) and rating in (unused.get("inter") or []):
         faults.append(f"{where('unused_col')}: unused_col={unused!r} drops {rating!r}; the rating is needed.")
@@ -174,9 +235,21 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
 
     split = eval_args.get("split")
     kind, shares = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
-    if kind not in ("RS", "TS", "LS") or (kind == "LS" and shares != "valid_and_test"):
-        expected = "{RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}"
+    if kind not in ("RS", "TS", "LS", "KF") or (kind == "LS" and shares != "valid_and_test"):
+        expected = "{RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}"
         faults.append(f"{place}: split={split!r}; expected {expected}.")
+    elif kind == "KF":
+        if not (
+            isinstance(shares, list)
+            and len(shares) == 2
+            and is_whole(shares[1], 2)
+            and is_whole(shares[0], 1, shares[1])
+        ):
+            faults.append(f"{place}: split={split!r}; expected a fold and the number of folds, such as {{KF: [1, 5]}}.")
+        elif eval_args.get("order") != "RO" or eval_args.get("group_by") not in ("none", None):
+            faults.append(
+                f"{place}: split={split!r} draws folds over all ratings; expected order RO and group_by none."
+            )
     elif kind != "LS" and not (
         isinstance(shares, list) and len(shares) == 3 and all(is_number(s, 0) and s > 0 for s in shares)
     ):

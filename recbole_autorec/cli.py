@@ -1,20 +1,21 @@
-"""Command line: flags in, a table out. No traceback for a user's mistake, exit code 2."""
+"""Command line: verbs and flags in, a table out. No traceback for a user's mistake, exit code 2."""
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
-DESCRIPTION = """\
-Train I-AutoRec or U-AutoRec in RecBole and report RMSE and MAE in stars.
-The epoch is chosen on a validation part; the test part is used once, at the end."""
+TRAIN = """\
+Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
+The epoch is chosen on a validation part; the test part is used once, at the end.
 
-EPILOG = """\
+Other verbs: compare (compare --help)."""
+
+TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
   --hidden_size [500]        units of each hidden layer
   --reg_weight 400           the paper's lambda
@@ -32,28 +33,119 @@ examples:
   %(prog)s --dataset ml-100k --model UAutoRec --learner adam --train_batch_size 512 --epochs 100
   %(prog)s --dataset ml-100k --metrics [NDCG,Recall] --eval_args "{mode: full}" --valid_metric NDCG@10"""
 
+COMPARE = """\
+Train several models on the same splits and put them in one table: RMSE and MAE in stars, times, memory, and which
+differences are real. Ours, and RecBole's that predict ratings (docs/built-in-models.md)."""
 
-def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Our own flags, and every other --key value as text."""
+COMPARE_EPILOG = """\
+every other --key value or --key=value is a parameter of all models, as for training: --refit True, --seed 1.
+Their own parameters go into a file each (--config), or all into one comparison file:
+
+  dataset: ml-100k
+  repeats: 5
+  parameters: {refit: True}
+  models:
+    IAutoRec:
+    tuned: {model: IAutoRec, reg_weight: [150, 75], row_scaling: 0.5}
+    FM: {embedding_size: 32}
+
+examples:
+  %(prog)s --dataset ml-100k --models IAutoRec,UAutoRec,BiasedMF,Bias,FM --repeats 3
+  %(prog)s --dataset ml-100k --models IAutoRec,tuned=IAutoRec --config tuned=my.yaml --kfold 5
+  %(prog)s comparison.yaml --output results/paper --jobs 2
+  %(prog)s --dataset ml-100k --models IAutoRec,BPR,EASE --metric ndcg@10"""
+
+
+def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    program = "run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec"
     parser = argparse.ArgumentParser(
-        prog="run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec",
-        description=DESCRIPTION,
-        epilog=EPILOG,
+        prog=f"{program} {verb}".strip(),
+        description=description,
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--model", help="IAutoRec (default) or UAutoRec")
     parser.add_argument(
         "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
     )
     parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
+    return parser
+
+
+def train(argv: list[str]) -> str:
+    """Train one model; the result as a table."""
+    parser = parser_for("", TRAIN, TRAIN_EPILOG)
+    parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, Bias, GlobalMean, or one of RecBole's")
     parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
     parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
     parser.add_argument("--output", metavar="DIR", help="write result.json there")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint")
-    known, rest = parser.parse_known_args(argv)
-    flags = {key: getattr(known, key) for key in ("data_path", "seed") if getattr(known, key) is not None}
+    known, flags = parse(parser, argv, also=("data_path", "seed"))
 
+    from recbole_autorec.memory import return_large_blocks
+    from recbole_autorec.quick_start import run_recbole_autorec
+
+    return_large_blocks()
+    result = run_recbole_autorec(
+        known.model, known.dataset, known.config_files, flags=flags, output=known.output, resume=known.resume
+    )
+    return report(result)
+
+
+def compare(argv: list[str]) -> str:
+    """Compare models; the table and where everything is."""
+    parser = parser_for("compare", COMPARE, COMPARE_EPILOG)
+    parser.usage = "%(prog)s [FILE] [--dataset DATASET] [--models MODEL,LABEL=MODEL,...] [options]"
+    parser.add_argument("--models", help="names, or label=name, with commas between them")
+    parser.add_argument("--config", help="label=file.yaml, with commas between them: parameters of one row")
+    parser.add_argument("--repeats", help="number of splits, each with its seed (default: 5)")
+    parser.add_argument("--kfold", help="cross-validation with so many folds, instead of --repeats")
+    parser.add_argument("--metric", help="rmse (default) or mae; ndcg@10 and the like rank all items instead")
+    parser.add_argument("--reference", metavar="LABEL", help="row that the others are compared with, besides the best")
+    parser.add_argument("--output", metavar="DIR", help="folder of what comes out (default: results/<dataset>-<time>)")
+    parser.add_argument("--jobs", default="1", help="trainings at once (default: 1)")
+    file = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    known, flags = parse(parser, argv)
+
+    from recbole_autorec.comparison import tables
+    from recbole_autorec.comparison.compare import compare as run
+    from recbole_autorec.config import parse_value
+
+    number = {key: None if (text := getattr(known, key)) is None else parse_value(text)
+              for key in ("repeats", "kfold", "jobs")}  # fmt: skip
+    configs = dict(pair.partition("=")[::2] for pair in known.config.split(",")) if known.config else {}
+    if "" in configs.values():
+        raise ConfigError(f"command line: --config {known.config!r}; expected LABEL=FILE, such as FM=fm.yaml.")
+    comparison = run(
+        known.models.split(",") if known.models else None,
+        known.dataset,
+        number["repeats"],
+        kfold=number["kfold"],
+        metric=known.metric,
+        reference=known.reference,
+        file=file,
+        configs=configs,
+        config_file_list=known.config_files,
+        flags=flags,
+        output=known.output,
+        jobs=number["jobs"],  # type: ignore[arg-type]
+    )
+    return (
+        f"\n{tables.terminal(comparison, comparison.table)}\n\n"
+        + "\n".join(tables.explanation(comparison))
+        + f"\n\n{comparison.folder}: report.html, table.md, table.tex, table.csv, result.json"
+    )
+
+
+VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare}
+
+
+def parse(
+    parser: argparse.ArgumentParser, argv: list[str], also: tuple[str, ...] = ()
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Our own flags, and every other --key value as text; `also` are ours that Config reads as well."""
+    known, rest = parser.parse_known_args(argv)
+    flags = {key: getattr(known, key) for key in also if getattr(known, key) is not None}
     while rest:
         key, equals, value = rest.pop(0).partition("=")
         if not key.startswith("--"):
@@ -68,37 +160,19 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, dict[str, str]]:
     return known, flags
 
 
-def _return_large_blocks() -> None:
-    """Let glibc give freed blocks of 16 MB and more back at once.
-
-    It would keep up to 32 MB each, and L-BFGS's vectors fragment such a heap: 0.4 GB on ML-1M.
-    """
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").mallopt(-3, 16 << 20)  # M_MMAP_THRESHOLD
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv`; the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = VERBS[argv.pop(0)] if argv and argv[0] in VERBS else train
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        known, flags = parse(argv)
-        _return_large_blocks()
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
-        from recbole_autorec.quick_start import run_recbole_autorec
-
-        result = run_recbole_autorec(
-            known.model,
-            known.dataset,
-            known.config_files,
-            flags=flags,
-            output=known.output,
-            resume=known.resume,
-        )
+        text = verb(argv)
     except AutoRecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    print(report(result))
+    print(text)
     return 0
 
 

@@ -15,9 +15,9 @@ import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_autorec.checks import find_faults
+from recbole_autorec.checks import compares_ratings, find_faults
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.registry import get_model
+from recbole_autorec.registry import get_model, predicts_stars
 
 # Keys that RecBole reads but neither its lists nor its property files have.
 UNLISTED_KEYS = {"encoding"}
@@ -35,7 +35,16 @@ def properties_dir() -> Path:
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3) and a date is text."""
+    """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3), a date is text and no key stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands there twice", node.value[number][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 _YamlLoader.yaml_implicit_resolvers = {
@@ -104,7 +113,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list):
         merged: dict[str, Any] = {}
         for file in file_list or []:
-            merged = _overlay(merged, self._noted(_read_yaml(Path(file)), Path(file).name))
+            merged = _overlay(merged, self._noted(read_yaml(Path(file)), Path(file).name))
         return merged
 
     def _load_variable_config_dict(self, config_dict):
@@ -123,7 +132,7 @@ class Config(RecBoleConfig):
         return values
 
     def _get_model_and_dataset(self, model, dataset):
-        wanted = {**_read_yaml(properties_dir() / "overall.yaml"), **self.external_config_dict}
+        wanted = {**read_yaml(properties_dir() / "overall.yaml"), **self.external_config_dict}
         model = wanted["model"] if model is None else model
         dataset = wanted["dataset"] if dataset is None else dataset
         model_class = get_model(model)
@@ -135,16 +144,20 @@ class Config(RecBoleConfig):
         names = ["overall", *(f"model/{base.__name__}" for base in reversed(model_class.__mro__))]
         for path in (properties_dir() / f"{name}.yaml" for name in names):
             if path.is_file():  # a model of the user's own takes the defaults of the one it extends
-                self.internal_config_dict.update(self._noted(_read_yaml(path), path.name))
+                self.internal_config_dict.update(self._noted(read_yaml(path), path.name))
         self._sources.update(given)
 
     def _get_final_config_dict(self):
         final = _overlay(self.internal_config_dict, self.external_config_dict)
         final.update(model=self.model, dataset=self.dataset)
-        for key, value in (
-            ("LABEL_FIELD", final["RATING_FIELD"]),
-            ("load_col", {"inter": [final[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "RATING", "TIME")]}),
-        ):
+        defaults: dict[str, Any] = {
+            "load_col": {"inter": [final[f"{name}_FIELD"] for name in ("USER_ID", "ITEM_ID", "RATING", "TIME")]}
+        }
+        if final["features"] is True:
+            defaults["load_col"] |= {"user": "*", "item": "*"}
+        if compares_ratings(final) or predicts_stars(self.model_class):
+            defaults |= {"LABEL_FIELD": final["RATING_FIELD"], "train_neg_sample_args": None}
+        for key, value in defaults.items():
             if key not in self.external_config_dict:
                 final[key] = self.internal_config_dict[key] = value
         self.plain_parameters = copy.deepcopy({key: final[key] for key in final if key not in IDLE_KEYS})
@@ -167,7 +180,9 @@ class Config(RecBoleConfig):
             nearest = difflib.get_close_matches(str(key), known | {"config_files"}, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else "--help tells where parameters are listed."
             faults.append(f"{self._sources[key]}: unknown key {key!r}; {hint}")
-        faults += find_faults(self.final_config_dict, lambda key: self._sources.get(key, "RecBole's defaults"))
+        faults += find_faults(
+            self.final_config_dict, self.model_class, lambda key: self._sources.get(key, "RecBole's defaults")
+        )
         if faults:
             raise ConfigError("\n".join(faults))
         self.final_config_dict["state"] = self.final_config_dict["state"].upper()
@@ -204,7 +219,7 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
     except OSError as error:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
@@ -26,6 +27,12 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         raise error_class(f"'{path}' cannot be written: {cause}; {hint}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any, hint: str) -> None:
+    """Write `content` as JSON, whole or not at all."""
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()), AutoRecError, hint)
 
 
 def make_folder(folder: str | Path) -> Path:

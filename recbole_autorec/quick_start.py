@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import platform
 import shlex
 import sys
@@ -12,22 +11,26 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader, NegSampleEvalDataLoader
-from recbole.data.utils import create_samplers
-from recbole.utils import init_seed
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.utils import EvaluatorType, init_seed
 
 import recbole_autorec
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
-from recbole_autorec.errors import AutoRecError, CheckpointError, DataError
-from recbole_autorec.files import make_folder, write_whole
-from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+from recbole_autorec.errors import CheckpointError, DataError
+from recbole_autorec.files import make_folder, write_json
+from recbole_autorec.memory import peak_memory_mb
+from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.rating_recommender import in_stars
+from recbole_autorec.registry import get_trainer, predicts_stars
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
+from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 logger = getLogger(__name__)
 
@@ -50,17 +53,29 @@ def run_recbole_autorec(
 
     Returns:
         model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
-        best_epoch (from 1), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_train, n_valid, n_test,
-        split_fingerprint, checkpoint (path, None if not saved), versions, command.
+        best_epoch (from 1), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid,
+        n_test, split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if not saved),
+        versions, command.
 
     Raises:
         AutoRecError: anything the user can mend; the message says how.
     """
+    config = Config(model, dataset, config_file_list, config_dict, flags)
+    getLogger("recbole_autorec").setLevel(config["state"])
     with quiet_recbole():
-        config = Config(model, dataset, config_file_list, config_dict, flags)
-        getLogger("recbole_autorec").setLevel(config["state"])
         data, parts = load_and_split(config)
-        folder = None if output is None else make_folder(output)
+    folder = None if output is None else make_folder(output)
+    result, _ = train_and_test(config, data, parts, resume)
+    if folder is not None:
+        write_json(folder / "result.json", result, "give another --output.")
+    return result
+
+
+def train_and_test(
+    config: Config, data: RatingDataset, parts: list[RatingDataset], resume: str | Path | None = None
+) -> tuple[dict[str, Any], RatingTrainer]:
+    """What run_recbole_autorec returns, and the trainer, whose last_scores are those of the test part."""
+    with quiet_recbole():
         if config["saved"]:
             make_folder(config["checkpoint_dir"])
         fingerprint = split_fingerprint(parts)
@@ -75,16 +90,17 @@ def run_recbole_autorec(
         try:
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
             best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
-            eval_seconds = trainer.eval_seconds
+            eval_seconds, curve = trainer.eval_seconds, trainer.curve
             if config["refit"]:
                 logger.info(f"refit on train + valid, {best_epoch} epochs")
                 everything = merge(parts[0], parts[1])
                 config["epochs"] = best_epoch
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's
+                train_data = build_dataloaders(config, data, [everything, *parts[1:]])[0]
                 trainer = build_trainer(config, everything)
                 trainer.saved_model_file = checkpoint
-                trainer.fit(build_train_loader(config, everything), saved=saved, show_progress=show_progress)
+                trainer.fit(train_data, saved=saved, show_progress=show_progress)
                 train_seconds += trainer.train_seconds
         except KeyboardInterrupt:
             best_epoch = best_epoch or trainer.best_epoch
@@ -107,19 +123,16 @@ def run_recbole_autorec(
         "epochs_run": epochs_run,
         "train_seconds": round(train_seconds, 3),
         "eval_seconds": round(eval_seconds, 3),
-        "peak_memory_mb": round(_peak_memory_mb()),
+        "peak_memory_mb": round(peak_memory_mb()),
+        "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
         "split_fingerprint": fingerprint,
+        "curve": curve,
         "checkpoint": checkpoint if saved else None,
-        "versions": _versions(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "versions": versions(),
+        "command": command(),
     }
-    if folder is not None:
-        text = json.dumps(result, indent=2) + "\n"
-        write_whole(
-            folder / "result.json", lambda file: file.write(text.encode()), AutoRecError, "give another --output."
-        )
-    return result
+    return result, trainer
 
 
 def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | None = None):
@@ -153,10 +166,10 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
                 f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' gives now: "
                 "the data have changed, or a changed parameter splits or filters them otherwise."
             )
-        _, valid_data, test_data = build_dataloaders(config, data, parts)
-        model = config.model_class(config, trained_on).to(config["device"])
+        loaders = build_dataloaders(config, data, [trained_on, *parts[1:]])
+        model = build_model(config, trained_on)
         load_weights(model, checkpoint, model_file)
-        return config, model.eval(), data, build_train_loader(config, trained_on), valid_data, test_data
+        return config, model.eval(), data, *loaders
 
 
 def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
@@ -166,27 +179,38 @@ def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
 
 
 def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
-    """RecBole's loaders for valid and test, after ours for train."""
+    """RecBole's loaders for train, valid and test; rows of ratings to train AutoRec."""
     try:
         samplers = create_samplers(config, data, parts)
     except ValueError as error:  # a user who rated everything leaves nothing to rank
         raise DataError(f"dataset '{data.dataset_name}' cannot be ranked: {error}") from error
-    loaders = [build_train_loader(config, parts[0])]
-    for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True):
-        full = config["eval_args"]["mode"][phase] == "full"
-        loaders.append((FullSortEvalDataLoader if full else NegSampleEvalDataLoader)(config, part, sampler))
-    return loaders
+    train_loader = RowDataLoader if issubclass(config.model_class, AutoRec) else get_dataloader(config, "train")
+    return [
+        train_loader(config, parts[0], samplers[0], shuffle=config["shuffle"]),
+        *(
+            get_dataloader(config, phase)(config, part, sampler, shuffle=False)
+            for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
+        ),
+    ]
 
 
-def build_train_loader(config: Config, part: RatingDataset) -> RowDataLoader:
-    shuffle = config["shuffle"] and config["learner"] not in FULL_BATCH_LEARNERS  # a full batch needs no order
-    return RowDataLoader(config, part, None, shuffle=shuffle)
+def build_model(config: Config, train_part: RatingDataset) -> AbstractRecommender:
+    """A new model on its training ratings, in stars if the metrics are."""
+    model_class = config.model_class
+    if config["eval_type"] == EvaluatorType.VALUE and not predicts_stars(model_class):
+        model_class = in_stars(model_class)
+    return model_class(config, train_part).to(config["device"])
 
 
-def build_trainer(config: Config, train_part: RatingDataset) -> AutoRecTrainer:
-    """A new model on its training ratings, and its trainer; the same for the same seed."""
+def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
+    """A new model and its trainer; the same for the same seed."""
     init_seed(config["seed"], config["reproducibility"])
-    return AutoRecTrainer(config, config.model_class(config, train_part).to(config["device"]))
+    start = perf_counter()
+    model = build_model(config, train_part)
+    seconds = perf_counter() - start  # some models are solved by their constructor
+    trainer = get_trainer(config.model_class)(config, model)
+    trainer.train_seconds = seconds
+    return trainer
 
 
 @contextmanager
@@ -210,19 +234,11 @@ def _log_data(config, data, parts, fingerprint):
     )
 
 
-def _peak_memory_mb() -> float:
-    """Peak resident memory of this process; on a card, plus the peak allocated there."""
-    try:
-        import resource
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    except ImportError:  # Windows
-        import psutil
-
-        peak = psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
-    return (peak + (torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)) / 2**20
-
-
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("recbole", "torch", "numpy", "pandas")}
     return {"python": platform.python_version(), "recbole_autorec": recbole_autorec.__version__, **packages}
+
+
+def command() -> str:
+    """The command line that runs, to be repeated."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -1,31 +1,114 @@
-"""Which class serves a model's name."""
+"""Which class, trainer and loader serve a model: ours first, RecBole's otherwise. And who can predict ratings."""
 
 from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from recbole_autorec.errors import ConfigError
 
-MODELS = ("IAutoRec", "UAutoRec")  # each in model/general_recommender/<name in lower case>.py
+# Each in model/general_recommender/<name in lower case>.py
+OURS = ("IAutoRec", "UAutoRec", "BiasedMF", "Bias", "GlobalMean")
+
+_PAIRS = "it learns which of two items a user prefers, not how much either is liked"
+_WHICH = "it learns which items a user has, not how they were rated"
+_SIMILAR = "it adds up similarities to the items a user has"
+# RecBole 1.2.1's general and context-aware models -> why it predicts no ratings, None if it does.
+# docs/built-in-models.md has what each was seen to do.
+RECBOLE: dict[str, str | None] = {
+    "DMF": None, "FISM": None, "NAIS": None, "NeuMF": None, "NNCF": None,
+    "AFM": None, "AutoInt": None, "DCN": None, "DCNV2": None, "DeepFM": None, "DSSM": None, "EulerNet": None,
+    "FFM": None, "FiGNN": None, "FM": None, "FNN": None, "FwFM": None, "KD_DAGFM": None, "LR": None, "NFM": None,
+    "PNN": None, "WideDeep": None, "xDeepFM": None,
+    "BPR": _PAIRS, "ConvNCF": _PAIRS, "DGCF": _PAIRS, "GCMC": _PAIRS, "LightGCN": _PAIRS, "LINE": _PAIRS, "NCL": _PAIRS,
+    "NGCF": _PAIRS, "SGL": _PAIRS, "SimpleX": _PAIRS, "SpectralCF": _PAIRS,
+    "CDAE": _WHICH, "DiffRec": _WHICH, "ENMF": _WHICH, "LDiffRec": _WHICH, "MacridVAE": _WHICH, "MultiDAE": _WHICH,
+    "MultiVAE": _WHICH, "NCEPLRec": _WHICH, "RaCT": _WHICH, "RecVAE": _WHICH,
+    "ADMMSLIM": _SIMILAR, "AsymKNN": _SIMILAR, "EASE": _SIMILAR, "ItemKNN": _SIMILAR, "SLIMElastic": _SIMILAR,
+    "Pop": "it counts how often an item was rated", "Random": "it scores at random",
+}  # fmt: skip
+MODELS = (*OURS, *RECBOLE)
 
 
 def get_model(model: str | type) -> type:
-    """The model class called `model`; a class passes if it extends AutoRec.
+    """The model class called `model`; a class passes if RecBole could train it on users and items.
 
     Raises:
         ConfigError: there is none; names what there is.
     """
     if isinstance(model, type):
-        from recbole_autorec.model.autorec import AutoRec
+        from recbole.model.abstract_recommender import ContextRecommender, GeneralRecommender
 
-        if not issubclass(model, AutoRec):
+        if not issubclass(model, GeneralRecommender | ContextRecommender):
             raise ConfigError(
-                f"model class {model.__name__} predicts no ratings; expected a subclass of IAutoRec or UAutoRec."
+                f"model class {model.__name__}; expected a subclass of IAutoRec, UAutoRec, or RecBole's "
+                "GeneralRecommender or ContextRecommender."
             )
         return model
-    if model not in MODELS:
-        close = difflib.get_close_matches(str(model).lower(), [name.lower() for name in MODELS], n=1)
-        hint = "".join(f" Did you mean {name!r}?" for name in MODELS if name.lower() in close)
-        raise ConfigError(f"unknown model {model!r}; there are {', '.join(MODELS)}.{hint}")
-    return getattr(import_module(f"recbole_autorec.model.general_recommender.{model.lower()}"), model)
+    if model in OURS:
+        return getattr(import_module(f"recbole_autorec.model.general_recommender.{model.lower()}"), model)
+    if model in RECBOLE:
+        kind = next(kind for kind in ("general", "context_aware") if _recbole_has(kind, model))
+        return getattr(import_module(f"recbole.model.{kind}_recommender.{model.lower()}"), model)
+
+    for kind in ("sequential", "knowledge_aware", "exlib"):
+        if _recbole_has(kind, model):
+            raise ConfigError(
+                f"model {model!r} is one of RecBole's {kind.replace('_', '-')} models; this project runs its general "
+                "and context-aware ones. RecBole's own run_recbole.py runs it."
+            )
+    by_lower_case = {name.lower(): name for name in MODELS}
+    close = difflib.get_close_matches(str(model).lower(), by_lower_case, n=2)
+    hint = f" Did you mean {' or '.join(by_lower_case[name] for name in close)}?" if close else ""
+    raise ConfigError(
+        f"unknown model {model!r}; there are {', '.join(OURS)}, and RecBole's general and context-aware models, such "
+        f"as FM and NeuMF (docs/built-in-models.md).{hint}"
+    )
+
+
+def _recbole_has(kind: str, model: object) -> bool:
+    """Whether RecBole has the model's file; importing a kind to ask would import all its models."""
+    import recbole
+
+    return (Path(recbole.__file__).parent / "model" / f"{kind}_recommender" / f"{str(model).lower()}.py").is_file()
+
+
+def why_no_ratings(model_class: Any) -> str | None:
+    """Why a model predicts no ratings, in half a sentence; None if it does."""
+    from recbole.utils import InputType, ModelType
+
+    name = model_class.__name__
+    if name in RECBOLE and model_class.__module__.startswith("recbole."):
+        return RECBOLE[name]
+    learns_labels = getattr(model_class, "input_type", None) == InputType.POINTWISE
+    if predicts_stars(model_class) or (learns_labels and model_class.type in (ModelType.GENERAL, ModelType.CONTEXT)):
+        return None
+    return "its input_type is not POINTWISE, so that it learns no label"
+
+
+def predicts_stars(model_class: type) -> bool:
+    """True of our models and their subclasses; others of RecBole's predict a probability."""
+    from recbole_autorec.model.rating_recommender import RatingRecommender
+
+    return issubclass(model_class, RatingRecommender)
+
+
+def get_trainer(model_class: Any) -> type:
+    """The trainer: ours, with RecBole's own for the model below it where it has one."""
+    from recbole import trainer as recbole_trainers
+    from recbole.utils import ModelType
+
+    from recbole_autorec.model.autorec import AutoRec
+    from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+    from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
+
+    if issubclass(model_class, AutoRec):
+        return AutoRecTrainer
+    solved = model_class.type == ModelType.TRADITIONAL
+    if predicts_stars(model_class):
+        return SolvedTrainer if solved else RatingTrainer
+    special = getattr(recbole_trainers, f"{model_class.__name__}Trainer", None)
+    special = special or (recbole_trainers.TraditionalTrainer if solved else None)
+    return type(f"Rating{special.__name__}", (RatingTrainer, special), {}) if special else RatingTrainer

@@ -7,7 +7,9 @@ import torch
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
+from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.quick_start import quiet_recbole
+from recbole_autorec.registry import get_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "dataset"
@@ -15,16 +17,14 @@ ML_1M = ROOT.parent / "shared" / "dataset"
 
 # A run of a second: few units, few iterations, nothing left on disk.
 # With this seed the rating of zero is a training rating: tiny's scale is 0 to 5.
+QUICK_ANY = {"seed": 1, "epochs": 3, "saved": False, "show_progress": False}  # for every model
 QUICK = {
-    "seed": 1,
+    **QUICK_ANY,
     "hidden_size": [8],
     "reg_weight": 1,
     "row_scaling": 0,
     "init_std": 0.01,
-    "epochs": 3,
     "lbfgs_max_iter": 5,
-    "saved": False,
-    "show_progress": False,
 }
 
 
@@ -48,7 +48,8 @@ def write_dataset(tmp_path):
 
 
 def config_for(model: str = "IAutoRec", dataset: str = "tiny", **parameters) -> Config:
-    return Config(model, dataset, config_dict={"data_path": str(DATA), **QUICK, **parameters})
+    quick = QUICK if issubclass(get_model(model), AutoRec) else QUICK_ANY
+    return Config(model, dataset, config_dict={"data_path": str(DATA), **quick, **parameters})
 
 
 def tiny_parts(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:

@@ -52,7 +52,10 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         (["--refit", "--epochs", "3"], "command line: --refit has no value; give --refit VALUE, such as --refit True."),
         (["train"], "command line: 'train' stands alone; parameters are given as --key value."),
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
-        (["--model", "NMF"], "unknown model 'NMF'; there are IAutoRec, UAutoRec."),
+        (
+            ["--model", "NMF"],
+            "unknown model 'NMF'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?",
+        ),
         (["--config_files", "no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--resume", "no.pth"], "checkpoint 'no.pth': no such file."),
         (
@@ -74,15 +77,14 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
 
 
 def test_values_may_be_given_either_way_and_may_be_negative():
-    known, flags = cli.parse(
-        ["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"]
-    )
+    arguments = ["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"]
+    known, flags = cli.parse(cli.parser_for("", "", ""), arguments)
     assert known.dataset == "tiny"
     assert flags == {"seed": "3", "epochs": "5", "cold_start_rating": "-1", "metrics": "[RMSE]"}
 
 
 def test_an_equals_sign_in_a_value_stays():
-    assert cli.parse(["--checkpoint_dir=a=b"])[1] == {"checkpoint_dir": "a=b"}
+    assert cli.parse(cli.parser_for("", "", ""), ["--checkpoint_dir=a=b"])[1] == {"checkpoint_dir": "a=b"}
 
 
 def test_config_files_are_read_in_order(tmp_path, capsys):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from recbole_autorec import Config, ConfigError, IAutoRec
-from recbole_autorec.checks import CHECKS
+from recbole_autorec.checks import CHECKS, MODEL_CHECKS
 from recbole_autorec.config import parse_value, properties_dir
-from tests.conftest import ROOT, config_for
+from tests.conftest import DATA, ROOT, config_for
 
 METRICS = "for ratings rmse, mae; for rankings recall, mrr, ndcg, hit, map, precision, gauc"
 FAULTS = {
@@ -42,7 +42,7 @@ FAULTS = {
     "threshold": ({"rating": 3}, "~: RMSE would not be in stars"),
     "normalize_all": (True, "~: RMSE would not be in stars"),
     "normalize_field": (["rating"], "~: RMSE would not be in stars"),
-    "numerical_features": (["rating"], "[]: AutoRec sees ids and ratings only"),
+    "numerical_features": (["age"], "[]: AutoRec sees ids and ratings only"),
     "epochs": (0, "a whole number >= 1"),
     "eval_step": (0, "a whole number >= 1"),
     "stopping_step": (-1, "a whole number >= 0"),
@@ -51,6 +51,7 @@ FAULTS = {
     "metric_decimal_place": (0, "a whole number >= 1"),
     "learning_rate": (float("nan"), "a number > 0"),
     "refit": ("maybe", "True or False"),
+    "features": ("all", "True or False"),
     "saved": (0, "True or False"),
     "show_progress": (None, "True or False"),
     "use_gpu": (None, "True or False"),
@@ -82,9 +83,9 @@ def test_all_faults_come_at_once_each_with_its_place(tmp_path):
     assert str(caught.value).splitlines() == [
         "config_dict: unknown key True; --help tells where parameters are listed.",
         "mine.yaml: unknown key 'hiden_size'; did you mean 'hidden_size'?",
-        "mine.yaml: row_scaling=-2; expected a number from -1 to 1; 0 is the paper.",
         "command line: learner='adamm'; expected one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop.",
         "config_dict: epochs=0; expected a whole number >= 1.",
+        "mine.yaml: row_scaling=-2; expected a number from -1 to 1; 0 is the paper.",
     ]
 
 
@@ -96,7 +97,7 @@ def test_a_key_that_would_do_nothing_is_unknown(key):
 
 
 def test_every_checked_key_has_a_test_of_its_message():
-    assert set(CHECKS) == set(FAULTS)
+    assert set(CHECKS) | set(MODEL_CHECKS["AutoRec"]) | {"train_neg_sample_args"} == set(FAULTS)
 
 
 def test_unknown_key_without_a_neighbour():
@@ -105,13 +106,47 @@ def test_unknown_key_without_a_neighbour():
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("iautorec", " Did you mean 'IAutoRec'?"), ("UAutorec", " Did you mean 'UAutoRec'?"), ("NMF", "")],
+    [
+        ("iautorec", " Did you mean IAutoRec or UAutoRec?"),
+        ("DeepMF", " Did you mean DeepFM or xDeepFM?"),
+        ("qqqq", ""),
+    ],
 )
 def test_unknown_model_names_what_there_is(name, hint):
-    with pytest.raises(
-        ConfigError, match=re.escape(f"unknown model {name!r}; there are IAutoRec, UAutoRec.{hint}") + "$"
-    ):
+    with pytest.raises(ConfigError) as caught:
         Config(name, "tiny")
+    assert str(caught.value) == (
+        f"unknown model {name!r}; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and "
+        f"context-aware models, such as FM and NeuMF (docs/built-in-models.md).{hint}"
+    )
+
+
+def test_models_that_recbole_runs_otherwise_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        Config("SASRec", "tiny")
+    assert str(caught.value) == (
+        "model 'SASRec' is one of RecBole's sequential models; this project runs its general and context-aware ones. "
+        "RecBole's own run_recbole.py runs it."
+    )
+
+
+def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():
+    assert message(model="BPR") == (
+        "model BPR ranks items instead of predicting ratings: it learns which of two items a user prefers, not how much "
+        "either is liked. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 "
+        '--eval_args "{mode: full}" for it alone.'
+    )
+    ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "full"}}
+    config = Config("BPR", "tiny", config_dict={"data_path": str(DATA), **ranked})
+    assert (config["LABEL_FIELD"], config["train_neg_sample_args"]["distribution"]) == ("label", "uniform")
+    config = Config("IAutoRec", "tiny", config_dict={"data_path": str(DATA), **ranked})
+    assert (config["LABEL_FIELD"], config["train_neg_sample_args"]["distribution"]) == ("rating", "none")
+
+
+def test_the_rating_is_no_feature():
+    assert message(model="FM", numerical_features=["rating"]) == (
+        "config_dict: numerical_features=['rating'] has 'rating', which is what is predicted; leave it out."
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,8 +170,10 @@ def test_unknown_model_names_what_there_is(name, hint):
         ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
         ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
         ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test."),
-        ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}."),
-        ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, or {LS: valid_and_test}."),
+        ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
+        ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
+        ({"eval_args": {"split": {"KF": [6, 5]}}}, "config_dict: split={'KF': [6, 5]}; expected a fold and the number of folds, such as {KF: [1, 5]}."),
+        ({"eval_args": {"split": {"KF": [1, 5]}, "order": "TO"}}, "config_dict: split={'KF': [1, 5]} draws folds over all ratings; expected order RO and group_by none."),
         ({"eval_args": {"order": "XO"}}, "config_dict: order='XO'; expected RO (random) or TO (by time)."),
         ({"eval_args": {"group_by": "item"}}, "config_dict: group_by='item'; expected none or user."),
         ({"valid_metric": "AUC"}, "config_dict: valid_metric='AUC' is not computed; expected one of rmse, mae."),
@@ -241,10 +278,12 @@ def test_a_model_of_ones_own_takes_the_defaults_of_the_one_it_extends():
         pass
 
     assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_weight"]) == ("Mine", 400)
-    with pytest.raises(
-        ConfigError, match=r"^model class Config predicts no ratings; expected a subclass of IAutoRec or UAutoRec\.$"
-    ):
+    with pytest.raises(ConfigError) as caught:
         Config(Config, "tiny")
+    assert str(caught.value) == (
+        "model class Config; expected a subclass of IAutoRec, UAutoRec, or RecBole's GeneralRecommender or "
+        "ContextRecommender."
+    )
 
 
 def test_changed_parameters_are_those_that_differ(tmp_path):

@@ -7,7 +7,6 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import IAutoRec, UAutoRec
 from recbole_autorec.data.dataloader import RowDataLoader
-from recbole_autorec.quick_start import build_train_loader
 from tests.conftest import tiny_model
 from tests.reference import objective_and_gradients, sigmoid
 
@@ -183,7 +182,7 @@ def test_kept_codes_are_never_stale(name, change):
 
 def test_rows_are_batched_once_each_and_never_the_padding_id(name):
     config, parts, model = tiny_model(name, train_batch_size=2, learner="adam")
-    loader = build_train_loader(config, parts[0])
+    loader = RowDataLoader(config, parts[0], None, shuffle=config["shuffle"])
     epochs = [torch.cat([batch[model.row_field] for batch in loader]) for _ in range(3)]
     for ids in epochs:
         assert sorted(ids.tolist()) == model.rated_rows.tolist()
@@ -193,7 +192,9 @@ def test_rows_are_batched_once_each_and_never_the_padding_id(name):
 
 def test_full_batch_learners_read_in_order(name):
     config, parts, model = tiny_model(name, train_batch_size=2, learner="lbfgs")
-    ids = torch.cat([batch[model.row_field] for batch in build_train_loader(config, parts[0])])
+    ids = torch.cat(
+        [batch[model.row_field] for batch in RowDataLoader(config, parts[0], None, shuffle=config["shuffle"])]
+    )
     assert torch.equal(ids, model.rated_rows)
 
 

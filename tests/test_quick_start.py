@@ -12,7 +12,8 @@ from tests.conftest import DATA, QUICK, config_for, tiny_parts
 
 KEYS = [
     "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
-    "peak_memory_mb", "n_train", "n_valid", "n_test", "split_fingerprint", "checkpoint", "versions", "command",
+    "peak_memory_mb", "n_parameters", "n_train", "n_valid", "n_test", "split_fingerprint", "curve", "checkpoint",
+    "versions", "command",
 ]  # fmt: skip
 TINY = {"data_path": str(DATA), **QUICK}
 
@@ -109,7 +110,9 @@ def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
     assert result["valid"] == poisoned_result["valid"]
     assert result["best_epoch"] == poisoned_result["best_epoch"]
     assert result["test"] != poisoned_result["test"]
-    for one, other in zip(trainer._best_state.values(), poisoned_trainer._best_state.values(), strict=True):
+    for one, other in zip(
+        trainer.model.state_dict().values(), poisoned_trainer.model.state_dict().values(), strict=True
+    ):
         assert torch.equal(one, other)
     valid_poisoned_inputs, valid_poisoned, _ = states([1, 2])
     assert torch.equal(inputs, valid_poisoned_inputs)
@@ -150,9 +153,7 @@ def test_load_data_and_model_predicts_the_same_bits(refit):
     with quiet_recbole():
         from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
 
-        trainer = AutoRecTrainer(config, model)
-        trainer._best_state = {name: value.clone() for name, value in model.state_dict().items()}
-        assert trainer.evaluate(test_data) == result["test"]
+        assert AutoRecTrainer(config, model).evaluate(test_data, load_best_model=False) == result["test"]
 
 
 def test_the_packaged_ml_100k_comes_back_with_its_checkpoint():

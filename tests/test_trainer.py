@@ -215,7 +215,7 @@ def test_mixed_precision_of_recbole_works():
 
 
 def test_progress_moves_inside_an_lbfgs_step(monkeypatch):
-    import recbole_autorec.trainer.autorec_trainer as module
+    import recbole_autorec.trainer.rating_trainer as module
 
     updates = []
 

@@ -6,6 +6,8 @@ import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
+
 
 class RowDataLoader(AbstractDataLoader):
     """Ids of the rows that have a training rating: items for I-AutoRec, users for U-AutoRec.
@@ -17,7 +19,8 @@ class RowDataLoader(AbstractDataLoader):
         self.row_field = dataset.iid_field if config.model_class.rows == "item" else dataset.uid_field
         self.row_ids = torch.unique(dataset.inter_feat[self.row_field])
         self.sample_size = len(self.row_ids)
-        super().__init__(config, dataset, sampler, shuffle=shuffle)
+        in_order = config["learner"] in FULL_BATCH_LEARNERS  # the whole batch is the same in any order
+        super().__init__(config, dataset, sampler, shuffle=shuffle and not in_order)
 
     def _init_batch_size_and_step(self):
         self.step = self.config["train_batch_size"]

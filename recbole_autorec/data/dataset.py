@@ -167,7 +167,8 @@ class RatingDataset(Dataset):
             )
         init_seed(self.config["seed"], self.config["reproducibility"])
         with _refusals(self.dataset_name):
-            parts = super().build()
+            fold = None if self.benchmark_filename_list else eval_args["split"].get("KF")
+            parts = super().build() if fold is None else self._split_by_fold(*fold)
         for name, part in zip(("train", "valid", "test"), parts, strict=True):
             if len(part) == 0:
                 raise DataError(
@@ -175,6 +176,19 @@ class RatingDataset(Dataset):
                     f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
                 )
         return parts
+
+    def _split_by_fold(self, fold: int, folds: int) -> list[RatingDataset]:
+        """Fold `fold` of 1 ... `folds` is the test part, a tenth of the rest the validation part, as in the paper.
+
+        The folds of a seed are one partition. RecBole has no cross-validation.
+        """
+        self._change_feat_format()
+        self.shuffle()
+        self._drop_unused_col()
+        start, end = (len(self) * number // folds for number in (fold - 1, fold))
+        rest = [*range(start), *range(end, len(self))]
+        n_valid = len(rest) // 10
+        return [self.copy(self.inter_feat[index]) for index in (rest[n_valid:], rest[:n_valid], range(start, end))]
 
 
 @contextmanager
@@ -218,7 +232,7 @@ def split_fingerprint(parts: list[RatingDataset]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         users, items = part.inter_feat[part.uid_field], part.inter_feat[part.iid_field]
-        pairs = users * part.item_num + items
+        pairs = (users << 32) + items  # whatever other ids a feature file may add
         order = torch.argsort(pairs)
         for column in (pairs, part.inter_feat[part.rating_field]):
             digest.update(column[order].numpy().tobytes())

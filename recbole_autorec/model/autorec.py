@@ -12,15 +12,14 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import EvaluatorType, InputType
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
 from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, activity_scales
+from recbole_autorec.model.rating_recommender import RatingRecommender
 
 
-class AutoRec(GeneralRecommender):
+class AutoRec(RatingRecommender):
     """Rating prediction by an autoencoder over the rows of the training ratings.
 
     Attributes:
@@ -31,7 +30,6 @@ class AutoRec(GeneralRecommender):
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars.
     """
 
-    input_type = InputType.POINTWISE
     rows: ClassVar[str]  # "item" or "user"
 
     def __init__(self, config: Config, dataset: Dataset):
@@ -47,9 +45,6 @@ class AutoRec(GeneralRecommender):
         self.row_is_rated = self.ratings.row_counts > 0  # (N,)
         self.column_is_rated = self.ratings.column_counts > 0  # (D,)
 
-        self.rating_range = (self.ratings.values.min().item(), self.ratings.values.max().item())
-        # Clipping would tie the best items of a ranking.
-        self.clip_prediction = config["clip_prediction"] and config["eval_type"] == EvaluatorType.VALUE
         cold_start_rating = config["cold_start_rating"]
         self.cold_start_rating = sum(self.rating_range) / 2 if cold_start_rating is None else cold_start_rating
 
@@ -87,9 +82,7 @@ class AutoRec(GeneralRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
         rows, columns = interaction[self.row_field], interaction[self.column_field]
-        prediction = self.autoencoder.decode_pairs(self.codes()[rows], columns)
-        if self.clip_prediction:
-            prediction = prediction.clamp(*self.rating_range)
+        prediction = self.clipped(self.autoencoder.decode_pairs(self.codes()[rows], columns))
         return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 
 from recbole_autorec.errors import CheckpointError
 from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
 VERSION = 1
-KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "state_dict", "optimizer",
-        "random_state"}  # fmt: skip
+KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "state_dict",
+        "other_parameter", "optimizer", "random_state"}  # fmt: skip
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
@@ -61,7 +62,16 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     return state
 
 
-def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:
+def other_parameter(model: AbstractRecommender) -> dict[str, Any]:
+    """What a model of RecBole keeps beside its parameters, so far as it is plain; its constructor makes the rest."""
+    return {
+        key: value.clone() if torch.is_tensor(value) else value
+        for key, value in model.other_parameter().items()
+        if value is None or torch.is_tensor(value)
+    }
+
+
+def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Put a checkpoint's parameters into a model.
 
     Raises:
@@ -69,6 +79,7 @@ def load_weights(model: torch.nn.Module, checkpoint: dict[str, Any], path: str |
     """
     try:
         model.load_state_dict(checkpoint["state_dict"])
+        model.load_other_parameter(checkpoint["other_parameter"])
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"checkpoint '{path}' does not fit this model: another dataset or hidden_size."

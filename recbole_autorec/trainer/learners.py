@@ -9,6 +9,8 @@ import torch
 
 FULL_BATCH_LEARNERS = ("lbfgs", "rprop")
 LEARNERS = (*FULL_BATCH_LEARNERS, "adam", "adamw", "sgd", "adagrad", "rmsprop")
+RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # those that take sparse gradients
 
 
 def full_batch_optimizer(params: Iterable[torch.nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:

@@ -1,0 +1,188 @@
+"""A comparison as one web page that needs no network: table, figures, settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import qualitative
+from plotly.offline import get_plotlyjs
+
+from recbole_autorec.comparison import tables
+from recbole_autorec.quick_start import command
+
+if TYPE_CHECKING:
+    from recbole_autorec.comparison.compare import Comparison
+
+BINS = 8
+
+
+def report(comparison: Comparison, table: pd.DataFrame) -> str:
+    """The page as HTML."""
+    text = tables.readable(comparison, table)
+    labels = [label for label in table.index if comparison.results(label)]
+    colours = dict(zip(table.index, (qualitative.Safe + qualitative.Dark24) * len(table), strict=False))
+    sections, figures = [], dict[str, Any]()
+    for heading, explanation, parts in _sections(comparison, table, labels, colours) if labels else ():
+        sections.append({"heading": heading, "text": explanation, "figures": [(name, c) for name, c, _ in parts]})
+        figures |= {name: json.loads(figure.to_json()) for name, _, figure in parts}
+    plan, results = comparison.plan, [comparison.results(label) for label in labels]
+    some = results[0][0] if results else {}
+    template = jinja2.Environment(autoescape=True).from_string(
+        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        title=f"{plan.metric.upper()} on {comparison.dataset}",
+        subtitle=_subtitle(comparison, some),
+        columns=list(text.columns),
+        rows=[(label, list(cells)) for label, cells in zip(text.index, text.values, strict=True)],
+        explanation=tables.explanation(comparison),
+        sections=sections,
+        settings=[(row.label, table["model"][row.label], _settings(comparison, row.label)) for row in plan.rows],
+        command=command(),
+        versions=json.dumps(some.get("versions", {}), indent=1),
+        plotly=get_plotlyjs(),
+        figures=json.dumps(figures).replace("</", "<\\/"),
+    )
+
+
+def _sections(comparison: Comparison, table: pd.DataFrame, labels: list[str], colours: dict[str, str]):
+    """(heading, what it shows, [(name, caption, figure)]) of each part of the page."""
+    metric = comparison.metrics[0].upper()
+    yield (
+        "Test scores",
+        "A dot is one repeat; the diamond is the mean with its 95 % interval.",
+        [(name, name.upper(), _scores(comparison, table, labels, name, colours)) for name in comparison.metrics],
+    )
+    yield (
+        "Learning curves",
+        "Validation score of the first repeat; the star is the epoch that was chosen.",
+        [
+            ("by_epoch", f"{metric} by epoch", _curves(comparison, labels, colours, by_seconds=False)),
+            ("by_seconds", f"{metric} by seconds of training", _curves(comparison, labels, colours, by_seconds=True)),
+        ],
+    )
+    repeats = comparison.complete_repeats
+    if comparison.plan.ranks or not repeats:
+        return
+    tested = _tested(comparison, repeats, labels)
+    yield (
+        "Where each model wins",
+        "RMSE by the number of training ratings of the item or of the user; each bin has as many test ratings.",
+        [
+            ("by_item", "By ratings of the item", _by_activity(tested, labels, "item_counts", colours)),
+            ("by_user", "By ratings of the user", _by_activity(tested, labels, "user_counts", colours)),
+        ],
+    )
+    yield (
+        "Predicted against actual",
+        "Mean prediction for the test ratings of each value; a perfect model lies on the dotted line.",
+        [("calibration", "Stars", _predicted(tested, labels, colours))],
+    )
+
+
+def _figure(x: str, y: str, **layout: Any) -> go.Figure:
+    """An empty figure without a background of its own; the page gives it the colours of day or night."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=400,
+        margin={"l": 60, "r": 15, "t": 10, "b": 50}, font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="closest", **layout,
+    )  # fmt: skip
+    figure.update_xaxes(title_text=x, automargin=True)
+    figure.update_yaxes(title_text=y, automargin=True)
+    return figure
+
+
+def _scores(comparison, table, labels, metric, colours) -> go.Figure:
+    figure = _figure(metric.upper(), "", showlegend=False)
+    for label in reversed(labels):  # the best on top
+        values = [result["test"][metric] for result in comparison.results(label)]
+        figure.add_scatter(x=values, y=[label] * len(values), mode="markers", name=label, opacity=0.5,
+                           marker={"color": colours[label], "size": 6})  # fmt: skip
+        interval = table[f"{metric}_interval"][label]
+        figure.add_scatter(
+            x=[table[metric][label]], y=[label], mode="markers", name=label,
+            marker={"color": colours[label], "size": 11, "symbol": "diamond"},
+            error_x={"type": "data", "array": [0 if np.isnan(interval) else interval], "color": colours[label]},
+        )  # fmt: skip
+    figure.update_layout(height=120 + 34 * len(labels))
+    return figure
+
+
+def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
+    metric = comparison.metrics[0].upper()
+    figure = _figure("seconds" if by_seconds else "epoch", f"validation {metric}")
+    for label in labels:
+        result = comparison.results(label)[0]
+        epochs, seconds, scores = np.array(result["curve"]).T
+        x, best = seconds if by_seconds else epochs, epochs == result["best_epoch"]
+        figure.add_scatter(x=x, y=scores, name=label, legendgroup=label, mode="lines" if len(x) > 1 else "markers",
+                           line={"color": colours[label]})  # fmt: skip
+        figure.add_scatter(x=x[best], y=scores[best], name=label, legendgroup=label, showlegend=False, mode="markers",
+                           marker={"color": colours[label], "symbol": "star", "size": 11})  # fmt: skip
+    figure.update_xaxes(type="log", dtick="D2", tickformat="~g")
+    return figure
+
+
+def _tested(comparison: Comparison, repeats: list[int], labels: list[str]) -> pd.DataFrame:
+    """Every test rating of every repeat: rating, user_counts, item_counts, and a prediction for each label."""
+    frames = []
+    for task in (task for task in comparison.tasks if task.row.label == labels[0] and task.repeat in repeats):
+        frame = pd.DataFrame(task.split())
+        errors = comparison.test_errors(task.repeat)
+        frames.append(frame.assign(**{f"predicted {label}": frame["ratings"] + errors[label] for label in labels}))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figure:
+    figure = _figure("training ratings", "RMSE")
+    bins = pd.qcut(tested[column], BINS, duplicates="drop")
+    count = tested.groupby(bins, observed=True)[column].agg(["median", "min", "max", "size"])
+    spans = [f"{row['min']} to {row['max']} ratings, {row['size']:,} test ratings" for _, row in count.iterrows()]
+    at = count["median"].clip(lower=0.5)
+    for label in labels:
+        squares = (tested[f"predicted {label}"] - tested["ratings"]) ** 2
+        figure.add_scatter(
+            x=at, y=squares.groupby(bins, observed=True).mean() ** 0.5, name=label,
+            mode="lines+markers", line={"color": colours[label]}, text=spans, hovertemplate="%{y:.4f}<br>%{text}",
+        )  # fmt: skip
+    figure.update_xaxes(type="log", tickvals=list(at), ticktext=[f"{value:g}" for value in at])
+    return figure
+
+
+def _predicted(tested: pd.DataFrame, labels, colours) -> go.Figure:
+    figure = _figure("actual rating, stars", "mean prediction, stars")
+    few = tested["ratings"].nunique() <= 20
+    groups = tested["ratings"] if few else pd.qcut(tested["ratings"], BINS, duplicates="drop")
+    actual = tested.groupby(groups, observed=True)["ratings"].mean()
+    figure.add_scatter(x=actual, y=actual, name="perfect", mode="lines", line={"color": "gray", "dash": "dot"})
+    for label in labels:
+        predicted = tested.groupby(groups, observed=True)[f"predicted {label}"].mean()
+        figure.add_scatter(x=actual, y=predicted, name=label, mode="lines+markers", line={"color": colours[label]})
+    return figure
+
+
+def _subtitle(comparison: Comparison, result: dict[str, Any]) -> str:
+    plan = comparison.plan
+    drawn = f"{plan.repeats}-fold cross-validation" if plan.kfold else f"{plan.repeats} repeats, each its own split"
+    if not result:
+        return drawn
+    refit = (
+        "; trained again on train + valid for the chosen number of epochs" if result["all_parameters"]["refit"] else ""
+    )
+    sizes = ", ".join(f"{name} {result[f'n_{name}']:,}" for name in ("train", "valid", "test"))
+    return f"{drawn}. Ratings: {sizes}. The epoch was chosen on the validation part{refit}."
+
+
+def _settings(comparison: Comparison, label: str) -> str:
+    """A row's parameters that differ from the defaults, as JSON."""
+    results = comparison.results(label)
+    changed = results[0]["parameters"] if results else {}
+    ours = {"saved", "metrics", "valid_metric"}
+    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in changed.items() if key not in ours)

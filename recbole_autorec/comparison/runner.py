@@ -1,0 +1,185 @@
+"""Runs trainings, each in a process of its own, so that its memory is measured and its death is only its own.
+
+What a comparison's folder holds while it grows:
+
+    comparison.json          what is compared on which data; see folder_of
+    runs/LABEL-N.json        the result of LABEL in repeat N, or {"error": why}
+    runs/LABEL-N.npy         its predictions of the test part, (n_test,) stars
+    runs/LABEL-N.log         what it printed
+    splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+
+from recbole_autorec.comparison.plan import Plan, Row
+from recbole_autorec.errors import AutoRecError, DataError
+from recbole_autorec.files import write_json, write_whole
+
+HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training: a row of the table in one repeat."""
+
+    plan: Plan
+    row: Row
+    repeat: int
+    folder: Path
+    threads: int
+    directory: str  # where relative paths start
+
+    @property
+    def stem(self) -> Path:
+        return self.folder / "runs" / f"{quote(self.row.label, safe=' ()=,')}-{self.repeat}"
+
+    @property
+    def result_file(self) -> Path:
+        return self.stem.with_name(self.stem.name + ".json")
+
+    def result(self) -> dict[str, Any] | None:
+        """What was written by now; None if nothing was."""
+        return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
+
+    def predictions(self) -> np.ndarray:
+        return np.load(self.stem.with_name(self.stem.name + ".npy"))
+
+    def split(self) -> dict[str, np.ndarray]:
+        with np.load(self.split_file) as arrays:
+            return dict(arrays)
+
+    @property
+    def split_file(self) -> Path:
+        return self.folder / "splits" / f"{self.repeat}.npz"
+
+
+def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]:
+    """Run tasks, `jobs` at once. Yields each when it has ended, with its seconds; (None, 0) every second meanwhile."""
+    # forkserver: a clean process that has imported everything already, and no threads or card of ours in the child
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(method)
+    context.set_forkserver_preload(["recbole_autorec.quick_start"])
+    waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                task = waiting.popleft()
+                process = context.Process(target=_work, args=(task,))
+                with _main_not_imported():
+                    process.start()
+                running[process.sentinel] = process, task, time.perf_counter()
+            ended = wait(list(running), timeout=1)
+            if not ended:
+                yield None, 0.0
+            for sentinel in ended:
+                process, task, start = running.pop(sentinel)
+                process.join()
+                if task.result() is None:
+                    _fail(task, _death(process.exitcode))
+                yield task, time.perf_counter() - start
+    finally:
+        for process, _, _ in running.values():
+            process.terminate()
+        for process, _, _ in running.values():
+            process.join()
+
+
+@contextmanager
+def _main_not_imported():
+    """A child needs nothing of the script that started us, which may have no `if __name__ == "__main__"`."""
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update(hidden)
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return f"its process was killed by signal {-exit_code}; if the machine ran out of memory, give fewer --jobs"
+    return f"its process ended with exit code {exit_code}"
+
+
+def _fail(task: Task, why: str) -> None:
+    write_json(task.result_file, {"error": why}, HINT)
+
+
+def _work(task: Task) -> None:
+    os.chdir(task.directory)
+    log = task.stem.with_name(task.stem.name + ".log")
+    with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=file)
+        if task.threads:
+            torch.set_num_threads(task.threads)
+        try:
+            _train(task)
+        except AutoRecError as error:
+            _fail(task, " ".join(str(error).split()))
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except Exception as error:  # whatever RecBole's model does: it is one row that says why
+            traceback.print_exc()
+            _fail(task, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+
+
+def _train(task: Task) -> None:
+    from recbole_autorec.memory import return_large_blocks
+    from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
+
+    return_large_blocks()
+    start = time.perf_counter()
+    config = task.plan.config(task.row, task.repeat)
+    config["show_progress"] = False
+    with quiet_recbole():
+        data, parts = load_and_split(config)
+    if not task.plan.ranks:
+        _write_split(task, data, parts)
+    result, trainer = train_and_test(config, data, parts)
+    if not task.plan.ranks:
+        scores = trainer.last_scores.numpy().astype(np.float32)
+        write_whole(
+            task.stem.with_name(task.stem.name + ".npy"), lambda file: np.save(file, scores), AutoRecError, HINT
+        )
+    result["all_parameters"] = config.plain_parameters
+    result["total_seconds"] = round(time.perf_counter() - start, 3)
+    write_json(task.result_file, result, HINT)
+
+
+def _write_split(task: Task, data, parts) -> None:
+    """The test part; every row of a repeat must have the same."""
+    train, test = parts[0].inter_feat, parts[2].inter_feat
+    users, items = test[data.uid_field], test[data.iid_field]
+    arrays = {
+        "users": users.numpy(),
+        "items": items.numpy(),
+        "ratings": test[data.rating_field].numpy(),
+        "user_counts": torch.bincount(train[data.uid_field], minlength=data.user_num)[users].numpy(),
+        "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),
+    }
+    if task.split_file.is_file():
+        known = task.split()
+        if any(not np.array_equal(known[name], array) for name, array in arrays.items()):
+            raise DataError("it was given another split than the other rows.")
+    else:
+        write_whole(task.split_file, lambda file: np.savez_compressed(file, **arrays), AutoRecError, HINT)

@@ -1,0 +1,138 @@
+"""A comparison's table for people: terminal, Markdown, LaTeX."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from recbole_autorec.comparison.runner import HINT
+from recbole_autorec.errors import AutoRecError
+from recbole_autorec.files import write_whole
+
+if TYPE_CHECKING:
+    from recbole_autorec.comparison.compare import Comparison
+
+
+def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
+    """`Comparison.table` as text: one column for each thing a person compares."""
+    lines = []
+    for label, row in table.iterrows():
+        line = {"row": label if label == row["model"] else f"{label} ({row['model']})"}
+        if row["error"] is not None and row["repeats"] == 0:
+            lines.append({**line, comparison.metrics[0].upper(): "failed"})
+            continue
+        for metric in comparison.metrics:
+            line[metric.upper()] = _plus_minus(row.get(metric), row.get(f"{metric}_interval"))
+        for name, heading in (("best", "vs best"), ("reference", f"vs {comparison.plan.reference}")):
+            if f"{name}_difference" in table:
+                line[heading] = _difference(row, name)
+                line[f"p {heading}"] = _number(row[f"{name}_p"], "{:.3g}")
+                line[f"real {heading}"] = {True: "yes", False: "no"}.get(row[f"{name}_real"], "")
+        line |= {
+            "best epoch": _number(row.get("best_epoch"), "{:.3g}"),
+            "train s": _number(row.get("train_seconds"), "{:,.1f}"),
+            "s/epoch": _number(row.get("seconds_per_epoch"), "{:,.2f}"),
+            "eval s": _number(row.get("eval_seconds"), "{:,.1f}"),
+            "peak MB": _number(row.get("peak_memory_mb"), "{:,.0f}"),
+            "parameters": _number(row.get("n_parameters"), "{:,.0f}"),
+            "repeats": f"{row['repeats']:g}" + (", then failed" if row["error"] is not None else ""),
+        }
+        lines.append(line)
+    return pd.DataFrame(lines).fillna("").set_index("row").rename_axis(None)
+
+
+def explanation(comparison: Comparison) -> list[str]:
+    """What the table says and how it came about, a sentence each."""
+    plan, splits = comparison.plan, comparison.splits()
+    drawn = (
+        f"{plan.repeats} folds of one partition" if plan.kfold else f"{plan.repeats} random splits, each with its seed"
+    )
+    unit = "" if plan.ranks else ", in stars"
+    sentences = [
+        f"{', '.join(m.upper() for m in comparison.metrics)} on the test part{unit}: mean over {drawn}, ± half of the "
+        "95 % interval of the mean; every model on the same splits "
+        f"({', '.join(splits[n] for n in splits)}). The epoch was chosen on the validation part.",
+    ]
+    if not plan.ranks:
+        sentences.append(
+            "vs: difference, with the 95 % interval of a paired bootstrap over the test ratings, and p of the "
+            "corrected paired t-test over repeats (Nadeau and Bengio 2003). real: the interval leaves out 0 and, with "
+            "two repeats or more, p < 0.05."
+        )
+    else:
+        sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
+    failures = {row.label: comparison.error(row.label) for row in plan.rows}
+    return sentences + [f"{label} failed: {why}" for label, why in failures.items() if why is not None]
+
+
+def terminal(comparison: Comparison, table: pd.DataFrame) -> str:
+    text = readable(comparison, table)
+    narrow = text.drop(columns=[c for c in text if str(c).startswith("p vs") or c in ("s/epoch", "eval s")])
+    return narrow.to_string()
+
+
+def markdown(comparison: Comparison, table: pd.DataFrame) -> str:
+    title = f"# {comparison.plan.metric.upper()} on {comparison.dataset}\n\n"
+    text = readable(comparison, table)
+    lines = [
+        ["", *text.columns],
+        ["---"] * (len(text.columns) + 1),
+        *([label, *row] for label, row in zip(text.index, text.values, strict=True)),
+    ]
+    rows = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return title + rows + "\n\n" + "\n\n".join(explanation(comparison)) + "\n"
+
+
+def latex(comparison: Comparison, table: pd.DataFrame) -> str:
+    """A booktabs table: of each metric the best in bold, the second underlined."""
+    text = readable(comparison, table)
+    text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])
+    marked = text.map(_escape)
+    for metric in comparison.metrics:
+        if metric in table:
+            order = table[metric].to_numpy(float) * (-1 if comparison.plan.bigger_is_better else 1)
+            cells = list(marked[metric.upper()])
+            for place, mark in zip(order.argsort(kind="stable"), ("textbf", "underline"), strict=False):
+                if not math.isnan(order[place]):
+                    cells[place] = f"\\{mark}{{{cells[place]}}}"
+            marked[metric.upper()] = cells
+    lines = [
+        f"\\begin{{tabular}}{{l{'r' * len(marked.columns)}}}",
+        "\\toprule",
+        " & ".join(["", *map(_escape, marked.columns)]) + " \\\\",
+        "\\midrule",
+        *(" & ".join([_escape(label), *row]) + " \\\\" for label, row in zip(marked.index, marked.values, strict=True)),
+        "\\bottomrule",
+        "\\end{tabular}",
+    ]
+    notes = "".join(f"% {sentence}\n" for sentence in explanation(comparison))
+    return f"% needs \\usepackage{{booktabs}}\n{notes}" + "\n".join(lines) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()), AutoRecError, HINT)
+
+
+def _missing(value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _number(value, form: str) -> str:
+    return "" if _missing(value) else form.format(value)
+
+
+def _plus_minus(mean, interval) -> str:
+    return _number(mean, "{:.4f}") + _number(interval, " ± {:.4f}")
+
+
+def _difference(row: pd.Series, name: str) -> str:
+    interval = "" if _missing(row[f"{name}_low"]) else f" [{row[f'{name}_low']:+.4f}, {row[f'{name}_high']:+.4f}]"
+    return _number(row[f"{name}_difference"], "{:+.4f}") + interval
+
+
+def _escape(text: str) -> str:
+    special = {"\\": "\\textbackslash{}", "±": "$\\pm$", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%_#${}" else c) for c in str(text))

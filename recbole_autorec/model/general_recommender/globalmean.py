@@ -1,0 +1,31 @@
+"""The mean of the training ratings, for every pair: what any model must beat."""
+
+from __future__ import annotations
+
+from recbole.utils import ModelType
+from torch import Tensor, nn
+
+from recbole_autorec.model.rating_recommender import RatingRecommender
+
+
+class GlobalMean(RatingRecommender):
+    """Predicts one number; there is nothing to train.
+
+    Attributes:
+        mean: of the training ratings, in stars; a parameter without gradient, so that checkpoints hold it.
+    """
+
+    type = ModelType.TRADITIONAL
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        ratings = dataset.inter_feat[config["RATING_FIELD"]]
+        self.mean = nn.Parameter(ratings.double().mean().float(), requires_grad=False)
+
+    def predict(self, interaction) -> Tensor:
+        """Ratings of the pairs (P,): (P,) stars."""
+        return self.mean.expand(len(interaction[self.ITEM_ID]))
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Scores of all items for the users (B,): (B * n_items,) stars; all tied."""
+        return self.mean.repeat(len(interaction[self.USER_ID]) * self.n_items)

@@ -1,0 +1,214 @@
+"""RecBole's Trainer for ratings: the best epoch kept, safe checkpoints, calm output, times."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import count
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import EvaluatorType, get_local_time
+from torch import Tensor
+from tqdm import tqdm
+
+from recbole_autorec.data.dataset import split_fingerprint
+from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
+from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
+
+# What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
+RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "checkpoint_dir", "eval_batch_size",
+             "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb", "wandb_project"}  # fmt: skip
+
+
+class RatingTrainer(Trainer):
+    """Trains and evaluates any model; those that need a trainer of RecBole's own get it below this one.
+
+    Overridden from RecBole, each for its reason: `_train_epoch` (time), `_valid_epoch` (one line an epoch),
+    `_save_checkpoint` and `resume_checkpoint` (RecBole pickles its Config, which torch 2.6 refuses to load), `fit`
+    and `evaluate` (saved=False tested the last epoch).
+
+    Attributes:
+        best_epoch: epoch with the best validation score, counted from 1.
+        epochs_run: epochs trained, those before a resumed checkpoint included.
+        train_seconds, eval_seconds: time spent in each, building the model included in the first.
+        curve: [epoch, seconds of training so far, validation score] of each evaluation.
+        last_scores: predictions of the last evaluation of pairs, in the loader's order: (P,) stars.
+    """
+
+    loss_name = "loss"
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.logger = getLogger(__name__)
+        self.saved_model_file = _free_name(
+            Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"
+        )
+        self.best_epoch = self.epochs_run = 0
+        self.train_seconds = self.eval_seconds = 0.0
+        self.curve: list[list[float]] = []
+        self.last_scores = torch.empty(0)
+        self._scores: list[Tensor] = []
+        self._best_state: dict[str, Any] | None = None
+        self._random_state: dict[str, Tensor] | None = None
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        """As RecBole's; without `valid_data` the last epoch counts as the best.
+
+        `saved=False` keeps the best epoch in memory only; `evaluate` uses it all the same.
+        """
+        self._train_data, self._saved, self._validates = train_data, saved, valid_data is not None
+        self._verbose = verbose
+        self._train_fingerprint = split_fingerprint([train_data._dataset])
+        if self._random_state:
+            self._check_resumed()
+            torch.set_rng_state(self._random_state["torch"])
+            train_data.generator.set_state(self._random_state["loader"])
+        return super().fit(
+            train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
+        )
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        start = perf_counter()
+        with self._bar(train_data, epoch_idx, show_progress) as bar:
+            loss = self._run_epoch(train_data, epoch_idx, loss_func, bar)
+        self.epochs_run = epoch_idx + 1
+        self.train_seconds += perf_counter() - start
+        return loss
+
+    def _bar(self, train_data, epoch_idx: int, show_progress: bool, **keywords) -> tqdm:
+        return tqdm(
+            **{"iterable": train_data, "total": len(train_data), "unit": "batch", **keywords},
+            desc=f"epoch {epoch_idx + 1}",
+            disable=None if show_progress else True,  # None: only where there is a terminal
+            leave=False,
+        )
+
+    def _run_epoch(self, train_data, epoch_idx: int, loss_func: Callable | None, bar: tqdm):
+        """One epoch, as RecBole's; `bar` iterates over `train_data`."""
+        return super()._train_epoch(bar, epoch_idx, loss_func, show_progress=False)
+
+    def _check_nan(self, loss):
+        if not torch.isfinite(loss):
+            raise AutoRecError(
+                f"training diverged in epoch {self.epochs_run + 1}: the loss is {loss.item()}; "
+                f"{self._divergence_hint()}."
+            )
+
+    def _divergence_hint(self) -> str:
+        return "lower learning_rate"
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        start = perf_counter()
+        score, result = super()._valid_epoch(valid_data, show_progress=False)
+        seconds = perf_counter() - start
+        self.eval_seconds += seconds
+        self.curve.append([self.epochs_run, round(self.train_seconds, 3), float(score)])
+        better = score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score
+        if self._verbose:
+            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
+            loss = self.train_loss_dict[self.epochs_run - 1]
+            self.logger.info(
+                f"epoch {self.epochs_run:>3}/{self.epochs}  {self.loss_name} {loss:.6g}  "
+                f"valid {metrics}  train {self.train_seconds:.1f} s{'  best' if better else ''}"
+            )
+        return score, result
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        if epoch < 0 or (not self._validates and epoch + 1 < self.epochs):
+            return
+        self.best_epoch = epoch + 1
+        self._best_state = {
+            "state_dict": {name: value.clone() for name, value in self.model.state_dict().items()},
+            "other_parameter": other_parameter(self.model),
+        }
+        if not self._saved:
+            return
+        state = {
+            "parameters": self.config.plain_parameters,
+            "train_fingerprint": self._train_fingerprint,
+            "epoch": epoch,
+            "best_valid_score": float(self.best_valid_score),
+            "best_valid_result": self._last_result if self._validates else None,
+            **self._best_state,
+            "optimizer": self.optimizer.state_dict(),
+            "random_state": {"torch": torch.get_rng_state(), "loader": self._train_data.generator.get_state()},
+        }
+        save_checkpoint(kwargs.get("saved_model_file", self.saved_model_file), state)
+
+    def resume_checkpoint(self, resume_file):
+        """Continue from a checkpoint: parameters, optimiser state, random state and best score.
+
+        Raises:
+            CheckpointError: unreadable, or of another model, learner or (found in `fit`) other training data.
+            ConfigError: it has all the epochs asked for already.
+        """
+        checkpoint = load_checkpoint(resume_file, self.device)
+        theirs, ours = checkpoint["parameters"], self.config.plain_parameters
+        changed = [key for key in ours if key not in RESUMABLE and theirs.get(key) != ours[key]]
+        if changed:
+            differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
+            raise CheckpointError(
+                f"checkpoint '{resume_file}' has {differences}; resume with the parameters it was trained with."
+            )
+        self.start_epoch = checkpoint["epoch"] + 1
+        if self.start_epoch >= self.epochs:
+            raise ConfigError(
+                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
+                "give more --epochs."
+            )
+        load_weights(self.model, checkpoint, resume_file)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.saved_model_file = str(resume_file)
+        self.best_epoch = self.epochs_run = self.start_epoch
+        self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["best_valid_result"]
+        self._best_state = {key: checkpoint[key] for key in ("state_dict", "other_parameter")}
+        self._random_state = {name: state.cpu() for name, state in checkpoint["random_state"].items()}
+        self._resumed_fingerprint = checkpoint["train_fingerprint"]
+
+    def _check_resumed(self):
+        if self._resumed_fingerprint != self._train_fingerprint:
+            raise CheckpointError(
+                f"checkpoint '{self.saved_model_file}' was trained on other ratings ({self._resumed_fingerprint}, here "
+                f"{self._train_fingerprint}): the data have changed, or it was refit on train + valid and is finished."
+            )
+
+    @torch.no_grad()
+    def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
+        """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
+        if load_best_model and eval_data:
+            path = model_file or self.saved_model_file
+            best = None if model_file else self._best_state
+            load_weights(self.model, best or load_checkpoint(path, self.device), path)
+        self._scores = []
+        result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
+        self.last_scores = torch.cat(self._scores) if self._scores else torch.empty(0)
+        self._last_result = {name: float(value) for name, value in result.items()} if result else None
+        return self._last_result
+
+    def _neg_sample_batch_eval(self, batched_data):
+        evaluated = super()._neg_sample_batch_eval(batched_data)
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            self._scores.append(evaluated[1].cpu())
+        return evaluated
+
+
+class SolvedTrainer(RatingTrainer):
+    """For models that their constructor solves: one epoch, with nothing left to do."""
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.epochs = 1
+
+    def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
+        return 0.0
+
+
+def _free_name(stem: Path) -> str:
+    """A checkpoint's path that no run has: not an earlier one of the same second, nor one in another process."""
+    paths = (f"{stem}-{os.getpid()}-{number}.pth" for number in count(1))
+    return next(path for path in paths if not os.path.exists(path))
