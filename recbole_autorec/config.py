@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
+from scipy.sparse import dok_matrix
 
 from recbole_autorec.checks import compares_ratings, find_faults
 from recbole_autorec.errors import ConfigError
@@ -105,6 +107,11 @@ class Config(RecBoleConfig):
         if not self["use_gpu"]:  # RecBole 1.2.1 reads gpu_id only
             self["device"] = torch.device("cpu")
 
+    def compatibility_settings(self):
+        super().compatibility_settings()
+        if not hasattr(dok_matrix, "_update"):  # RecBole's graph models call it; scipy dropped it in 1.13
+            dok_matrix._update = lambda matrix, data: matrix._dict.update(data)
+
     # Reading: RecBole's layers, with YAML for eval, and a record of who said what.
 
     def _build_yaml_loader(self):
@@ -157,6 +164,8 @@ class Config(RecBoleConfig):
             defaults["load_col"] |= {"user": "*", "item": "*"}
         if compares_ratings(final) or predicts_stars(self.model_class):
             defaults |= {"LABEL_FIELD": final["RATING_FIELD"], "train_neg_sample_args": None}
+        else:  # RecBole's context-aware.yaml has it off, for data with 0/1 labels
+            defaults["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
         for key, value in defaults.items():
             if key not in self.external_config_dict:
                 final[key] = self.internal_config_dict[key] = value
@@ -197,6 +206,14 @@ def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: parse_value(value) if isinstance(value, str) and key not in TEXT_KEYS else _plain(value)
         for key, value in values.items()
+    }
+
+
+def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain parameters so that Config reads them back as they are: the text "01" must not become a number."""
+    return {
+        key: json.dumps(value) if isinstance(value, str) and key not in TEXT_KEYS else value
+        for key, value in parameters.items()
     }
 
 

@@ -20,7 +20,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, init_seed
 
 import recbole_autorec
-from recbole_autorec.config import Config
+from recbole_autorec.config import Config, quoted
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
@@ -150,8 +150,9 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
     """
     checkpoint = load_checkpoint(model_file)
     with quiet_recbole():
-        parameters = {**checkpoint["parameters"], **(config_dict or {})}
-        config = Config(parameters.pop("model"), parameters.pop("dataset"), config_dict=parameters)
+        theirs = dict(checkpoint["parameters"])
+        model, dataset = theirs.pop("model"), theirs.pop("dataset")
+        config = Config(model, dataset, config_dict={**quoted(theirs), **(config_dict or {})})
         data, parts = load_and_split(config)
         trained_on = next(
             (

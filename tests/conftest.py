@@ -23,6 +23,7 @@ QUICK = {
     "hidden_size": [8],
     "reg_weight": 1,
     "row_scaling": 0,
+    "column_scaling": 0,
     "init_std": 0.01,
     "lbfgs_max_iter": 5,
 }
