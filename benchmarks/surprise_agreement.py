@@ -60,7 +60,7 @@ def ours(model: str, parameters: dict, dataset: str, data_path: str, seed: int):
 def theirs(algorithm, train: pd.DataFrame, test: pd.DataFrame) -> float:
     reader = Reader(rating_scale=(train.iloc[:, 2].min(), train.iloc[:, 2].max()))
     algorithm.fit(Dataset.load_from_df(train, reader).build_full_trainset())
-    predicted = np.array([algorithm.predict(user, item).est for user, item in zip(test.iloc[:, 0], test.iloc[:, 1])])
+    predicted = np.array([algorithm.predict(user, item).est for user, item in test.iloc[:, :2].itertuples(index=False)])
     return float(np.sqrt(np.mean((predicted - test.iloc[:, 2].to_numpy()) ** 2)))
 
 

@@ -9,6 +9,7 @@ _HOME = {
     "UAutoRec": "model.general_recommender.uautorec",
     "Config": "config",
     "run_recbole_autorec": "quick_start",
+    "compare": "comparison.compare",
     "load_data_and_model": "quick_start",
     "AutoRecError": "errors",
     "ConfigError": "errors",

@@ -83,7 +83,9 @@ def test_biased_mf_with_one_rating_a_batch_steps_as_funk_does():
 def test_a_cold_user_or_item_has_no_offset_and_no_factors(name):
     _, _, model = tiny_model(name)
     cold = Interaction({model.USER_ID: torch.tensor([0, 0, 3]), model.ITEM_ID: torch.tensor([0, 3, 0])})
-    user_bias, item_bias = (torch.atleast_1d(getattr(b, "weight", b).squeeze()) for b in (model.user_bias, model.item_bias))
+    user_bias, item_bias = (
+        torch.atleast_1d(getattr(b, "weight", b).squeeze()) for b in (model.user_bias, model.item_bias)
+    )
     expected = model.mean + torch.stack([torch.tensor(0.0), item_bias[3], user_bias[3]])
     torch.testing.assert_close(model.predict(cold), model.clipped(expected))
 

@@ -71,6 +71,10 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     )
     assert done.returncode == 0, done.stderr
     assert "test" in done.stdout
+    compare = [command[0], "compare", *command[1:], "--models", "Bias,GlobalMean", "--repeats", "1", "--output", "out"]
+    done = subprocess.run(compare, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_every_package_folder_is_listed_for_the_wheel():

@@ -90,7 +90,7 @@ def latex(comparison: Comparison, table: pd.DataFrame) -> str:
     """A booktabs table: of each metric the best in bold, the second underlined."""
     text = readable(comparison, table)
     text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])
-    marked = text.map(_escape)
+    marked = text.apply(lambda column: column.map(_escape))
     for metric in comparison.metrics:
         if metric in table:
             order = table[metric].to_numpy(float) * (-1 if comparison.plan.bigger_is_better else 1)

@@ -94,10 +94,10 @@ class RatingTrainer(Trainer):
 
     def _check_nan(self, loss):
         if not torch.isfinite(loss):
-            raise AutoRecError(
-                f"training diverged in epoch {self.epochs_run + 1}: the loss is {loss.item()}; "
-                f"{self._divergence_hint()}."
-            )
+            raise self._diverged(self.epochs_run + 1, f"the loss is {loss.item()}")
+
+    def _diverged(self, epoch: int, how: str) -> AutoRecError:
+        return AutoRecError(f"training diverged in epoch {epoch}: {how}; {self._divergence_hint()}.")
 
     def _divergence_hint(self) -> str:
         return "lower learning_rate"
@@ -193,7 +193,10 @@ class RatingTrainer(Trainer):
     def _neg_sample_batch_eval(self, batched_data):
         evaluated = super()._neg_sample_batch_eval(batched_data)
         if self.config["eval_type"] == EvaluatorType.VALUE:
-            self._scores.append(evaluated[1].cpu())
+            scores = evaluated[1].cpu()
+            if not torch.isfinite(scores).all():
+                raise self._diverged(self.epochs_run, "a prediction is no finite number")
+            self._scores.append(scores)
         return evaluated
 
 

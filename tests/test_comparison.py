@@ -1,0 +1,390 @@
+"""Comparisons: identical splits, the plain run's numbers, nothing mixed, nothing lost."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from recbole_autorec import Config, ConfigError, cli, compare, run_recbole_autorec
+from recbole_autorec.comparison import statistics, tables
+from recbole_autorec.comparison.compare import _time_left
+from recbole_autorec.comparison.plan import make_plan
+from recbole_autorec.quick_start import load_and_split, quiet_recbole
+from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT
+from tests.doomed import Dies, Raises
+
+SHARED = {"data_path": str(DATA), "seed": 1, "epochs": 2}
+SMALL = {key: QUICK[key] for key in ("hidden_size", "reg_weight", "lbfgs_max_iter")}
+MODELS = {"IAutoRec": SMALL, "wide": {"model": "IAutoRec", **SMALL, "hidden_size": [12]}, "Bias": None, "FM": None}
+
+
+def run(models=MODELS, repeats=2, output="out", **keywords):
+    config_dict = {**SHARED, **keywords.pop("config_dict", {})}
+    return compare(models, "tiny", repeats, config_dict=config_dict, output=output, show_progress=False, **keywords)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A comparison of four rows on two splits, run once."""
+    return run(output=tmp_path_factory.mktemp("comparison") / "out")
+
+
+def test_the_table_has_a_row_for_each_model_the_best_first(finished):
+    table = finished.table
+    assert set(table.index) == set(MODELS)
+    assert list(table["rmse"]) == sorted(table["rmse"])
+    assert list(table["repeats"]) == [2] * 4
+    assert table["model"]["wide"] == "IAutoRec"
+    assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11  # V, W, mu, b over 10 users and the padding id
+    assert np.isnan(table["best_difference"].iloc[0])
+    for label in table.index[1:]:
+        assert table["best_difference"][label] == pytest.approx(table["rmse"][label] - table["rmse"].iloc[0])
+
+
+def test_its_numbers_are_the_plain_runs_to_the_last_digit(finished):
+    for label, given in MODELS.items():
+        parameters = dict(given or {})
+        model = parameters.pop("model", label)
+        for repeat in (1, 2):
+            plain = run_recbole_autorec(
+                model, "tiny", config_dict={**QUICK_ANY, **SHARED, **parameters, "seed": repeat}
+            )
+            result = finished.results(label)[repeat - 1]
+            for key in ("valid", "test", "best_epoch", "split_fingerprint", "n_parameters"):
+                assert result[key] == plain[key]
+
+
+def test_every_row_of_a_repeat_has_the_same_split_and_repeats_differ(finished):
+    fingerprints = [[result["split_fingerprint"] for result in finished.results(label)] for label in MODELS]
+    assert all(row == fingerprints[0] for row in fingerprints)
+    assert len(set(fingerprints[0])) == 2
+    assert list(finished.splits().values()) == fingerprints[0]
+
+
+def test_the_scores_are_those_of_the_kept_predictions(finished):
+    for repeat in (1, 2):
+        for label, errors in finished.test_errors(repeat).items():
+            rmse = np.sqrt(np.mean(errors**2))
+            assert rmse == pytest.approx(finished.results(label)[repeat - 1]["test"]["rmse"], abs=2e-6)
+
+
+def test_the_folder_holds_everything(finished):
+    found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*") if path.is_file()}
+    runs = {f"runs/{label}-{n}.{end}" for label in MODELS for n in (1, 2) for end in ("json", "npy", "log")}
+    tops = {"comparison.json", "result.json", "table.md", "table.tex", "table.csv", "report.html"}
+    assert found == tops | runs | {"splits/1.npz", "splits/2.npz"}
+    content = json.loads((finished.folder / "result.json").read_text())
+    assert {label: len(results) for label, results in content["runs"].items()} == dict.fromkeys(MODELS, 2)
+    assert content["runs"]["wide"][0]["all_parameters"]["hidden_size"] == [12]
+    assert content["versions"].keys() >= {"torch", "recbole"}
+    table = pd.read_csv(finished.folder / "table.csv", index_col="label")
+    np.testing.assert_allclose(table["rmse"], finished.table["rmse"])
+
+
+def test_markdown_and_latex_mark_the_best(finished):
+    table = finished.table
+    best, second = table.index[:2]
+    text = (finished.folder / "table.md").read_text()
+    assert text.startswith("# RMSE on tiny\n\n|  | RMSE | MAE | vs best | p vs best | real vs best | best epoch |")
+    assert f"| {table['rmse'][best]:.4f} ± {table['rmse_interval'][best]:.4f} |" in text
+    latex = (finished.folder / "table.tex").read_text()
+    assert f"\\textbf{{{table['rmse'][best]:.4f} $\\pm$ {table['rmse_interval'][best]:.4f}}}" in latex
+    assert f"\\underline{{{table['rmse'][second]:.4f} $\\pm$ {table['rmse_interval'][second]:.4f}}}" in latex
+    assert latex.count("\\toprule") == latex.count("\\bottomrule") == 1
+
+
+def test_latex_escapes_what_it_must():
+    assert tables._escape("a_b & 50 % {x} ± ~^\\") == (
+        "a\\_b \\& 50 \\% \\{x\\} $\\pm$ \\textasciitilde{}\\textasciicircum{}\\textbackslash{}"
+    )
+
+
+def test_the_same_again_trains_only_what_is_missing(tmp_path):
+    first = run()
+    changed = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").glob("*.json")}
+    (tmp_path / "out" / "runs" / "FM-2.json").unlink()
+    second = run()
+    assert second.table["rmse"].equals(first.table["rmse"])
+    again = {p.name for p, time in changed.items() if p.stat().st_mtime_ns != time}
+    assert again == {"FM-2.json"}
+
+
+def test_rows_and_repeats_may_join(tmp_path):
+    run({"Bias": None}, repeats=1)
+    before = (tmp_path / "out" / "runs" / "Bias-1.json").read_text()
+    table = run({"Bias": None, "GlobalMean": None}, repeats=2).table
+    assert list(table["repeats"]) == [2, 2]
+    assert (tmp_path / "out" / "runs" / "Bias-1.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"repeats": 1}, "repeats was 2 and is 1"),
+        ({"models": {"GlobalMean": None}}, "it has a row 'Bias', which is not asked for"),
+        ({"models": {"Bias": {"user_damping": 3}}}, "Bias: user_damping was 15 and is 3"),
+        ({"config_dict": {"refit": True}}, "Bias: refit was False and is True"),
+        ({"config_dict": {"seed": 2}}, "Bias: seed was 1 and is 2"),
+        ({"metric": "mae"}, "metric was 'rmse' and is 'mae'"),
+        ({"repeats": None, "kfold": 2}, "kfold was None and is 2"),
+    ],
+)
+def test_a_folder_of_another_comparison_is_refused(change, expected, tmp_path):
+    run({"Bias": None})
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ConfigError) as caught:
+        run(**{"models": {"Bias": None}, **change})
+    assert str(caught.value) == f"--output 'out' holds another comparison: {expected}; give another --output."
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_changed_data_are_refused(write_dataset):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
+    shared = {"config_dict": {"data_path": write_dataset(lines)}, "output": "out", "show_progress": False}
+    compare(["Bias"], "toy", 1, **shared)
+    write_dataset([*lines[:-1], "u5\ti5\t5"])
+    with pytest.raises(
+        ConfigError, match=r"^--output 'out' holds another comparison: the data's digest was '\w{16}' and is"
+    ):
+        compare(["Bias"], "toy", 1, **shared)
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    with pytest.raises(ConfigError) as caught:
+        run({"Bias": None})
+    assert str(caught.value) == "--output 'out' is not empty and holds no comparison; give another --output."
+    (tmp_path / "out" / "comparison.json").write_text("{")
+    with pytest.raises(ConfigError) as caught:
+        run({"Bias": None})
+    assert str(caught.value) == "'out/comparison.json' is damaged or of another release; give another --output."
+
+
+def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
+    models = {"Bias": None, "raises": {"model": Raises}, "dies": {"model": Dies}, "diverges": {"model": "BiasedMF", "learning_rate": 1e30}}  # fmt: skip
+    comparison = run(models, repeats=1)
+    table = comparison.table
+    assert list(table["repeats"]) == [1, 0, 0, 0]
+    assert table.index[0] == "Bias"
+    assert table["error"]["raises"] == "RuntimeError: the reason in two lines"
+    assert (
+        table["error"]["dies"]
+        == "its process was killed by signal 9; if the machine ran out of memory, give fewer --jobs"
+    )
+    assert table["error"]["diverges"] == (
+        "training diverged in epoch 1: a prediction is no finite number; lower learning_rate."
+    )
+    assert "Traceback" in (comparison.folder / "runs" / "raises-1.log").read_text()
+    text = tables.readable(comparison, table)
+    assert text["RMSE"]["raises (Raises)"] == "failed"
+    assert "raises failed: RuntimeError: the reason in two lines" in tables.explanation(comparison)
+    stamp = (comparison.folder / "runs" / "raises-1.json").stat().st_mtime_ns
+    run(models, repeats=1)
+    assert (comparison.folder / "runs" / "raises-1.json").stat().st_mtime_ns != stamp
+
+
+def test_jobs_run_at_once_and_change_nothing():
+    one, two = run({"Bias": None, "GlobalMean": None}), run({"Bias": None, "GlobalMean": None}, output="two", jobs=2)
+    assert one.table["rmse"].equals(two.table["rmse"])
+
+
+def test_refit_is_for_every_model_alike():
+    plain, refit = (
+        run({"Bias": None, "FM": None}),
+        run({"Bias": None, "FM": None}, output="r", config_dict={"refit": True}),
+    )
+    for label in ("Bias", "FM"):
+        assert plain.results(label)[0]["valid"] == refit.results(label)[0]["valid"]
+        assert plain.results(label)[0]["test"] != refit.results(label)[0]["test"]
+
+
+def test_folds_are_one_partition():
+    tested = []
+    for fold in (1, 2, 3):
+        config = Config("Bias", "tiny", config_dict={"data_path": str(DATA), "eval_args": {"split": {"KF": [fold, 3]}}})
+        with quiet_recbole():
+            _, parts = load_and_split(config)
+        assert len(parts[1]) == (50 - len(parts[2])) // 10
+        feat = parts[2].inter_feat
+        tested += zip(feat["user_id"].tolist(), feat["item_id"].tolist(), strict=True)
+    assert len(tested) == len(set(tested)) == 50
+    comparison = run({"Bias": None, "GlobalMean": None}, repeats=None, kfold=3)
+    assert [result["n_test"] for result in comparison.results("Bias")] == [16, 17, 17]
+    assert len(set(comparison.splits().values())) == 3
+
+
+def test_a_ranking_metric_compares_by_ranking(write_dataset):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(12) for i in range(15) if (u * 7 + i * 3) % 4]
+    comparison = compare(
+        {"IAutoRec": SMALL, "BPR": None, "EASE": None, "Bias": None}, "toy", 2, metric="ndcg@3",
+        config_dict={**SHARED, "data_path": write_dataset(lines)}, output="out", show_progress=False,
+    )  # fmt: skip
+    table = comparison.table
+    assert list(table["ndcg@3"]) == sorted(table["ndcg@3"], reverse=True)
+    assert (table["error"].isna().all(), list(table["repeats"])) == (True, [2, 2, 2, 2])
+    assert "vs best" in tables.terminal(comparison, table)
+    assert (comparison.folder / "report.html").is_file()
+
+
+def test_a_named_reference_gets_columns_of_its_own():
+    comparison = run({"Bias": None, "GlobalMean": None, "FM": None}, reference="GlobalMean")
+    table = comparison.table
+    assert np.isnan(table["reference_difference"]["GlobalMean"])
+    assert table["reference_difference"]["Bias"] == pytest.approx(table["rmse"]["Bias"] - table["rmse"]["GlobalMean"])
+    assert "vs GlobalMean" in tables.readable(comparison, table)
+
+
+# The statistics, against scipy and against what must hold.
+
+
+def test_half_width_is_students_interval():
+    values = np.array([0.9, 0.95, 0.93, 0.97])
+    low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
+    assert statistics.half_width(values) == pytest.approx((high - low) / 2)
+    assert np.isnan(statistics.half_width(values[:1]))
+
+
+def test_p_value_is_the_paired_t_test_where_no_ratings_are_shared_and_larger_otherwise():
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(0.9, 0.01, 5), generator.normal(0.91, 0.01, 5)
+    plain = stats.ttest_rel(one, other).pvalue
+    assert statistics.paired_p_value(one - other, 0) == pytest.approx(plain)
+    assert statistics.paired_p_value(one - other, 10 / 81) > plain
+    assert np.isnan(statistics.paired_p_value(one[:1] - other[:1], 0.1))
+    assert statistics.paired_p_value(np.zeros(3), 0.1) == 1
+
+
+def test_bootstrap_is_paired_and_covers_the_difference():
+    generator = np.random.default_rng(0)
+    base = generator.normal(0, 1, 4000) ** 2
+    losses = [np.stack([base, base, base * 1.1], axis=1)]
+    scores = statistics.bootstrap_scores(losses, root=True)
+    assert scores.shape == (1000, 3)
+    assert np.array_equal(scores[:, 0], scores[:, 1])  # one model twice never differs
+    low, high = np.quantile(scores[:, 2] - scores[:, 0], [0.025, 0.975])
+    assert low < np.sqrt(1.1 * base.mean()) - np.sqrt(base.mean()) < high
+    unpaired = np.sqrt(base.std() ** 2 / 4000)
+    assert (high - low) < unpaired / 2
+    assert np.array_equal(scores, statistics.bootstrap_scores(losses, root=True))  # seeded
+
+
+def test_bootstrap_width_is_the_standard_error():
+    base = np.random.default_rng(1).exponential(1, 5000)
+    scores = statistics.bootstrap_scores([base[:, None]], root=False)
+    assert scores.std() == pytest.approx(base.std() / np.sqrt(5000), rel=0.1)
+
+
+def test_time_left_is_each_rows_own():
+    class Waiting:
+        def __init__(self, label):
+            self.row = type("Row", (), {"label": label})
+
+    assert _time_left([Waiting("a"), Waiting("a"), Waiting("new")], {"a": [1, 3], "b": [10]}) == 2 + 2 + 6
+
+
+# Mistakes: one message, exit code 2, nothing written.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
+        (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
+        (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\" for it alone."),
+        (["--models", "Bias,FM,Bias"], "Bias stands there twice; give each row a label of its own, such as Bias,tuned=Bias."),
+        ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),
+        (["--models", "Bias", "--repeats", "0"], "repeats=0; expected a whole number >= 1."),
+        (["--models", "Bias", "--repeats", "many"], "repeats='many'; expected a whole number >= 1."),
+        (["--models", "Bias", "--kfold", "1"], "kfold=1; expected a whole number >= 2 of folds."),
+        (["--models", "Bias", "--kfold", "3", "--repeats", "2"], "repeats=2 and kfold=3; give one of them."),
+        (["--models", "Bias", "--jobs", "0"], "jobs=0; expected a whole number >= 1."),
+        (["--models", "Bias", "--metric", "auc"], "metric='auc'; expected rmse or mae for ratings; for rankings, ndcg@10 and the like of recall, mrr, ndcg, hit, map, precision."),
+        (["--models", "Bias", "--metric", "ndcg"], "metric='ndcg'; expected rmse or mae for ratings; for rankings, ndcg@10 and the like of recall, mrr, ndcg, hit, map, precision."),
+        (["--models", "Bias", "--reference", "FM"], "reference='FM'; expected one of the rows Bias."),
+        (["--models", "Bias", "--config", "FM=a.yaml"], "config for 'FM', but the rows are Bias."),
+        (["--models", "Bias", "--config", "Bias"], "command line: --config 'Bias'; expected LABEL=FILE, such as FM=fm.yaml."),
+        (["--models", "Bias", "--config", "Bias=no.yaml"], "Bias: config file 'no.yaml' cannot be read: No such file or directory."),
+        (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help tells where parameters are listed."),
+        (["no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
+        (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; there are tiny in '{data}', and ml-100k comes with RecBole. Put the file there in RecBole's atomic format, or point --data_path elsewhere."),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path):
+    file = [arguments[0]] if arguments and not arguments[0].startswith("-") else []
+    given = arguments[len(file) :]
+    assert cli.main(["compare", *file, "--dataset", "tiny", "--data_path", str(DATA), *given]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"error: {expected.replace('{data}', str(DATA))}\n"
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
+        ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, parameters, config_files."),
+        ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
+        ("models: {Bias: 3}\n", "models: Bias: 3; expected parameters, such as {reg_weight: 200}."),
+        ("models: {Bias: }\nparameters: 3\n", "c.yaml: parameters=3; expected lines such as 'refit: True'."),
+        ("models: {Bias: }\nconfig_files: a.yaml\n", "c.yaml: config_files='a.yaml'; expected a list of files."),
+        ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: not YAML: key 'Bias' stands there twice."),
+        ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; every model is tested on the same data in the same way: give seed for the whole comparison."),
+        ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: config_dict: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_comparison_file(content, expected, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(content)
+    assert cli.main(["compare", "c.yaml", "--dataset", "tiny", "--data_path", str(DATA)]) == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
+def test_a_class_of_the_running_script_is_refused():
+    mine = type("Mine", (Raises,), {"__module__": "__main__"})
+    with pytest.raises(ConfigError) as caught:
+        make_plan([mine])
+    assert str(caught.value) == "Mine: the class is defined in the script that runs; put it in a module of its own."
+
+
+def test_a_comparison_file_is_a_whole_comparison(tmp_path, capsys):
+    (tmp_path / "paper").mkdir()
+    (tmp_path / "paper" / "fm.yaml").write_text("embedding_size: 3\nepochs: 1\n")
+    (tmp_path / "paper" / "c.yaml").write_text(
+        "dataset: tiny\nrepeats: 2\nmetric: mae\nreference: Bias\n"
+        f"parameters: {{data_path: {DATA}, seed: 4, epochs: 2}}\n"
+        "models:\n  Bias:\n  small FM: {model: FM, config_files: fm.yaml}\n  FM: {embedding_size: 5}\n"
+    )
+    assert cli.main(["compare", "paper/c.yaml", "--repeats", "1", "--output", "out"]) == 0
+    content = json.loads((tmp_path / "out" / "result.json").read_text())
+    sizes = {label: runs[0]["all_parameters"].get("embedding_size") for label, runs in content["runs"].items()}
+    assert sizes == {"Bias": None, "small FM": 3, "FM": 5}
+    assert [runs[0]["epochs_run"] for runs in content["runs"].values()] == [1, 1, 2]
+    assert {runs[0]["seed"] for runs in content["runs"].values()} == {4}
+    assert (content["metric"], content["reference"], content["repeats"]) == ("mae", "Bias", 1)
+    out = capsys.readouterr().out
+    assert "vs Bias" in out
+    assert out.endswith("out: report.html, table.md, table.tex, table.csv, result.json\n")
+
+
+def test_from_a_script_without_a_main_guard(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "from recbole_autorec import compare\n"
+        f"c = compare(['Bias', 'GlobalMean'], 'tiny', 1, config_dict={{'data_path': {str(DATA)!r}}}, output='out')\n"
+        "print(len(c.table))\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
+
+
+def test_rows_that_were_given_another_split_fail(tmp_path):
+    run({"Bias": None}, repeats=1)
+    split = dict(np.load(tmp_path / "out" / "splits" / "1.npz"))
+    np.savez_compressed(tmp_path / "out" / "splits" / "1.npz", **{**split, "ratings": split["ratings"] + 1})
+    table = run({"Bias": None, "GlobalMean": None}, repeats=1).table
+    assert table["error"]["GlobalMean"] == "it was given another split than the other rows."
