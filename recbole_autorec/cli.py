@@ -69,6 +69,11 @@ def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentPar
         "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
     )
     parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
+    parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
+    parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
+    parser.add_argument(
+        "--features", nargs="?", const="True", help="let RecBole's context-aware models see the .user and .item files"
+    )
     return parser
 
 
@@ -76,11 +81,9 @@ def train(argv: list[str]) -> str:
     """Train one model; the result as a table."""
     parser = parser_for("", TRAIN, TRAIN_EPILOG)
     parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, Bias, GlobalMean, or one of RecBole's")
-    parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
-    parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
     parser.add_argument("--output", metavar="DIR", help="write result.json there")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint")
-    known, flags = parse(parser, argv, also=("data_path", "seed"))
+    known, flags = parse(parser, argv)
 
     from recbole_autorec.memory import return_large_blocks
     from recbole_autorec.quick_start import run_recbole_autorec
@@ -140,12 +143,11 @@ def compare(argv: list[str]) -> str:
 VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare}
 
 
-def parse(
-    parser: argparse.ArgumentParser, argv: list[str], also: tuple[str, ...] = ()
-) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Our own flags, and every other --key value as text; `also` are ours that Config reads as well."""
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Our own flags, and every other --key value as text."""
     known, rest = parser.parse_known_args(argv)
-    flags = {key: getattr(known, key) for key in also if getattr(known, key) is not None}
+    ours = ("data_path", "seed", "features")  # which Config reads like the others
+    flags = {key: getattr(known, key) for key in ours if getattr(known, key) is not None}
     while rest:
         key, equals, value = rest.pop(0).partition("=")
         if not key.startswith("--"):

@@ -33,8 +33,13 @@ import torch
 from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.errors import AutoRecError, DataError
 from recbole_autorec.files import write_json, write_whole
+from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
+
+
+# What torch's optimisers and RecBole's trainer import on first use: two seconds that a child need not spend.
+SLOW_IMPORTS = ["torch._dynamo", "tensorboard.plugins.projector.projector_plugin"]
 
 
 @dataclass(frozen=True)
@@ -77,14 +82,15 @@ def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]
     # forkserver: a clean process that has imported everything already, and no threads or card of ours in the child
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
-    context.set_forkserver_preload(["recbole_autorec.quick_start"])
+    models = {get_model(task.row.model).__module__ for task in tasks}
+    context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.popleft()
                 process = context.Process(target=_work, args=(task,))
-                with _main_not_imported():
+                with _self_contained():
                     process.start()
                 running[process.sentinel] = process, task, time.perf_counter()
             ended = wait(list(running), timeout=1)
@@ -104,15 +110,20 @@ def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]
 
 
 @contextmanager
-def _main_not_imported():
-    """A child needs nothing of the script that started us, which may have no `if __name__ == "__main__"`."""
-    main = vars(sys.modules["__main__"])
+def _self_contained():
+    """Start children that import what we can import, but not the script that runs: it may have no main guard."""
+    main, path = vars(sys.modules["__main__"]), os.environ.get("PYTHONPATH")
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))  # forkserver forgets sys.path
     try:
         yield
     finally:
         main.update(hidden)
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path
 
 
 def _death(exit_code: int | None) -> str:
