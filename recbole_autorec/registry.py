@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,10 @@ def get_model(model: str | type) -> type:
         return model
     if model in OURS:
         return getattr(import_module(f"recbole_autorec.model.general_recommender.{model.lower()}"), model)
+    if model == "RaCT":
+        raise ConfigError("model 'RaCT' is trained in three stages; RecBole's own run_recbole.py runs them.")
+    if model == "NCL" and find_spec("faiss") is None:
+        raise ConfigError("model 'NCL' needs the package faiss: pip install faiss-cpu.")
     if model in RECBOLE:
         kind = next(kind for kind in ("general", "context_aware") if _recbole_has(kind, model))
         return getattr(import_module(f"recbole.model.{kind}_recommender.{model.lower()}"), model)

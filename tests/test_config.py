@@ -130,6 +130,17 @@ def test_models_that_recbole_runs_otherwise_are_refused():
     )
 
 
+def test_models_that_cannot_run_here_say_why(monkeypatch):
+    for name, expected in (
+        ("RaCT", "model 'RaCT' is trained in three stages; RecBole's own run_recbole.py runs them."),
+        ("NCL", "model 'NCL' needs the package faiss: pip install faiss-cpu."),
+    ):
+        monkeypatch.setattr("recbole_autorec.registry.find_spec", lambda package: None)
+        with pytest.raises(ConfigError) as caught:
+            Config(name, "tiny")
+        assert str(caught.value) == expected
+
+
 def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():
     assert message(model="BPR") == (
         "model BPR ranks items instead of predicting ratings: it learns which of two items a user prefers, not how much "

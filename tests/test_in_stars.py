@@ -115,5 +115,4 @@ def test_no_model_that_learns_no_label_is_said_to_predict():
 
     for name in PREDICT:
         assert get_model(name).input_type == InputType.POINTWISE
-    for name in RANK:
-        assert RECBOLE[name]
+    assert all(RECBOLE[name] for name in RANK)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class Comparison:
     dataset: str
     folder: Path
     tasks: list[Task]
+    _bootstrapped: tuple[Any, dict[str, np.ndarray]] = field(default=(None, {}), repr=False)
 
     def result(self, task: Task) -> dict[str, Any] | None:
         """The result of a training that has finished well; None otherwise."""
@@ -200,7 +201,7 @@ class Comparison:
             return {}
         labels = [row.label for row in self.plan.rows if self.error(row.label) is None]
         key = (tuple(labels), tuple(repeats))
-        if getattr(self, "_bootstrapped", (None,))[0] != key:
+        if self._bootstrapped[0] != key:
             losses = []
             for repeat in repeats:
                 errors = self.test_errors(repeat)

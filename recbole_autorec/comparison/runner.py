@@ -15,6 +15,7 @@ import json
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -104,9 +105,10 @@ def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]
                 yield task, time.perf_counter() - start
     finally:
         for process, _, _ in running.values():
-            process.terminate()
+            os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
         for process, _, _ in running.values():
-            process.join()
+            process.join(timeout=10)
+            process.kill()
 
 
 @contextmanager
