@@ -21,7 +21,7 @@ every other parameter of RecBole or the model, as --key value or --key=value (va
   --reg_weight 400           the paper's lambda
   --row_scaling 0.5          tame long rows; 0 is the paper
   --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
-  --epochs 15                at most; --stopping_step 3 ends earlier
+  --epochs 20                at most; --stopping_step 3 ends earlier
   --refit True               train again on train + valid for the chosen number of epochs, then test
   --eval_args "{split: {RS: [0.8, 0.1, 0.1]}}"
 The whole list with meanings: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
