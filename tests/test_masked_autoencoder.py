@@ -55,6 +55,21 @@ def test_sparse_path_equals_plain_dense_numpy(data, seed):
         np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
 
+def test_gradient_is_the_same_bits_every_time():
+    """On many threads too: torch's own gradient of an indexed bias adds up in another order each time."""
+    rng = np.random.default_rng(0)
+    dense, mask = rng.integers(1, 6, (400, 500)).astype(np.float32), rng.random((400, 500)) < 0.5
+    model, ratings = autoencoder(500).float(), matrix_of(dense, mask)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        first, *others = (gradients(model, model.objective(ratings, ratings)) for _ in range(20))
+    finally:
+        torch.set_num_threads(threads)
+    for other in others:
+        assert all(torch.equal(first[name], other[name]) for name in first)
+
+
 def test_loss_equals_hand_computed_value_on_tiny():
     lines = [line.split("\t") for line in (DATA / "tiny" / "tiny.inter").read_text().splitlines()[1:]]
     users, items = (torch.tensor([sorted({row[k] for row in lines}).index(row[k]) for row in lines]) for k in (0, 1))

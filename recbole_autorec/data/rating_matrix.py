@@ -128,16 +128,19 @@ class _Encode(Function):
 
 class _DecodeObserved(Function):
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, observed: RatingMatrix) -> Tensor:
+    def forward(ctx, hidden: Tensor, weight: Tensor, bias: Tensor, observed: RatingMatrix) -> Tensor:
         ctx.save_for_backward(hidden, weight)
         ctx.observed = observed
-        return observed.sampled_matmul(hidden, weight)
+        return observed.sampled_matmul(hidden, weight) + bias[observed.columns]
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         hidden, weight = ctx.saved_tensors
-        return ctx.observed.matmul(grad, weight), ctx.observed.transposed_matmul(grad, hidden), None
+        observed = ctx.observed
+        # torch's own gradient of bias[columns] adds up in whatever order its threads come: no two runs alike
+        column_sums = observed.transposed_matmul(grad, grad.new_ones(observed.shape[0], 1)).squeeze(1)  # (D,)
+        return observed.matmul(grad, weight), observed.transposed_matmul(grad, hidden), column_sums, None
 
 
 def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:
@@ -145,9 +148,9 @@ def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:
     return _Encode.apply(weight, ratings)
 
 
-def decode_observed(hidden: Tensor, weight: Tensor, observed: RatingMatrix) -> Tensor:
-    """hidden (N, K) times weight (D, K) transposed at the observed entries: (M,). Differentiable in both."""
-    return _DecodeObserved.apply(hidden.to(weight.dtype), weight, observed)  # autocast may have halved the codes
+def decode_observed(hidden: Tensor, weight: Tensor, bias: Tensor, observed: RatingMatrix) -> Tensor:
+    """hidden (N, K) times weight (D, K) transposed, plus bias (D,), at the observed entries: (M,). Differentiable."""
+    return _DecodeObserved.apply(hidden.to(weight.dtype), weight, bias, observed)  # autocast may have halved the codes
 
 
 def rating_matrix(dataset: Any, rating_field: str, rows: str) -> RatingMatrix:

@@ -96,7 +96,7 @@ class MaskedAutoencoder(nn.Module):
 
     def decode(self, hidden: Tensor, observed: RatingMatrix) -> Tensor:
         """Predictions at the observed entries of rows with codes (B, K): (M,) stars."""
-        return self.output(decode_observed(hidden, self.decoder_weight, observed) + self.decoder_bias[observed.columns])
+        return self.output(decode_observed(hidden, self.decoder_weight, self.decoder_bias, observed))
 
     def decode_pairs(self, hidden: Tensor, columns: Tensor) -> Tensor:
         """Prediction n from code n (P, K) and column n (P,): (P,) stars."""
