@@ -131,6 +131,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "init_std": _POSITIVE,
         "clip_prediction": _SWITCH,
         "learner": _one_of(*SPARSE_LEARNERS),
+        "clip_grad_norm": (lambda v: v is None, "~: torch clips no sparse gradients"),
         "weight_decay": _NO_DECAY,
     },
 }
@@ -178,6 +179,11 @@ def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Calla
         faults.append(
             f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~: "
             "an unrated item is unknown, not bad."
+        )
+    if compares_ratings(parameters) and parameters.get("inter_matrix_type", "01") != "01":  # DMF
+        faults.append(
+            f"{where('inter_matrix_type')}: inter_matrix_type={parameters['inter_matrix_type']!r}; expected '01' where "
+            "ratings are predicted: RecBole would multiply the rating by itself."
         )
     rating = parameters["RATING_FIELD"]
     if rates and parameters["LABEL_FIELD"] != rating:

@@ -133,6 +133,8 @@ def compare(argv: list[str]) -> str:
         output=known.output,
         jobs=number["jobs"],  # type: ignore[arg-type]
     )
+    if not any(comparison.results(row.label) for row in comparison.plan.rows):
+        raise AutoRecError("no row has a result:\n" + "\n".join(tables.explanation(comparison)[2:]))
     return (
         f"\n{tables.terminal(comparison, comparison.table)}\n\n"
         + "\n".join(tables.explanation(comparison))

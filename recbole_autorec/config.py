@@ -6,7 +6,7 @@ import copy
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class Config(RecBoleConfig):
     Args:
         model: name of the model, or its class.
         dataset: name of the dataset, a folder in `data_path`.
-        config_file_list: YAML files.
+        config_file_list: YAML files, or (where they come from, parameters by name) in a file's place.
         config_dict: parameters by name.
         flags: parameters by name, as text from the command line.
 
@@ -94,7 +94,7 @@ class Config(RecBoleConfig):
         self,
         model: str | type | None = None,
         dataset: str | None = None,
-        config_file_list: list[str] | None = None,
+        config_file_list: Sequence[str | Path | tuple[str, Mapping[str, Any]]] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         flags: Mapping[str, str] | None = None,
     ):
@@ -119,15 +119,16 @@ class Config(RecBoleConfig):
 
     def _load_config_files(self, file_list):
         merged: dict[str, Any] = {}
-        for file in file_list or []:
-            merged = _overlay(merged, self._noted(read_yaml(Path(file)), Path(file).name))
+        for layer in file_list or []:
+            source, values = layer if isinstance(layer, tuple) else (Path(layer).name, read_yaml(Path(layer)))
+            merged = _overlay(merged, self._noted(dict(values), source))
         return merged
 
     def _load_variable_config_dict(self, config_dict):
-        return self._noted(_parsed(config_dict), "config_dict")
+        return self._noted(parsed(config_dict), "config_dict")
 
     def _load_cmd_line(self):
-        return self._noted(_parsed(self._flags), "command line")
+        return self._noted(parsed(self._flags), "command line")
 
     def _merge_external_config_dict(self):
         self.external_config_dict = _overlay(
@@ -201,8 +202,8 @@ class Config(RecBoleConfig):
             self.final_config_dict["data_path"] = str(own)
 
 
-def _parsed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Text as YAML reads it, as HyperTuning's "[500]"; everything else as plain values."""
+def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters given in Python: text as YAML reads it, as HyperTuning's "[500]"; everything else as plain values."""
     return {
         key: parse_value(value) if isinstance(value, str) and key not in TEXT_KEYS else _plain(value)
         for key, value in values.items()

@@ -84,13 +84,15 @@ def why_no_ratings(model_class: Any) -> str | None:
     """Why a model predicts no ratings, in half a sentence; None if it does."""
     from recbole.utils import InputType, ModelType
 
-    name = model_class.__name__
-    if name in RECBOLE and model_class.__module__.startswith("recbole."):
-        return RECBOLE[name]
-    learns_labels = getattr(model_class, "input_type", None) == InputType.POINTWISE
-    if predicts_stars(model_class) or (learns_labels and model_class.type in (ModelType.GENERAL, ModelType.CONTEXT)):
+    if predicts_stars(model_class):
         return None
-    return "its input_type is not POINTWISE, so that it learns no label"
+    for base in model_class.__mro__:  # a model of the user's own does what the one it extends does
+        if base.__name__ in RECBOLE and base.__module__.startswith("recbole."):
+            return RECBOLE[base.__name__]
+    if model_class.type not in (ModelType.GENERAL, ModelType.CONTEXT):
+        return f"its type is {model_class.type.name}, so that it learns no label"
+    learns_labels = getattr(model_class, "input_type", None) == InputType.POINTWISE
+    return None if learns_labels else "its input_type is not POINTWISE, so that it learns no label"
 
 
 def predicts_stars(model_class: type) -> bool:

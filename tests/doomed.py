@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from pathlib import Path
 
 from recbole_autorec.model.general_recommender.globalmean import GlobalMean
 
@@ -14,3 +16,34 @@ class Raises(GlobalMean):
 class Dies(GlobalMean):
     def __init__(self, config, dataset):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class RaisesOnceIn(GlobalMean):
+    """Fails with seed 2 only."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        if config["seed"] == 2:
+            raise RuntimeError("seed 2")
+
+
+class Meets(GlobalMean):
+    """Fails unless another one is being built at the same time."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        Path("meeting").mkdir(exist_ok=True)
+        Path("meeting", str(os.getpid())).touch()
+        for _ in range(200):
+            if len(list(Path("meeting").iterdir())) == 2:
+                return
+            time.sleep(0.1)
+        raise RuntimeError("nobody came")
+
+
+class Waits(GlobalMean):
+    """Takes longer than anybody waits."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        time.sleep(600)

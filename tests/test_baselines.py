@@ -163,7 +163,8 @@ def test_models_solved_by_their_constructor_run_one_epoch():
         ("BiasedMF", "clip_prediction", None, "True or False"),
         ("BiasedMF", "learner", "adam", "one of sgd, adagrad, sparse_adam"),
         ("BiasedMF", "weight_decay", 0.1, "0: it would penalise the biases as well; use reg_weight"),
-        ("FM", "learner", "lbfgs", "one of adam, adamw, sgd, adagrad, rmsprop, sparse_adam"),
+        ("BiasedMF", "clip_grad_norm", {"max_norm": 5}, "~: torch clips no sparse gradients"),
+        ("FM", "learner", "lbfgs", "one of adam, adamw, sgd, adagrad, rmsprop"),
     ],
 )
 def test_a_value_out_of_range_says_what_is_allowed(model, key, value, expected):

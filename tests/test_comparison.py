@@ -1,8 +1,12 @@
 """Comparisons: identical splits, the plain run's numbers, nothing mixed, nothing lost."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,9 +17,10 @@ from recbole_autorec import Config, ConfigError, cli, compare, run_recbole_autor
 from recbole_autorec.comparison import statistics, tables
 from recbole_autorec.comparison.compare import _time_left
 from recbole_autorec.comparison.plan import make_plan
+from recbole_autorec.comparison.runner import Task, _train
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT
-from tests.doomed import Dies, Raises
+from tests.doomed import Dies, Meets, Raises, RaisesOnceIn
 
 SHARED = {"data_path": str(DATA), "seed": 1, "epochs": 2}
 SMALL = {key: QUICK[key] for key in ("hidden_size", "reg_weight", "lbfgs_max_iter")}
@@ -172,10 +177,7 @@ def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
     assert list(table["repeats"]) == [1, 0, 0, 0]
     assert table.index[0] == "Bias"
     assert table["error"]["raises"] == "RuntimeError: the reason in two lines"
-    assert (
-        table["error"]["dies"]
-        == "its process was killed by signal 9; if the machine ran out of memory, give fewer --jobs"
-    )
+    assert table["error"]["dies"] == "its process was killed by signal 9; did the machine run out of memory?"
     assert table["error"]["diverges"] == (
         "training diverged in epoch 1: a prediction is no finite number; lower learning_rate."
     )
@@ -188,7 +190,77 @@ def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
     assert (comparison.folder / "runs" / "raises-1.json").stat().st_mtime_ns != stamp
 
 
-def test_jobs_run_at_once_and_change_nothing():
+def test_a_row_that_fails_in_one_repeat_comes_last_and_the_page_is_still_written():
+    comparison = run({"half": {"model": RaisesOnceIn}, "GlobalMean": None, "Bias": None})
+    table = comparison.table
+    assert table.index[-1] == "half"  # though GlobalMean, its equal, may be worse on two splits than on one
+    assert (table["repeats"]["half"], table["error"]["half"]) == (1, "RuntimeError: seed 2")
+    assert "1, then failed" in tables.terminal(comparison, table)
+    assert comparison.complete_repeats == [1, 2]
+    assert (comparison.folder / "report.html").is_file()
+
+
+def test_where_every_row_fails_the_exit_code_says_so(capsys):
+    arguments = ["--dataset", "tiny", "--data_path", str(DATA), "--repeats", "1", "--output", "out"]
+    assert cli.main(["compare", "--models", "BiasedMF", "--learning_rate", "1e30", *arguments]) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: no row has a result:\n"
+        "BiasedMF failed: training diverged in epoch 1: a prediction is no finite number; lower learning_rate.\n"
+    )
+
+
+def test_jobs_run_at_once():
+    comparison = run({"one": {"model": Meets}, "other": {"model": Meets}}, repeats=1, jobs=2)
+    assert comparison.table["error"].isna().all()
+
+
+def test_interrupted_it_leaves_no_process_and_what_was_finished(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT)!r})\n"
+        "from recbole_autorec import compare\n"
+        "from tests.doomed import Waits\n"
+        f"compare({{'Bias': None, 'waits': {{'model': Waits}}}}, 'tiny', 1, config_dict={SHARED!r}, output='out')\n"
+    )
+    process = subprocess.Popen([sys.executable, "script.py"], stderr=subprocess.PIPE, text=True)
+    said = ""
+    while "repeat 1/1  Bias" not in said:
+        said = process.stderr.readline()
+        assert said, "it ended before Bias was finished"
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=60)  # a process left behind would hold the pipe open
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert "interrupted after 1 of 2 trainings; the same command with --output out goes on" in err
+    assert "leaked" not in err
+    for command in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            assert command.parent.name == str(os.getpid()) or command.resolve() != tmp_path.resolve()
+    stamp = (tmp_path / "out" / "runs" / "Bias-1.json").stat().st_mtime_ns
+    with pytest.raises(ConfigError, match="it has a row 'waits', which is not asked for"):
+        run({"Bias": None}, repeats=1)
+    assert (tmp_path / "out" / "runs" / "Bias-1.json").stat().st_mtime_ns == stamp
+
+
+def test_in_a_terminal_each_line_stands_alone(tmp_path):
+    leader, follower = os.openpty()
+    command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "compare", "--models", "Bias,GlobalMean"]
+    arguments = ["--dataset", "tiny", "--data_path", str(DATA), "--repeats", "1", "--output", "out"]
+    process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=follower)
+    os.close(follower)
+    said = b""
+    with suppress(OSError):  # how a terminal says that its last writer has gone
+        while block := os.read(leader, 4096):
+            said += block
+    assert process.wait() == 0
+    lines = [line.split("\r")[-1].strip() for line in said.decode().split("\r\n")]
+    assert [line.split("  ")[1] for line in lines if line.startswith("repeat")] == ["Bias", "GlobalMean"]
+    assert "0/2" in said.decode()  # the bar was there
+
+
+def test_jobs_change_nothing():
     one, two = run({"Bias": None, "GlobalMean": None}), run({"Bias": None, "GlobalMean": None}, output="two", jobs=2)
     assert one.table["rmse"].equals(two.table["rmse"])
 
@@ -308,8 +380,11 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias", "--reference", "FM"], "reference='FM'; expected one of the rows Bias."),
         (["--models", "Bias", "--config", "FM=a.yaml"], "config for 'FM', but the rows are Bias."),
         (["--models", "Bias", "--config", "Bias"], "command line: --config 'Bias'; expected LABEL=FILE, such as FM=fm.yaml."),
-        (["--models", "Bias", "--config", "Bias=no.yaml"], "Bias: config file 'no.yaml' cannot be read: No such file or directory."),
+        (["--models", "Bias", "--config", "Bias=no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help tells where parameters are listed."),
+        (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric: give --metric instead."),
+        (["--models", "Bias,bias=FM"], "bias stands there twice; give each row a label of its own, such as bias,tuned=bias."),
+        (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO gives the same split each time, which would count as several; give repeats 1."),
         (["no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; there are tiny in '{data}', and ml-100k comes with RecBole. Put the file there in RecBole's atomic format, or point --data_path elsewhere."),
     ],
@@ -330,12 +405,14 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
         ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
         ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, parameters, config_files."),
         ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
-        ("models: {Bias: 3}\n", "models: Bias: 3; expected parameters, such as {reg_weight: 200}."),
+        ("models: {Bias: 3}\n", "c.yaml: Bias: 3; expected parameters, such as {reg_weight: 200}."),
+        ("models: {Bias: {config_files: 3}}\n", "c.yaml: Bias: config_files=3; expected a file or a list of files."),
+        ("models: {Bias: }\nparameters: {topk: 3}\n", "c.yaml: topk=3; a comparison has one metric: give --metric instead."),
         ("models: {Bias: }\nparameters: 3\n", "c.yaml: parameters=3; expected lines such as 'refit: True'."),
         ("models: {Bias: }\nconfig_files: a.yaml\n", "c.yaml: config_files='a.yaml'; expected a list of files."),
         ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: not YAML: key 'Bias' stands there twice."),
         ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; every model is tested on the same data in the same way: give seed for the whole comparison."),
-        ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: config_dict: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
+        ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: c.yaml: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_comparison_file(content, expected, tmp_path, capsys):
@@ -345,11 +422,51 @@ def test_a_mistake_in_a_comparison_file(content, expected, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
 
 
+def test_later_parameters_beat_earlier_ones(tmp_path):
+    """A comparison file's, files', a row's in the file, a row's own file, flags."""
+    for name, text in (
+        ("c.yaml", "models: {FM: {embedding_size: 32, epochs: 7}}\nparameters: {refit: True, seed: 3, epochs: 5}\n"),
+        ("all.yaml", "refit: False\nlearning_rate: 0.5\n"),
+        ("fm.yaml", "embedding_size: 8\n"),
+    ):
+        (tmp_path / name).write_text(text)
+    plan = make_plan(
+        ["FM", "Bias"], "c.yaml", {"FM": "fm.yaml"}, ["all.yaml"], {"state": "ERROR"}, {"seed": "9"}, kfold=3
+    )
+    found = plan.config(plan.rows[0], 2)
+    assert [found[key] for key in ("embedding_size", "epochs", "refit", "learning_rate", "state", "seed")] == [
+        8, 7, False, 0.5, "ERROR", 9,
+    ]  # fmt: skip
+    assert found["eval_args"]["split"] == {"KF": [2, 3]}
+    assert plan.config(plan.rows[1], 1)["epochs"] == 5
+    assert found.plain_parameters["eval_args"]["mode"] == "labeled"
+
+
+def test_a_flag_moves_the_split_of_a_ranking_as_well():
+    plan = make_plan(["BPR"], flags={"eval_args": "{split: {RS: [0.6, 0.2, 0.2]}}", "seed": "4"}, metric="ndcg@3")
+    found = plan.config(plan.rows[0], 2)
+    assert found["eval_args"]["split"] == {"RS": [0.6, 0.2, 0.2]}
+    assert (found["eval_args"]["mode"]["test"], found["seed"], found["topk"]) == ("full", 5, [3])
+
+
+def test_parameters_that_change_while_it_runs_are_not_mixed(tmp_path):
+    (tmp_path / "bias.yaml").write_text("user_damping: 15\n")
+    plan = make_plan(["Bias"], configs={"Bias": "bias.yaml"}, config_dict=SHARED, dataset="tiny")
+    row = plan.rows[0]
+    parameters = {**plan.config(row, 1).plain_parameters, "user_damping": 3}
+    task = Task(plan, row, 1, parameters, tmp_path, 0, str(tmp_path))
+    with pytest.raises(ConfigError) as caught:
+        _train(task)
+    assert str(caught.value) == "user_damping was 3 when the comparison began and is 15 now."
+
+
 def test_a_class_of_the_running_script_is_refused():
     mine = type("Mine", (Raises,), {"__module__": "__main__"})
     with pytest.raises(ConfigError) as caught:
         make_plan([mine])
-    assert str(caught.value) == "Mine: the class is defined in the script that runs; put it in a module of its own."
+    assert str(caught.value) == (
+        "Mine: the class is defined in the script that runs, or in a function; put it in a module."
+    )
 
 
 def test_a_comparison_file_is_a_whole_comparison(tmp_path, capsys):
@@ -385,6 +502,8 @@ def test_from_a_script_without_a_main_guard(tmp_path):
 def test_rows_that_were_given_another_split_fail(tmp_path):
     run({"Bias": None}, repeats=1)
     split = dict(np.load(tmp_path / "out" / "splits" / "1.npz"))
-    np.savez_compressed(tmp_path / "out" / "splits" / "1.npz", **{**split, "ratings": split["ratings"] + 1})
-    table = run({"Bias": None, "GlobalMean": None}, repeats=1).table
-    assert table["error"]["GlobalMean"] == "it was given another split than the other rows."
+    np.savez_compressed(tmp_path / "out" / "splits" / "1.npz", **{**split, "fingerprint": "0123456789abcdef"})
+    comparison = run({"Bias": None, "GlobalMean": None}, repeats=1)
+    assert comparison.table["error"]["GlobalMean"] == (
+        f"its split is {comparison.splits()[1]}, but the other rows have 0123456789abcdef."
+    )

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import recbole_autorec.quick_start as quick_start
-from recbole_autorec import run_recbole_autorec
+from recbole_autorec import ConfigError, run_recbole_autorec
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.model.rating_recommender import in_stars
-from recbole_autorec.registry import MODELS, RECBOLE, get_model, get_trainer
+from recbole_autorec.registry import MODELS, RECBOLE, get_model, get_trainer, why_no_ratings
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 from tests.conftest import DATA, QUICK_ANY, ROOT, config_for, tiny_parts
 
@@ -61,8 +61,13 @@ def test_the_class_keeps_its_name_and_is_made_once():
 
 @pytest.mark.parametrize("name", PREDICT)
 def test_every_model_that_predicts_trains_and_predicts_in_the_range(name):
-    result = run_recbole_autorec(name, "tiny", config_dict={**TINY, "epochs": 2})
-    assert 0 < result["test"]["rmse"] < 5
+    config = config_for(name, epochs=2)
+    data, parts = tiny_parts(config)
+    result, trainer = quick_start.train_and_test(config, data, parts)
+    ratings = parts[0].inter_feat["rating"]
+    assert trainer.last_scores.min() > 0.5  # a probability, or one taken for stars, would be near the lowest rating, 0
+    assert trainer.last_scores.max() < 5
+    assert abs(trainer.last_scores.mean() - ratings.mean()) < 1.2
     assert result["n_parameters"] > 0
 
 
@@ -93,6 +98,22 @@ def test_features_are_seen_on_request_and_do_not_move_the_split():
     assert splits[0] == splits[1]
     assert names[0] == ["user_id", "item_id"]
     assert set(names[1]) == {"user_id", "item_id", "age", "gender", "occupation", "zip_code", "movie_title", "release_year", "class"}  # fmt: skip
+
+
+def test_dmf_may_not_multiply_the_rating_by_itself():
+    with pytest.raises(ConfigError) as caught:
+        config_for("DMF", inter_matrix_type="rating")
+    assert str(caught.value) == (
+        "config_dict: inter_matrix_type='rating'; expected '01' where ratings are predicted: RecBole would multiply the "
+        "rating by itself."
+    )
+
+
+def test_a_model_of_ones_own_ranks_or_predicts_as_the_one_it_extends():
+    mine = {name: type("Mine", (get_model(name),), {}) for name in ("EASE", "NeuMF", "BPR")}
+    assert why_no_ratings(mine["NeuMF"]) is None
+    assert why_no_ratings(mine["EASE"]) == RECBOLE["EASE"]
+    assert why_no_ratings(mine["BPR"]) == RECBOLE["BPR"]
 
 
 def test_the_documented_table_is_the_registry():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole
-from recbole_autorec.config import Config, read_yaml
+from recbole_autorec.config import Config, parsed, read_yaml
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.registry import get_model
 
@@ -20,9 +20,13 @@ FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "pa
 # These may differ between rows: they say what a model sees or how it learns, not what it is tested on.
 FREE_DATA_KEYS = {"LABEL_FIELD", "load_col", "unload_col", "unused_col", "numerical_features", "normalize_field",
                   "NEG_PREFIX", "preload_weight", "discretization"}  # fmt: skip
-SHARED_KEYS = (
-    {"seed", "eval_args", "metrics", "topk", "valid_metric", "refit"} | set(dataset_arguments)
-) - FREE_DATA_KEYS
+SHARED_KEYS = {"dataset", "data_path", "encoding", "seed", "eval_args", "metrics", "topk", "valid_metric", "refit"}
+SHARED_KEYS |= set(dataset_arguments) - FREE_DATA_KEYS
+ITEM_KEYS = {"features", "load_col"}  # may add items that nobody rated, which a ranking ranks as well
+METRIC_KEYS = ("metrics", "valid_metric", "topk")
+
+# Where parameters come from, and they; later ones beat earlier ones.
+Layer = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +35,7 @@ class Row:
 
     label: str
     model: str | type
-    config_files: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Plan:
         kfold: whether the repeats are the folds of one partition.
         metric: rmse, mae, or ndcg@10 and the like; chooses the epoch and orders the table.
         reference: label that the others are compared with, besides the best.
-        config_files, parameters, flags: of every model; see Config.
+        layers, flags: parameters of every model; a row's own beat the layers, and flags beat all.
     """
 
     rows: tuple[Row, ...]
@@ -55,8 +58,7 @@ class Plan:
     kfold: bool
     metric: str
     reference: str | None
-    config_files: tuple[str, ...]
-    parameters: Mapping[str, Any]
+    layers: tuple[Layer, ...]
     flags: Mapping[str, str]
 
     @property
@@ -69,21 +71,15 @@ class Plan:
 
     def config(self, row: Row, repeat: int) -> Config:
         """The configuration of one training; `repeat` counts from 1."""
-        in_row_files = {key for file in row.config_files for key in read_yaml(Path(file))}
-        shared = {key: value for key, value in self.parameters.items() if key not in in_row_files}
-        parameters = {"saved": False, **shared, **row.parameters, **_protocol(self.metric)}
-        files, flags = [*self.config_files, *row.config_files], dict(self.flags)
-        if self.ranks:
-            parameters["eval_args"] = {**dict(parameters.get("eval_args") or {}), "mode": "full"}
-        first = Config(row.model, self.dataset, files, parameters, flags)
-        if self.kfold:
-            parameters["eval_args"] = {**first["eval_args"], "split": {"KF": [repeat, self.repeats]}}
-        else:
-            parameters["seed"] = first["seed"] + repeat - 1
+        layers = [("the comparison's default", {"saved": False}), *self.layers, *row.layers]
+        protocol, flags = _protocol(self.metric), dict(self.flags)
+        first = Config(row.model, self.dataset, layers, protocol, flags).plain_parameters
+        split = {"split": {"KF": [repeat, self.repeats]}} if self.kfold else {}
+        seed = first["seed"] if self.kfold else first["seed"] + repeat - 1
         for key in ("seed", "eval_args"):
-            if key in parameters:
-                flags.pop(key, None)  # contained in `first`
-        return Config(row.model, self.dataset, files, parameters, flags)
+            flags.pop(key, None)  # they are in `first`
+        drawn = {"seed": seed, "eval_args": {**first["eval_args"], **split}}
+        return Config(row.model, self.dataset, layers, {**protocol, **drawn}, flags)
 
     def configs(self) -> dict[str, Config]:
         """The configuration of each row's first repeat.
@@ -100,7 +96,7 @@ class Plan:
         if faults:
             raise ConfigError("\n".join(faults))
         first, *others = configs.items()
-        for key in sorted(SHARED_KEYS):
+        for key in sorted(SHARED_KEYS | (ITEM_KEYS if self.ranks else set())):
             ours = first[1].plain_parameters.get(key)
             for label, config in others:
                 theirs = config.plain_parameters.get(key)
@@ -109,6 +105,12 @@ class Plan:
                         f"{label}: {key}={theirs!r}, but {first[0]} has {ours!r}; every model is tested on the same "
                         f"data in the same way: give {key} for the whole comparison."
                     )
+        same = "order TO" if first[1]["eval_args"]["order"] == "TO" else "benchmark_filename"
+        if self.repeats > 1 and not self.kfold and (same == "order TO" or first[1]["benchmark_filename"]):
+            raise ConfigError(
+                f"repeats={self.repeats}, but {same} gives the same split each time, which would count as several; "
+                "give repeats 1."
+            )
         return configs
 
 
@@ -149,33 +151,54 @@ def make_plan(
     if repeats is not None and not is_whole(repeats, 1):
         raise ConfigError(f"repeats={repeats!r}; expected a whole number >= 1.")
 
-    rows = _rows(content.get("models") if models is None else models, beside if models is None else Path())
+    source = Path(file).name if file is not None else "models"
+    in_file = _rows(content.get("models") or [], beside, source, {})
+    rows = in_file if models is None else _rows(models, Path(), "models", {row.label: row for row in in_file})
+    labels = [row.label for row in rows]
+    _check_rows(rows)
     for label, extra in (configs or {}).items():
-        known = [row.label for row in rows]
-        if label not in known:
-            raise ConfigError(f"config for {label!r}, but the rows are {', '.join(known)}.")
-        rows = [_with_extra(row, extra) if row.label == label else row for row in rows]
+        if label not in labels:
+            raise ConfigError(f"config for {label!r}, but the rows are {', '.join(labels)}.")
+        layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else _file_layer(extra)
+        rows = [Row(row.label, row.model, (*row.layers, layer)) if row.label == label else row for row in rows]
     reference = chosen["reference"]
-    if reference is not None and reference not in [row.label for row in rows]:
-        raise ConfigError(f"reference={reference!r}; expected one of the rows {', '.join(row.label for row in rows)}.")
-    return Plan(
+    if reference is not None and reference not in labels:
+        raise ConfigError(f"reference={reference!r}; expected one of the rows {', '.join(labels)}.")
+    plan = Plan(
         rows=tuple(rows),
         dataset=chosen["dataset"],
         repeats=kfold or (5 if repeats is None else repeats),
         kfold=kfold is not None,
         metric=_metric(chosen["metric"] or "rmse"),
         reference=reference,
-        config_files=(*(_beside(beside, f) for f in content.get("config_files") or ()), *map(str, config_files)),
-        parameters={**(content.get("parameters") or {}), **(config_dict or {})},
+        layers=(
+            *(_file_layer(beside / name) for name in content.get("config_files") or ()),
+            (source, content.get("parameters") or {}),
+            *map(_file_layer, config_files),
+            ("config_dict", parsed(config_dict or {})),
+        ),
         flags=dict(flags or {}),
     )
+    given_layers: list[Layer] = [
+        *plan.layers,
+        *(layer for row in rows for layer in row.layers),
+        ("command line", plan.flags),
+    ]
+    for name, values in given_layers:
+        for key in METRIC_KEYS:
+            if key in values:
+                raise ConfigError(f"{name}: {key}={values[key]!r}; a comparison has one metric: give --metric instead.")
+    return plan
 
 
 def data_digest(config: Config) -> str:
     """16 hex digits of the dataset's atomic files."""
     digest = hashlib.sha256()
     for path in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
-        digest.update(path.name.encode() + path.read_bytes())
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()[:16]
 
 
@@ -183,7 +206,12 @@ def _protocol(metric: str) -> dict[str, Any]:
     name, _, k = metric.partition("@")
     if name in RATING_METRICS:
         return {"metrics": ["RMSE", "MAE"], "valid_metric": name.upper()}
-    return {"metrics": [name.upper()], "valid_metric": metric.upper(), "topk": [int(k)]}
+    return {
+        "metrics": [name.upper()],
+        "valid_metric": metric.upper(),
+        "topk": [int(k)],
+        "eval_args": {"mode": "full"},
+    }
 
 
 def _metric(metric: Any) -> str:
@@ -217,28 +245,39 @@ def _read_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _rows(models: Sequence[str | type] | Mapping[str, Any] | None, beside: Path) -> list[Row]:
-    if not models:
-        raise ConfigError("no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM.")
-    rows: list[Row] = []
-    if isinstance(models, Mapping):
-        for label, given in models.items():
-            parameters = given if given is not None else {}
-            if not isinstance(parameters, Mapping):
-                raise ConfigError(f"models: {label}: {given!r}; expected parameters, such as {{reg_weight: 200}}.")
-            parameters = dict(parameters)
-            model, files = parameters.pop("model", str(label)), parameters.pop("config_files", None) or []
-            files = [files] if isinstance(files, str) else files
-            rows.append(Row(str(label), model, tuple(_beside(beside, file) for file in files), parameters))
-    else:
+def _rows(
+    models: Sequence[str | type] | Mapping[str, Any], beside: Path, source: str, known: Mapping[str, Row]
+) -> list[Row]:
+    """The rows that `models` names; a label of `known` means that row."""
+    if not isinstance(models, Mapping):
+        rows = []
         for model in models:
-            if isinstance(model, type):
-                rows.append(Row(model.__name__, model))
+            label, equals, name = (model.__name__, "", "") if isinstance(model, type) else str(model).partition("=")
+            label = label.strip()
+            if not equals and label in known:
+                rows.append(known[label])
             else:
-                label, equals, name = str(model).partition("=")
-                rows.append(Row(label.strip(), (name if equals else label).strip()))
-    labels = [row.label for row in rows]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
+                rows.append(Row(label, model if isinstance(model, type) else (name if equals else label).strip()))
+        return rows
+    rows = []
+    for label, given in models.items():
+        if not isinstance(given or {}, Mapping):
+            raise ConfigError(f"{source}: {label}: {given!r}; expected parameters, such as {{reg_weight: 200}}.")
+        parameters = dict(given or {})
+        model, files = parameters.pop("model", str(label)), parameters.pop("config_files", None) or []
+        files = [files] if isinstance(files, str) else files
+        if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+            raise ConfigError(f"{source}: {label}: config_files={files!r}; expected a file or a list of files.")
+        own = (source, parsed(parameters) if source == "models" else parameters)
+        rows.append(Row(str(label), model, (*(_file_layer(beside / name) for name in files), own)))
+    return rows
+
+
+def _check_rows(rows: list[Row]) -> None:
+    if not rows:
+        raise ConfigError("no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM.")
+    labels = [row.label.casefold() for row in rows]  # they name files, on any file system
+    twice = [row.label for number, row in enumerate(rows) if row.label.casefold() in labels[:number]]
     if twice:
         raise ConfigError(
             f"{', '.join(twice)} stands there twice; give each row a label of its own, such as "
@@ -246,23 +285,18 @@ def _rows(models: Sequence[str | type] | Mapping[str, Any] | None, beside: Path)
         )
     faults = []
     for row in rows:
-        if isinstance(row.model, type) and row.model.__module__ == "__main__":
-            faults.append(f"{row.label}: the class is defined in the script that runs; put it in a module of its own.")
+        if isinstance(row.model, type) and (row.model.__module__ == "__main__" or "<locals>" in row.model.__qualname__):
+            faults.append(
+                f"{row.label}: the class is defined in the script that runs, or in a function; put it in a module."
+            )
         try:
             get_model(row.model)
         except ConfigError as error:
             faults.append(str(error) if row.label == row.model else f"{row.label}: {error}")
     if faults:
         raise ConfigError("\n".join(faults))
-    return rows
 
 
-def _with_extra(row: Row, extra: str | Path | Mapping[str, Any]) -> Row:
-    if isinstance(extra, Mapping):
-        return Row(row.label, row.model, row.config_files, {**row.parameters, **extra})
-    return Row(row.label, row.model, (*row.config_files, str(extra)), row.parameters)
-
-
-def _beside(folder: Path, file: str) -> str:
-    """A path in a comparison file is relative to that file."""
-    return str(folder / file)
+def _file_layer(path: str | Path) -> Layer:
+    """A YAML file's parameters. Paths in a comparison file are relative to that file."""
+    return Path(path).name, read_yaml(Path(path))

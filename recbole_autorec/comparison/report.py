@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -14,10 +14,8 @@ from plotly.colors import qualitative
 from plotly.offline import get_plotlyjs
 
 from recbole_autorec.comparison import tables
+from recbole_autorec.comparison.comparison import Comparison
 from recbole_autorec.quick_start import command
-
-if TYPE_CHECKING:
-    from recbole_autorec.comparison.compare import Comparison
 
 BINS = 8
 
@@ -47,7 +45,7 @@ def report(comparison: Comparison, table: pd.DataFrame) -> str:
         command=command(),
         versions=json.dumps(some.get("versions", {}), indent=1),
         plotly=get_plotlyjs(),
-        figures=json.dumps(figures).replace("</", "<\\/"),
+        figures=json.dumps(figures).replace("<", "\\u003c"),
     )
 
 
@@ -70,6 +68,7 @@ def _sections(comparison: Comparison, table: pd.DataFrame, labels: list[str], co
     repeats = comparison.complete_repeats
     if comparison.plan.ranks or not repeats:
         return
+    labels = [label for label in labels if comparison.error(label) is None]
     tested = _tested(comparison, repeats, labels)
     yield (
         "Where each model wins",
@@ -134,7 +133,8 @@ def _tested(comparison: Comparison, repeats: list[int], labels: list[str]) -> pd
     """Every test rating of every repeat: rating, user_counts, item_counts, and a prediction for each label."""
     frames = []
     for task in (task for task in comparison.tasks if task.row.label == labels[0] and task.repeat in repeats):
-        frame = pd.DataFrame(task.split())
+        split = task.split()
+        frame = pd.DataFrame({name: split[name] for name in ("ratings", "user_counts", "item_counts")})
         errors = comparison.test_errors(task.repeat)
         frames.append(frame.assign(**{f"predicted {label}": frame["ratings"] + errors[label] for label in labels}))
     return pd.concat(frames, ignore_index=True)
@@ -143,6 +143,8 @@ def _tested(comparison: Comparison, repeats: list[int], labels: list[str]) -> pd
 def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figure:
     figure = _figure("training ratings", "RMSE")
     bins = pd.qcut(tested[column], BINS, duplicates="drop")
+    if bins.isna().all():  # all rated as often
+        bins = tested[column]
     count = tested.groupby(bins, observed=True)[column].agg(["median", "min", "max", "size"])
     spans = [f"{row['min']} to {row['max']} ratings, {row['size']:,} test ratings" for _, row in count.iterrows()]
     at = count["median"].clip(lower=0.5)

@@ -2,11 +2,12 @@
 
 What a comparison's folder holds while it grows:
 
-    comparison.json          what is compared on which data; see folder_of
+    comparison.json          what is compared on which data
     runs/LABEL-N.json        the result of LABEL in repeat N, or {"error": why}
     runs/LABEL-N.npy         its predictions of the test part, (n_test,) stars
     runs/LABEL-N.log         what it printed
-    splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts
+    splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts; and the
+                             fingerprint of the whole split
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Generator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -32,7 +34,8 @@ import numpy as np
 import torch
 
 from recbole_autorec.comparison.plan import Plan, Row
-from recbole_autorec.errors import AutoRecError, DataError
+from recbole_autorec.data.dataset import split_fingerprint
+from recbole_autorec.errors import AutoRecError, ConfigError, DataError
 from recbole_autorec.files import write_json, write_whole
 from recbole_autorec.registry import get_model
 
@@ -50,6 +53,7 @@ class Task:
     plan: Plan
     row: Row
     repeat: int
+    parameters: dict[str, Any]  # every one, as the comparison began
     folder: Path
     threads: int
     directory: str  # where relative paths start
@@ -78,7 +82,7 @@ class Task:
         return self.folder / "splits" / f"{self.repeat}.npz"
 
 
-def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]:
+def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float], None, None]:
     """Run tasks, `jobs` at once. Yields each when it has ended, with its seconds; (None, 0) every second meanwhile."""
     # forkserver: a clean process that has imported everything already, and no threads or card of ours in the child
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -86,11 +90,13 @@ def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]
     models = {get_model(task.row.model).__module__ for task in tasks}
     context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
+    processes = []  # before they start, so that an interruption meanwhile finds them
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 task = waiting.popleft()
                 process = context.Process(target=_work, args=(task,))
+                processes.append(process)
                 with _self_contained():
                     process.start()
                 running[process.sentinel] = process, task, time.perf_counter()
@@ -104,16 +110,24 @@ def run_all(tasks: list[Task], jobs: int) -> Iterator[tuple[Task | None, float]]
                     _fail(task, _death(process.exitcode))
                 yield task, time.perf_counter() - start
     finally:
-        for process, _, _ in running.values():
-            os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
-        for process, _, _ in running.values():
+        left = [process for process in processes if process.pid and process.is_alive()]
+        for process in left:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
+        for process in left:
             process.join(timeout=10)
             process.kill()
 
 
 @contextmanager
 def _self_contained():
-    """Start children that import what we can import, but not the script that runs: it may have no main guard."""
+    """Start a child that imports what we can import, but not the script that runs: it may have no main guard.
+
+    An interruption waits until the child is known, or nobody would end it.
+    """
+    interruptions: list[int] = []
+    listens = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: interruptions.append(number)) if listens else None
     main, path = vars(sys.modules["__main__"]), os.environ.get("PYTHONPATH")
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
@@ -126,11 +140,15 @@ def _self_contained():
             del os.environ["PYTHONPATH"]
         else:
             os.environ["PYTHONPATH"] = path
+        if listens:
+            signal.signal(signal.SIGINT, handler)
+    if interruptions:
+        raise KeyboardInterrupt
 
 
 def _death(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
-        return f"its process was killed by signal {-exit_code}; if the machine ran out of memory, give fewer --jobs"
+        return f"its process was killed by signal {-exit_code}; did the machine run out of memory?"
     return f"its process ended with exit code {exit_code}"
 
 
@@ -163,11 +181,13 @@ def _train(task: Task) -> None:
     return_large_blocks()
     start = time.perf_counter()
     config = task.plan.config(task.row, task.repeat)
+    for key, value in config.plain_parameters.items():
+        if value != task.parameters.get(key):
+            raise ConfigError(f"{key} was {task.parameters.get(key)!r} when the comparison began and is {value!r} now.")
     config["show_progress"] = False
     with quiet_recbole():
         data, parts = load_and_split(config)
-    if not task.plan.ranks:
-        _write_split(task, data, parts)
+    _write_split(task, data, parts)
     result, trainer = train_and_test(config, data, parts)
     if not task.plan.ranks:
         scores = trainer.last_scores.numpy().astype(np.float32)
@@ -180,7 +200,13 @@ def _train(task: Task) -> None:
 
 
 def _write_split(task: Task, data, parts) -> None:
-    """The test part; every row of a repeat must have the same."""
+    """The test part, and the fingerprint of the whole split, which every row of a repeat must have."""
+    fingerprint = split_fingerprint(parts)
+    if task.split_file.is_file():
+        known = str(task.split()["fingerprint"])
+        if known != fingerprint:
+            raise DataError(f"its split is {fingerprint}, but the other rows have {known}.")
+        return
     train, test = parts[0].inter_feat, parts[2].inter_feat
     users, items = test[data.uid_field], test[data.iid_field]
     arrays = {
@@ -189,10 +215,6 @@ def _write_split(task: Task, data, parts) -> None:
         "ratings": test[data.rating_field].numpy(),
         "user_counts": torch.bincount(train[data.uid_field], minlength=data.user_num)[users].numpy(),
         "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),
+        "fingerprint": np.array(fingerprint),
     }
-    if task.split_file.is_file():
-        known = task.split()
-        if any(not np.array_equal(known[name], array) for name, array in arrays.items()):
-            raise DataError("it was given another split than the other rows.")
-    else:
-        write_whole(task.split_file, lambda file: np.savez_compressed(file, **arrays), AutoRecError, HINT)
+    write_whole(task.split_file, lambda file: np.savez_compressed(file, **arrays), AutoRecError, HINT)

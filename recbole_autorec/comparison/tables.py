@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from recbole_autorec.comparison.comparison import Comparison
 from recbole_autorec.comparison.runner import HINT
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.files import write_whole
-
-if TYPE_CHECKING:
-    from recbole_autorec.comparison.compare import Comparison
 
 
 def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:

@@ -186,9 +186,10 @@ class RatingDataset(Dataset):
         self.shuffle()
         self._drop_unused_col()
         start, end = (len(self) * number // folds for number in (fold - 1, fold))
-        rest = [*range(start), *range(end, len(self))]
+        rest = torch.cat([torch.arange(start), torch.arange(end, len(self))])
         n_valid = len(rest) // 10
-        return [self.copy(self.inter_feat[index]) for index in (rest[n_valid:], rest[:n_valid], range(start, end))]
+        parts = (rest[n_valid:], rest[:n_valid], torch.arange(start, end))
+        return [self.copy(self.inter_feat[index]) for index in parts]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 
 FULL_BATCH_LEARNERS = ("lbfgs", "rprop")
 LEARNERS = (*FULL_BATCH_LEARNERS, "adam", "adamw", "sgd", "adagrad", "rmsprop")
-RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # those that take sparse gradients
 
 

@@ -64,5 +64,6 @@ def _offsets(users, items, residuals, n_users: int, n_items: int, user_damping: 
     damping = np.where(counts == 0, 1.0, damping)  # without ratings the offset is 0, whatever the damping
     normal = design.T @ design + sparse.diags(damping)
     jacobi = sparse.diags(1 / normal.diagonal())
-    offsets, _ = cg(normal, design.T @ residuals, M=jacobi, rtol=1e-8, maxiter=10_000)
+    offsets, failure = cg(normal, design.T @ residuals, M=jacobi, rtol=1e-8, maxiter=10_000)
+    assert failure == 0, "conjugate gradients did not converge"
     return offsets

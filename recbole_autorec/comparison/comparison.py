@@ -1,0 +1,187 @@
+"""What a comparison gave: its table, which differences are real, and the files it is kept in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_autorec.comparison.plan import Plan
+from recbole_autorec.comparison.runner import HINT, Task
+from recbole_autorec.comparison.statistics import bootstrap_scores, half_width, paired_p_value
+from recbole_autorec.files import make_folder, write_json
+from recbole_autorec.quick_start import command, versions
+
+
+@dataclass
+class Comparison:
+    """What was compared and what came out.
+
+    Attributes:
+        plan: what was asked for.
+        dataset: its name.
+        folder: where the single results are.
+        tasks: every training, in the order they are run.
+    """
+
+    plan: Plan
+    dataset: str
+    folder: Path
+    tasks: list[Task]
+    _bootstrapped: tuple[Any, dict[str, np.ndarray]] = field(default=(None, {}), repr=False)
+
+    def result(self, task: Task) -> dict[str, Any] | None:
+        """The result of a training that has finished well; None otherwise."""
+        found = task.result()
+        return None if found is None or "error" in found else found
+
+    def results(self, label: str) -> list[dict[str, Any]]:
+        """Of one row, a result for each repeat that has finished well."""
+        found = (self.result(task) for task in self.tasks if task.row.label == label)
+        return [result for result in found if result is not None]
+
+    def error(self, label: str) -> str | None:
+        """Why a row failed, for the first repeat that did."""
+        found = (task.result() for task in self.tasks if task.row.label == label)
+        return next((result["error"] for result in found if result is not None and "error" in result), None)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics in the table, the one that orders it first."""
+        return [self.plan.metric] if self.plan.ranks else sorted(("rmse", "mae"), key=lambda m: m != self.plan.metric)
+
+    @property
+    def complete_repeats(self) -> list[int]:
+        """Repeats that every row without an error has."""
+        labels = [row.label for row in self.plan.rows if self.error(row.label) is None]
+        done = {(t.row.label, t.repeat) for t in self.tasks if t.row.label in labels and self.result(t) is not None}
+        return [n for n in range(1, self.plan.repeats + 1) if labels and all((label, n) in done for label in labels)]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each model, the best first; failed ones last, with `error`.
+
+        Columns: model; for each metric its mean over repeats, `<metric>_interval` (half of the 95 % interval),
+        and, of the first metric only, for `best` and `reference` the difference to that row, the bootstrap interval
+        of it, p over repeats and whether it is real; best_epoch, train_seconds, seconds_per_epoch, eval_seconds,
+        peak_memory_mb (means), n_parameters, repeats, error.
+        """
+        rows = []
+        for row in self.plan.rows:
+            results = self.results(row.label)
+            line: dict[str, Any] = {"label": row.label, "model": _name(row.model)}
+            for metric in self.metrics if results else ():
+                values = np.array([result["test"][metric] for result in results])
+                line |= {metric: values.mean(), f"{metric}_interval": half_width(values)}
+            for key in ("best_epoch", "train_seconds", "eval_seconds", "peak_memory_mb") if results else ():
+                line[key] = np.mean([result[key] for result in results])
+            if results:
+                line["seconds_per_epoch"] = np.mean([r["train_seconds"] / _epochs_trained(r) for r in results])
+                line["n_parameters"] = results[0]["n_parameters"]
+            rows.append({**line, "repeats": len(results), "error": self.error(row.label)})
+        frame = pd.DataFrame(rows).set_index("label")
+        first = self.metrics[0]
+        if first not in frame:
+            return frame
+        frame = frame.sort_values(first, ascending=not self.plan.bigger_is_better, kind="stable", na_position="last")
+        frame = frame.sort_values("error", key=lambda error: error.notna(), kind="stable")  # of fewer splits
+        for name, reference in (("best", frame.index[0]), ("reference", self.plan.reference)):
+            if reference is not None and self.results(reference):
+                frame = frame.join(self._differences(reference).add_prefix(f"{name}_"))
+        return frame
+
+    def _differences(self, reference: str) -> pd.DataFrame:
+        """Each row against `reference`: difference, low, high, p, real; on the repeats that both have."""
+        metric, lines = self.metrics[0], {}
+        bootstrap = self._bootstrap()
+        results = ((task, self.result(task)) for task in self.tasks)
+        of = {(task.row.label, task.repeat): result for task, result in results if result is not None}
+        for label in (row.label for row in self.plan.rows if row.label != reference):
+            both = [
+                (of[label, n]["test"][metric], of[reference, n]["test"][metric], of[reference, n])
+                for n in range(1, self.plan.repeats + 1)
+                if of.get((label, n)) and of.get((reference, n))
+            ]
+            if not both:
+                continue
+            differences = np.array([mine - theirs for mine, theirs, _ in both])
+            p = paired_p_value(differences, _test_share(both[0][2]))
+            low = high = float("nan")
+            if label in bootstrap and reference in bootstrap:
+                low, high = np.quantile(bootstrap[label] - bootstrap[reference], [0.025, 0.975])
+            known = [p < 0.05] * (not np.isnan(p)) + [low > 0 or high < 0] * (not np.isnan(low))
+            lines[label] = {"difference": differences.mean(), "low": low, "high": high, "p": p,
+                            "real": all(known) if known else None}  # fmt: skip
+        columns = ["difference", "low", "high", "p", "real"]
+        return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
+
+    def _bootstrap(self) -> dict[str, np.ndarray]:
+        """label -> its score on each resample, (RESAMPLES,), for the rows that have every complete repeat."""
+        repeats = self.complete_repeats
+        if self.plan.ranks or not repeats:
+            return {}
+        labels = [row.label for row in self.plan.rows if self.error(row.label) is None]
+        key = (tuple(labels), tuple(repeats))
+        if self._bootstrapped[0] != key:
+            losses = []
+            for repeat in repeats:
+                errors = self.test_errors(repeat)
+                losses.append(np.stack([errors[label] for label in labels], axis=1))
+            root = self.metrics[0] == "rmse"
+            scores = bootstrap_scores([loss**2 if root else abs(loss) for loss in losses], root)
+            self._bootstrapped = key, dict(zip(labels, scores.T, strict=True))
+        return self._bootstrapped[1]
+
+    def test_errors(self, repeat: int) -> dict[str, np.ndarray]:
+        """label -> prediction minus rating of every test rating of one repeat, (n_test,) stars."""
+        tasks = [task for task in self.tasks if task.repeat == repeat and self.result(task) is not None]
+        ratings = tasks[0].split()["ratings"].astype(np.float64) if tasks else None
+        return {task.row.label: task.predictions() - ratings for task in tasks}
+
+    def splits(self) -> dict[int, str]:
+        """repeat -> the fingerprint of its split, the same for every row."""
+        found = {task.repeat: self.result(task) for task in reversed(self.tasks)}
+        return {n: result["split_fingerprint"] for n, result in sorted(found.items()) if result is not None}
+
+    def save(self, folder: str | Path) -> None:
+        """Write table.md, table.tex, table.csv, result.json and report.html."""
+        from recbole_autorec.comparison import tables  # which are drawn from a Comparison themselves
+        from recbole_autorec.comparison.report import report
+
+        path, table = make_folder(folder), self.table
+        content = {
+            **json.loads((self.folder / "comparison.json").read_text()),
+            "split_fingerprints": self.splits(),
+            "table": json.loads(table.to_json(orient="index", double_precision=10)),
+            "runs": {
+                row.label: [task.result() for task in self.tasks if task.row.label == row.label]
+                for row in self.plan.rows
+            },
+            "versions": versions(),
+            "command": command(),
+        }
+        tables.write_text(path / "table.md", tables.markdown(self, table))
+        tables.write_text(path / "table.tex", tables.latex(self, table))
+        tables.write_text(path / "table.csv", table.to_csv())
+        write_json(path / "result.json", content, HINT)
+        tables.write_text(path / "report.html", report(self, table))
+
+
+def _name(model: str | type) -> str:
+    return model.__name__ if isinstance(model, type) else model
+
+
+def _epochs_trained(result: Mapping[str, Any]) -> int:
+    refit = result["all_parameters"]["refit"]
+    return result["epochs_run"] + (result["best_epoch"] if refit else 0)
+
+
+def _test_share(result: Mapping[str, Any]) -> float:
+    """Test ratings per rating trained on."""
+    refit = result["all_parameters"]["refit"]
+    return result["n_test"] / (result["n_train"] + (result["n_valid"] if refit else 0))
