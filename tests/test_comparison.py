@@ -1,10 +1,13 @@
 """Comparisons: identical splits, the plain run's numbers, nothing mixed, nothing lost."""
 
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from contextlib import suppress
 from pathlib import Path
 
@@ -246,6 +249,7 @@ def test_interrupted_it_leaves_no_process_and_what_was_finished(tmp_path):
 
 def test_in_a_terminal_each_line_stands_alone(tmp_path):
     leader, follower = os.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
     command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "compare", "--models", "Bias,GlobalMean"]
     arguments = ["--dataset", "tiny", "--data_path", str(DATA), "--repeats", "1", "--output", "out"]
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=follower)

@@ -28,13 +28,13 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
     assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
-    defaults = {"saved": True, "row_scaling": 0, "column_scaling": 0}
+    defaults = {"saved": True, "row_scaling": 0}
     assert result["parameters"] == {key: value for key, value in TINY.items() if key not in defaults}
     assert set(result["versions"]) == {"python", "recbole_autorec", "recbole", "torch", "numpy", "pandas"}
 
 
 def test_parameters_that_equal_the_defaults_are_left_out():
-    assert run()["parameters"].keys() == {*TINY} - {"row_scaling", "column_scaling"}  # 0 is the default
+    assert run()["parameters"].keys() == {*TINY} - {"row_scaling"}  # 0 is the default
 
 
 def test_ml_100k_rmse_is_in_the_band():
