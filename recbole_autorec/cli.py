@@ -46,7 +46,7 @@ Their own parameters go into a file each (--config), or all into one comparison 
   parameters: {refit: True}
   models:
     IAutoRec:
-    tuned: {model: IAutoRec, reg_weight: [150, 75], row_scaling: 0.5}
+    tuned: {model: IAutoRec, reg_weight: [250, 100], row_scaling: 0.5}
     FM: {embedding_size: 32}
 
 examples:
