@@ -65,10 +65,6 @@ class Plan:
     def ranks(self) -> bool:
         return self.metric not in RATING_METRICS
 
-    @property
-    def bigger_is_better(self) -> bool:
-        return self.ranks
-
     def config(self, row: Row, repeat: int) -> Config:
         """The configuration of one training; `repeat` counts from 1."""
         layers = [("the comparison's default", {"saved": False}), *self.layers, *row.layers]
@@ -105,8 +101,9 @@ class Plan:
                         f"{label}: {key}={theirs!r}, but {first[0]} has {ours!r}; every model is tested on the same "
                         f"data in the same way: give {key} for the whole comparison."
                     )
-        same = "order TO" if first[1]["eval_args"]["order"] == "TO" else "benchmark_filename"
-        if self.repeats > 1 and not self.kfold and (same == "order TO" or first[1]["benchmark_filename"]):
+        by_time, ready = first[1]["eval_args"]["order"] == "TO", first[1]["benchmark_filename"]
+        if self.repeats > 1 and (by_time or ready):
+            same = "order TO" if by_time else "benchmark_filename"
             raise ConfigError(
                 f"repeats={self.repeats}, but {same} gives the same split each time, which would count as several; "
                 "give repeats 1."

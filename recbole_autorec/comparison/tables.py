@@ -90,7 +90,7 @@ def latex(comparison: Comparison, table: pd.DataFrame) -> str:
     marked = text.apply(lambda column: column.map(_escape))
     for metric in comparison.metrics:
         if metric in table:
-            order = table[metric].to_numpy(float) * (-1 if comparison.plan.bigger_is_better else 1)
+            order = table[metric].to_numpy(float) * (-1 if comparison.plan.ranks else 1)
             cells = list(marked[metric.upper()])
             for place, mark in zip(order.argsort(kind="stable"), ("textbf", "underline"), strict=False):
                 if not math.isnan(order[place]):
