@@ -26,14 +26,14 @@ def rmse(model, *arguments):
 
 
 def test_i_autorec_defaults():
-    assert rmse("IAutoRec") < 0.8335  # 0.8323 when measured; this split is harder than the mean of five, 0.8300
+    assert rmse("IAutoRec") < 0.831  # 0.8298 when measured; the paper has 0.831
 
 
 def test_i_autorec_best_preset():
     assert (
-        rmse("IAutoRec", "--config_files", str(ROOT / "properties" / "presets" / "iautorec-best.yaml")) < 0.8285
-    )  # 0.8271 when measured
+        rmse("IAutoRec", "--config_files", str(ROOT / "properties" / "presets" / "iautorec-best.yaml")) < 0.8265
+    )  # 0.8252 when measured; this split is harder than the mean of five, 0.8233
 
 
 def test_u_autorec_reaches_its_paper():
-    assert rmse("UAutoRec") < 0.874  # 0.8726 when measured; the paper's figure
+    assert rmse("UAutoRec") < 0.863  # 0.8603 when measured; the paper has 0.874

@@ -88,6 +88,7 @@ class Comparison:
         first = self.metrics[0]
         if first not in frame:
             return frame
+        # the larger a ranking metric the better
         frame = frame.sort_values(first, ascending=not self.plan.ranks, kind="stable", na_position="last")
         frame = frame.sort_values("error", key=lambda error: error.notna(), kind="stable")  # of fewer splits
         for name, reference in (("best", frame.index[0]), ("reference", self.plan.reference)):
