@@ -167,20 +167,20 @@ def compares_ratings(parameters: Mapping[str, Any]) -> bool:
 
 def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
     name, faults = model_class.__name__, []
-    reason = why_no_ratings(model_class)
-    if compares_ratings(parameters) and reason:
+    of_ratings, reason = compares_ratings(parameters), why_no_ratings(model_class)
+    if of_ratings and reason:
         faults.append(
             f"model {name} ranks items instead of predicting ratings: {reason}. Compare rankings instead: compare "
             '--metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args "{mode: full}" for it alone.'
         )
-    rates = compares_ratings(parameters) or predicts_stars(model_class)
+    rates = of_ratings or predicts_stars(model_class)
     if rates and parameters.get("train_neg_sample_args") is not None:
         sampling = parameters["train_neg_sample_args"]
         faults.append(
             f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~: "
             "an unrated item is unknown, not bad."
         )
-    if compares_ratings(parameters) and parameters.get("inter_matrix_type", "01") != "01":  # DMF
+    if of_ratings and parameters.get("inter_matrix_type", "01") != "01":  # DMF
         faults.append(
             f"{where('inter_matrix_type')}: inter_matrix_type={parameters['inter_matrix_type']!r}; expected '01' where "
             "ratings are predicted: RecBole would multiply the rating by itself."

@@ -134,7 +134,7 @@ def compare(argv: list[str]) -> str:
         jobs=number["jobs"],  # type: ignore[arg-type]
     )
     if not any(comparison.results(row.label) for row in comparison.plan.rows):
-        raise AutoRecError("no row has a result:\n" + "\n".join(tables.explanation(comparison)[2:]))
+        raise AutoRecError("no row has a result:\n" + "\n".join(tables.failures(comparison)))
     return (
         f"\n{tables.terminal(comparison, comparison.table)}\n\n"
         + "\n".join(tables.explanation(comparison))

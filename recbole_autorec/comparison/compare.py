@@ -22,6 +22,7 @@ from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.comparison import Comparison
 from recbole_autorec.comparison.plan import Plan, data_digest, make_plan
 from recbole_autorec.comparison.runner import HINT, Task, run_all
+from recbole_autorec.config import Config
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.files import make_folder, write_json
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
@@ -69,7 +70,8 @@ def compare(
     if not is_whole(jobs, 1):
         raise ConfigError(f"jobs={jobs!r}; expected a whole number >= 1.")
     with quiet_recbole():
-        identity = _identity(plan)
+        configs = plan.configs()
+        identity = _identity(plan, configs)
     name = identity["dataset"]
     folder = Path(output) if output else Path("results") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     _open_folder(folder, identity)
@@ -77,9 +79,10 @@ def compare(
     # Whole repeats first: a table of few repeats is fair, one of few models is not.
     threads = 0 if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     tasks = [
-        Task(plan, row, repeat, plan.config(row, repeat).plain_parameters, folder.resolve(), threads, os.getcwd())
+        Task(plan, row, repeat, {**first, **plan.drawn(first, repeat)}, folder.resolve(), threads, os.getcwd())
         for repeat in range(1, plan.repeats + 1)
         for row in plan.rows
+        for first in [configs[row.label].plain_parameters]
     ]
     comparison = Comparison(plan, name, folder, tasks)
     try:
@@ -139,9 +142,8 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
-def _identity(plan: Plan) -> dict[str, Any]:
+def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
     """What may not change between two calls that share a folder."""
-    configs = plan.configs()
     first = next(iter(configs.values()))
     load_and_split(first)  # what is wrong with the data is said once, before anything is written
     return {

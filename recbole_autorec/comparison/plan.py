@@ -70,12 +70,16 @@ class Plan:
         layers = [("the comparison's default", {"saved": False}), *self.layers, *row.layers]
         protocol, flags = _protocol(self.metric), dict(self.flags)
         first = Config(row.model, self.dataset, layers, protocol, flags).plain_parameters
-        split = {"split": {"KF": [repeat, self.repeats]}} if self.kfold else {}
-        seed = first["seed"] if self.kfold else first["seed"] + repeat - 1
         for key in ("seed", "eval_args"):
             flags.pop(key, None)  # they are in `first`
-        drawn = {"seed": seed, "eval_args": {**first["eval_args"], **split}}
-        return Config(row.model, self.dataset, layers, {**protocol, **drawn}, flags)
+        return Config(row.model, self.dataset, layers, {**protocol, **self.drawn(first, repeat)}, flags)
+
+    def drawn(self, first: Mapping[str, Any], repeat: int) -> dict[str, Any]:
+        """What differs between repeats, from the parameters of the first."""
+        if self.kfold:
+            split = {"split": {"KF": [repeat, self.repeats]}}
+            return {"seed": first["seed"], "eval_args": {**first["eval_args"], **split}}
+        return {"seed": first["seed"] + repeat - 1, "eval_args": first["eval_args"]}
 
     def configs(self) -> dict[str, Config]:
         """The configuration of each row's first repeat.

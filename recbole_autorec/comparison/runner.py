@@ -58,20 +58,19 @@ class Task:
     threads: int
     directory: str  # where relative paths start
 
-    @property
-    def stem(self) -> Path:
-        return self.folder / "runs" / f"{quote(self.row.label, safe=' ()=,')}-{self.repeat}"
+    def file(self, ending: str) -> Path:
+        return self.folder / "runs" / f"{quote(self.row.label, safe=' ()=,')}-{self.repeat}.{ending}"
 
     @property
     def result_file(self) -> Path:
-        return self.stem.with_name(self.stem.name + ".json")
+        return self.file("json")
 
     def result(self) -> dict[str, Any] | None:
         """What was written by now; None if nothing was."""
         return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
 
     def predictions(self) -> np.ndarray:
-        return np.load(self.stem.with_name(self.stem.name + ".npy"))
+        return np.load(self.file("npy"))
 
     def split(self) -> dict[str, np.ndarray]:
         with np.load(self.split_file) as arrays:
@@ -158,8 +157,7 @@ def _fail(task: Task, why: str) -> None:
 
 def _work(task: Task) -> None:
     os.chdir(task.directory)
-    log = task.stem.with_name(task.stem.name + ".log")
-    with log.open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+    with task.file("log").open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=file)
         if task.threads:
             torch.set_num_threads(task.threads)
@@ -191,9 +189,7 @@ def _train(task: Task) -> None:
     result, trainer = train_and_test(config, data, parts)
     if not task.plan.ranks:
         scores = trainer.last_scores.numpy().astype(np.float32)
-        write_whole(
-            task.stem.with_name(task.stem.name + ".npy"), lambda file: np.save(file, scores), AutoRecError, HINT
-        )
+        write_whole(task.file("npy"), lambda file: np.save(file, scores), AutoRecError, HINT)
     result["all_parameters"] = config.plain_parameters
     result["total_seconds"] = round(time.perf_counter() - start, 3)
     write_json(task.result_file, result, HINT)

@@ -61,8 +61,13 @@ def explanation(comparison: Comparison) -> list[str]:
         )
     else:
         sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
-    failures = {row.label: comparison.error(row.label) for row in plan.rows}
-    return sentences + [f"{label} failed: {why}" for label, why in failures.items() if why is not None]
+    return sentences + failures(comparison)
+
+
+def failures(comparison: Comparison) -> list[str]:
+    """Why rows failed, a sentence each."""
+    reasons = {row.label: comparison.error(row.label) for row in comparison.plan.rows}
+    return [f"{label} failed: {why}" for label, why in reasons.items() if why is not None]
 
 
 def terminal(comparison: Comparison, table: pd.DataFrame) -> str:
