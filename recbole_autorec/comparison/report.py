@@ -1,21 +1,20 @@
-"""A comparison as one web page that needs no network: table, figures, settings."""
+"""A comparison as one web page."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import qualitative
-from plotly.offline import get_plotlyjs
 
 from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.comparison import Comparison
-from recbole_autorec.quick_start import command
+from recbole_autorec.page import Section, empty_figure, render
 
 BINS = 8
 
@@ -25,32 +24,25 @@ def report(comparison: Comparison, table: pd.DataFrame) -> str:
     text = tables.readable(comparison, table)
     labels = [label for label in table.index if comparison.results(label)]
     colours = dict(zip(table.index, (qualitative.Safe + qualitative.Dark24) * len(table), strict=False))
-    sections, figures = [], dict[str, Any]()
-    for heading, explanation, parts in _sections(comparison, table, labels, colours) if labels else ():
-        sections.append({"heading": heading, "text": explanation, "figures": [(name, c) for name, c, _ in parts]})
-        figures |= {name: json.loads(figure.to_json()) for name, _, figure in parts}
-    plan, results = comparison.plan, [comparison.results(label) for label in labels]
-    some = results[0][0] if results else {}
-    template = jinja2.Environment(autoescape=True).from_string(
-        Path(__file__).with_name("report.html").read_text(encoding="utf-8")
-    )
-    return template.render(
-        title=f"{plan.metric.upper()} on {comparison.dataset}",
+    some = comparison.results(labels[0])[0] if labels else {}
+    return render(
+        Path(__file__).with_name("report.html"),
+        _sections(comparison, table, labels, colours) if labels else (),
+        some.get("versions", {}),
+        title=f"{comparison.plan.metric.upper()} on {comparison.dataset}",
         subtitle=_subtitle(comparison, some),
         columns=list(text.columns),
         rows=[(label, list(cells)) for label, cells in zip(text.index, text.values, strict=True)],
         explanation=tables.explanation(comparison),
-        sections=sections,
-        settings=[(row.label, table["model"][row.label], _settings(comparison, row.label)) for row in plan.rows],
-        command=command(),
-        versions=json.dumps(some.get("versions", {}), indent=1),
-        plotly=get_plotlyjs(),
-        figures=json.dumps(figures).replace("<", "\\u003c"),
+        settings=[
+            (row.label, table["model"][row.label], _settings(comparison, row.label)) for row in comparison.plan.rows
+        ],
     )
 
 
-def _sections(comparison: Comparison, table: pd.DataFrame, labels: list[str], colours: dict[str, str]):
-    """(heading, what it shows, [(name, caption, figure)]) of each part of the page."""
+def _sections(
+    comparison: Comparison, table: pd.DataFrame, labels: list[str], colours: dict[str, str]
+) -> Iterator[Section]:
     metric = comparison.metrics[0].upper()
     yield (
         "Test scores",
@@ -85,21 +77,8 @@ def _sections(comparison: Comparison, table: pd.DataFrame, labels: list[str], co
     )
 
 
-def _figure(x: str, y: str, **layout: Any) -> go.Figure:
-    """An empty figure without a background of its own; the page gives it the colours of day or night."""
-    figure = go.Figure()
-    figure.update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=400,
-        margin={"l": 60, "r": 15, "t": 10, "b": 50}, font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="closest", **layout,
-    )  # fmt: skip
-    figure.update_xaxes(title_text=x, automargin=True)
-    figure.update_yaxes(title_text=y, automargin=True)
-    return figure
-
-
 def _scores(comparison, table, labels, metric, colours) -> go.Figure:
-    figure = _figure(metric.upper(), "", showlegend=False)
+    figure = empty_figure(metric.upper(), "", showlegend=False)
     for label in reversed(labels):  # the best on top
         values = [result["test"][metric] for result in comparison.results(label)]
         figure.add_scatter(x=values, y=[label] * len(values), mode="markers", name=label, opacity=0.5,
@@ -116,7 +95,7 @@ def _scores(comparison, table, labels, metric, colours) -> go.Figure:
 
 def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
     metric = comparison.metrics[0].upper()
-    figure = _figure("seconds" if by_seconds else "epoch", f"validation {metric}")
+    figure = empty_figure("seconds" if by_seconds else "epoch", f"validation {metric}")
     for label in labels:
         result = comparison.results(label)[0]
         epochs, seconds, scores = np.array(result["curve"]).T
@@ -141,7 +120,7 @@ def _tested(comparison: Comparison, repeats: list[int], labels: list[str]) -> pd
 
 
 def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figure:
-    figure = _figure("training ratings", "RMSE")
+    figure = empty_figure("training ratings", "RMSE")
     bins = pd.qcut(tested[column], BINS, duplicates="drop")
     if bins.isna().all():  # all rated as often
         bins = tested[column]
@@ -159,7 +138,7 @@ def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figur
 
 
 def _predicted(tested: pd.DataFrame, labels, colours) -> go.Figure:
-    figure = _figure("actual rating, stars", "mean prediction, stars")
+    figure = empty_figure("actual rating, stars", "mean prediction, stars")
     few = tested["ratings"].nunique() <= 20
     groups = tested["ratings"] if few else pd.qcut(tested["ratings"], BINS, duplicates="drop")
     actual = tested.groupby(groups, observed=True)["ratings"].mean()

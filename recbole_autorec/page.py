@@ -1,0 +1,51 @@
+"""Web pages that need no network: a table, figures, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from recbole_autorec.quick_start import command
+
+# (heading, what it shows, [(name, caption, figure)])
+Section = tuple[str, str, list[tuple[str, str, go.Figure]]]
+
+
+def render(template: Path, sections: Iterable[Section], versions: dict[str, str], **content: Any) -> str:
+    """The page that `template` makes of page.html, its blocks filled from `content`; as HTML."""
+    loader = jinja2.FileSystemLoader([template.parent, Path(__file__).parent])
+    parts, figures = [], dict[str, Any]()
+    for heading, explanation, shown in sections:
+        parts.append({"heading": heading, "text": explanation, "figures": [(name, text) for name, text, _ in shown]})
+        figures |= {name: json.loads(figure.to_json()) for name, _, figure in shown}
+    return (
+        jinja2.Environment(autoescape=True, loader=loader)
+        .get_template(template.name)
+        .render(
+            sections=parts,
+            command=command(),
+            versions=json.dumps(versions, indent=1),
+            plotly=get_plotlyjs(),
+            figures=json.dumps(figures).replace("<", "\\u003c"),
+            **content,
+        )
+    )
+
+
+def empty_figure(x: str, y: str, **layout: Any) -> go.Figure:
+    """A figure with these axes and no background of its own; the page gives it the colours of day or night."""
+    figure = go.Figure()
+    figure.update_layout(
+        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=400,
+        margin={"l": 60, "r": 15, "t": 10, "b": 50}, font={"family": "system-ui, sans-serif", "size": 13},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="closest", **layout,
+    )  # fmt: skip
+    figure.update_xaxes(title_text=x, automargin=True)
+    figure.update_yaxes(title_text=y, automargin=True)
+    return figure
