@@ -10,6 +10,8 @@ _HOME = {
     "Config": "config",
     "run_recbole_autorec": "quick_start",
     "compare": "comparison.compare",
+    "tune": "tuning.tune",
+    "objective_function": "tuning.hyper_tuning",
     "load_data_and_model": "quick_start",
     "AutoRecError": "errors",
     "ConfigError": "errors",

@@ -29,6 +29,10 @@ IDLE_KEYS = {"config_file", "save_dataset", "dataset_save_path", "save_dataloade
 TEXT_KEYS = {"field_separator", "seq_separator"}  # taken as they are: YAML reads "|" and "::" as something else
 
 
+# Where parameters come from, and they; later ones beat earlier ones.
+Layer = tuple[str, Mapping[str, Any]]
+
+
 def properties_dir() -> Path:
     """The property files: inside the package when installed from a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -94,7 +98,7 @@ class Config(RecBoleConfig):
         self,
         model: str | type | None = None,
         dataset: str | None = None,
-        config_file_list: Sequence[str | Path | tuple[str, Mapping[str, Any]]] | None = None,
+        config_file_list: Sequence[str | Path | Layer] | None = None,
         config_dict: Mapping[str, Any] | None = None,
         flags: Mapping[str, str] | None = None,
     ):
@@ -120,7 +124,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list):
         merged: dict[str, Any] = {}
         for layer in file_list or []:
-            source, values = layer if isinstance(layer, tuple) else (Path(layer).name, read_yaml(Path(layer)))
+            source, values = layer if isinstance(layer, tuple) else file_layer(layer)
             merged = _overlay(merged, self._noted(dict(values), source))
         return merged
 
@@ -235,6 +239,11 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     if isinstance(below.get("eval_args"), dict) and isinstance(above.get("eval_args"), dict):
         merged["eval_args"] = {**below["eval_args"], **above["eval_args"]}
     return merged
+
+
+def file_layer(path: str | Path) -> Layer:
+    """A YAML file's parameters."""
+    return Path(path).name, read_yaml(Path(path))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

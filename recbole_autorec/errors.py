@@ -15,3 +15,8 @@ class DataError(AutoRecError):
 
 class CheckpointError(AutoRecError):
     """A checkpoint is damaged, foreign, or does not belong to this data or model."""
+
+
+def in_one_line(error: BaseException) -> str:
+    """Another library's error, short enough for a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,3 +50,35 @@ def make_folder(folder: str | Path) -> Path:
     if not os.access(path, os.W_OK):
         raise ConfigError(f"folder '{path}' cannot be written to; give another one.")
     return path
+
+
+def claim_folder(
+    folder: Path, name: str, identity: dict[str, Any], what: str,
+    refusal: Callable[[dict[str, Any] | None], str | None], hint: str,
+) -> None:  # fmt: skip
+    """Make a folder for long work, or open the one that it was begun in.
+
+    Args:
+        folder: of the work.
+        name: of its JSON file with the identity.
+        identity: what may not change in the midst of the work; its "format" names its keys.
+        what: the kind of work.
+        refusal: given the identity of the work that the folder holds, None if it holds none: why it cannot be used.
+        hint: what to do when the disk is full.
+
+    Raises:
+        ConfigError: `refusal`, or the folder holds something else.
+    """
+    file, known = folder / name, None
+    if file.is_file():
+        with suppress(ValueError):
+            known = json.loads(file.read_text())
+        if not isinstance(known, dict) or known.keys() != identity.keys() or known["format"] != identity["format"]:
+            raise ConfigError(f"'{file}' is damaged or of another release; give another --output.")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"--output '{folder}' is not empty and holds no {what}; give another --output.")
+    reason = refusal(known)
+    if reason:
+        raise ConfigError(reason)
+    make_folder(folder)
+    write_json(file, identity, hint)  # first: without it the folder is nobody's

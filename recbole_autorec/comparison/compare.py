@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -20,11 +19,12 @@ import recbole_autorec
 from recbole_autorec.checks import is_whole
 from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.comparison import Comparison
-from recbole_autorec.comparison.plan import Plan, data_digest, make_plan
+from recbole_autorec.comparison.plan import Plan, make_plan
 from recbole_autorec.comparison.runner import HINT, Task, run_all
 from recbole_autorec.config import Config
+from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.files import make_folder, write_json
+from recbole_autorec.files import claim_folder, make_folder
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 
 logger = getLogger(__name__)
@@ -74,7 +74,9 @@ def compare(
         identity = _identity(plan, configs)
     name = identity["dataset"]
     folder = Path(output) if output else Path("results") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _open_folder(folder, identity)
+    claim_folder(folder, "comparison.json", identity, "comparison", partial(_refusal, identity, folder), HINT)
+    for part in ("runs", "splits"):
+        make_folder(folder / part)
 
     # Whole repeats first: a table of few repeats is fair, one of few models is not.
     threads = 0 if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
@@ -166,25 +168,9 @@ def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
     }
 
 
-def _open_folder(folder: Path, identity: dict[str, Any]) -> None:
-    """Make the folder, or check that what it holds belongs to this comparison."""
-    file = folder / "comparison.json"
-    if file.is_file():
-        try:
-            known = json.loads(file.read_text())
-        except ValueError:
-            known = None
-        if not isinstance(known, dict) or known.keys() != identity.keys() or known["format"] != identity["format"]:
-            raise ConfigError(f"'{file}' is damaged or of another release; give another --output.")
-        change = _change(known, identity)
-        if change:
-            raise ConfigError(f"--output '{folder}' holds another comparison: {change}; give another --output.")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise ConfigError(f"--output '{folder}' is not empty and holds no comparison; give another --output.")
-    make_folder(folder)
-    write_json(file, identity, HINT)  # first: without it the folder is nobody's
-    for part in ("runs", "splits"):
-        make_folder(folder / part)
+def _refusal(now: dict[str, Any], folder: Path, known: dict[str, Any] | None) -> str | None:
+    change = known and _change(known, now)
+    return f"--output '{folder}' holds another comparison: {change}; give another --output." if change else None
 
 
 def _change(known: dict[str, Any], now: dict[str, Any]) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole
-from recbole_autorec.config import Config, parsed, read_yaml
+from recbole_autorec.config import Config, Layer, file_layer, parsed, read_yaml
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.registry import get_model
 
@@ -24,9 +23,6 @@ SHARED_KEYS = {"dataset", "data_path", "encoding", "seed", "eval_args", "metrics
 SHARED_KEYS |= set(dataset_arguments) - FREE_DATA_KEYS
 ITEM_KEYS = {"features", "load_col"}  # may add items that nobody rated, which a ranking ranks as well
 METRIC_KEYS = ("metrics", "valid_metric", "topk")
-
-# Where parameters come from, and they; later ones beat earlier ones.
-Layer = tuple[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -160,7 +156,7 @@ def make_plan(
     for label, extra in (configs or {}).items():
         if label not in labels:
             raise ConfigError(f"config for {label!r}, but the rows are {', '.join(labels)}.")
-        layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else _file_layer(extra)
+        layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else file_layer(extra)
         rows = [Row(row.label, row.model, (*row.layers, layer)) if row.label == label else row for row in rows]
     reference = chosen["reference"]
     if reference is not None and reference not in labels:
@@ -173,9 +169,9 @@ def make_plan(
         metric=_metric(chosen["metric"] or "rmse"),
         reference=reference,
         layers=(
-            *(_file_layer(beside / name) for name in content.get("config_files") or ()),
+            *(file_layer(beside / name) for name in content.get("config_files") or ()),
             (source, content.get("parameters") or {}),
-            *map(_file_layer, config_files),
+            *map(file_layer, config_files),
             ("config_dict", parsed(config_dict or {})),
         ),
         flags=dict(flags or {}),
@@ -190,17 +186,6 @@ def make_plan(
             if key in values:
                 raise ConfigError(f"{name}: {key}={values[key]!r}; a comparison has one metric: give --metric instead.")
     return plan
-
-
-def data_digest(config: Config) -> str:
-    """16 hex digits of the dataset's atomic files."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()[:16]
 
 
 def _protocol(metric: str) -> dict[str, Any]:
@@ -270,7 +255,7 @@ def _rows(
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
             raise ConfigError(f"{source}: {label}: config_files={files!r}; expected a file or a list of files.")
         own = (source, parsed(parameters) if source == "models" else parameters)
-        rows.append(Row(str(label), model, (*(_file_layer(beside / name) for name in files), own)))
+        rows.append(Row(str(label), model, (*(file_layer(beside / name) for name in files), own)))
     return rows
 
 
@@ -296,8 +281,3 @@ def _check_rows(rows: list[Row]) -> None:
             faults.append(str(error) if row.label == row.model else f"{row.label}: {error}")
     if faults:
         raise ConfigError("\n".join(faults))
-
-
-def _file_layer(path: str | Path) -> Layer:
-    """A YAML file's parameters. Paths in a comparison file are relative to that file."""
-    return Path(path).name, read_yaml(Path(path))

@@ -35,7 +35,7 @@ import torch
 
 from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
-from recbole_autorec.errors import AutoRecError, ConfigError, DataError
+from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
 from recbole_autorec.registry import get_model
 
@@ -169,7 +169,7 @@ def _work(task: Task) -> None:
             sys.exit(130)
         except Exception as error:  # whatever RecBole's model does: it is one row that says why
             traceback.print_exc()
-            _fail(task, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            _fail(task, in_one_line(error))
 
 
 def _train(task: Task) -> None:

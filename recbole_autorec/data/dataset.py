@@ -238,3 +238,14 @@ def split_fingerprint(parts: list[RatingDataset]) -> str:
         for column in (pairs, part.inter_feat[part.rating_field]):
             digest.update(column[order].numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def data_digest(config: Config) -> str:
+    """16 hex digits of the dataset's atomic files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,106 @@
+"""RecBole's HyperTuning, seeded and written down as it goes; and the objective function for RecBole's own.
+
+RecBole 1.2.1's exhaustive search draws with numpy's RandomState, which hyperopt 0.2.7 cannot use, and misses
+combinations of a large grid; `every_combination` is in its place once this module is imported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from logging import WARNING, getLogger
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from recbole.trainer import hyper_tuning
+
+from recbole_autorec.config import Config
+from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
+from recbole_autorec.tuning.search import FAILED, Search, run_trial
+from recbole_autorec.tuning.space import combination, hyperopt_space, parameters_of
+
+
+def every_combination(new_ids, domain, trials, seed, **_):
+    """An algorithm for hyperopt: one combination of the choices after the other, then no more."""
+    from hyperopt.base import miscs_update_idxs_vals
+
+    choices = {name: len(indices) for name, indices in hyper_tuning._parameters(domain.expr).items()}
+    number, documents = len(trials.trials), list[dict]()
+    for new_id in new_ids[: math.prod(choices.values()) - number]:
+        misc = {"tid": new_id, "cmd": domain.cmd, "workdir": domain.workdir}
+        chosen = zip(choices, combination(list(choices.values()), number + len(documents)), strict=True)
+        values = {name: [index] for name, index in chosen}
+        miscs_update_idxs_vals([misc], {name: [new_id] for name in choices}, values)
+        documents += trials.new_trial_docs([new_id], [None], [domain.new_result()], [misc])
+    return documents
+
+
+hyper_tuning.exhaustive_search = every_combination
+
+
+class HyperTuning(hyper_tuning.HyperTuning):
+    """RecBole's HyperTuning on a Search.
+
+    Overridden: `trial` (RecBole prints test results, cannot fail and keeps all to the end) and `run` (unseeded).
+    """
+
+    def __init__(self, search: Search):
+        super().__init__(None, space=hyperopt_space(search.space), algo=search.algo)
+        self.search = search
+
+    def trial(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        search = self.search
+        parameters = parameters_of(search.space, params)
+        trial = search.trials.known(parameters)
+        if trial is None:
+            trial = search.trials.add(run_trial(search.setting, search.data, search.parts, parameters))
+            search.ended(trial)
+        if trial["status"] == FAILED:
+            return {"status": "fail"}
+        return {"status": "ok", "loss": search.trials.loss(trial)}
+
+    def run(self) -> None:
+        from hyperopt import fmin
+
+        getLogger("hyperopt").setLevel(WARNING)
+        fmin(
+            self.trial,
+            self.space,
+            algo=self.algo,
+            max_evals=self.search.max_evals,
+            timeout=self.search.time_budget,
+            rstate=np.random.default_rng(self.search.seed),
+            show_progressbar=False,
+            return_argmin=False,
+        )
+
+
+def objective_function(
+    config_dict: Mapping[str, Any] | None = None,
+    config_file_list: list[str | Path] | None = None,
+    saved: bool = False,
+) -> dict[str, Any]:
+    """For RecBole's HyperTuning: train on the training part, score on the validation part.
+
+    Args:
+        config_dict, config_file_list: see Config.
+        saved: keep the best epoch's checkpoint of every trial.
+
+    Returns:
+        model, best_valid_score, valid_score_bigger, best_valid_result; and test_result, which HyperTuning prints and
+        which is empty, since no search should see it: test the best with run_recbole_autorec.
+    """
+    with quiet_recbole():
+        config = Config(config_file_list=config_file_list, config_dict=config_dict)
+        data, parts = load_and_split(config)
+        train_data, valid_data, _ = build_dataloaders(config, data, parts)
+        trainer = build_trainer(config, parts[0])
+        score, valid = trainer.fit(train_data, valid_data, verbose=False, saved=saved)
+    return {
+        "model": config["model"],
+        "best_valid_score": float(score),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": valid,
+        "test_result": {},
+    }

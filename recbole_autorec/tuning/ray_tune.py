@@ -1,0 +1,236 @@
+"""A Search on Ray Tune: trials at once, on one machine or a cluster, the worse half stopped early by ASHA.
+
+RecBole's own Ray path reports test metrics, wants recall@10 and a card, and loads the dataset in every trial. Here the
+driver loads and splits it once, and Ray's object store brings it once to each node.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_autorec.errors import ConfigError
+from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
+from recbole_autorec.tuning.space import Space, combination, combinations, hyperopt_space, parameters_of
+
+STARTUP = 20  # random trials before hyperopt's Parzen estimators have anything to go by; its own number
+RETRIES = 3  # of a trial whose worker died
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where trials run.
+
+    Attributes:
+        address: of a running cluster, host:port or auto; None starts Ray on this machine.
+        cpus_per_trial, gpus_per_trial: what each takes.
+        storage_path: where checkpoints of unfinished trials go, so that one whose node dies goes on from there. On a
+            cluster, a folder that all nodes share. None keeps no checkpoints: such a trial starts again.
+    """
+
+    address: str | None = None
+    cpus_per_trial: float = 1
+    gpus_per_trial: float = 0
+    storage_path: str | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a worker needs besides the data."""
+
+    setting: Setting
+    space: Space
+    known: Mapping[str, Trial]
+    metric: str
+    bigger: bool
+    threads: int
+    keeps: bool
+
+
+def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
+    """Run the search; each trial goes to search.trials and search.ended when it ends.
+
+    Raises:
+        ConfigError: no cluster at the address, or one that cannot run a trial.
+    """
+    # Read when ray.tune is imported. Its own logs would be a second record, and Ctrl-C is the caller's.
+    os.environ |= {
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pkg_resources
+        import ray
+        from ray import air, tune
+        from ray.tune.schedulers import ASHAScheduler
+        from ray.tune.search.hyperopt import HyperOptSearch
+
+    _connect(ray, cluster)
+    try:
+        _check_room(ray, cluster)
+        points = _points(search)
+        searcher = HyperOptSearch(
+            hyperopt_space(search.space),
+            metric="loss",
+            mode="min",
+            points_to_evaluate=points,
+            n_initial_points=STARTUP,
+            random_state_seed=search.seed,
+        )
+        epochs = search.setting.config()["epochs"]
+        scheduler = ASHAScheduler(
+            time_attr="epoch",
+            metric="loss",
+            mode="min",
+            max_t=epochs + 1,  # the trial itself says when it has ended
+            grace_period=ceil(epochs / 4),
+            reduction_factor=3,
+        )
+        job = _Job(
+            search.setting,
+            search.space,
+            {key(trial["parameters"]): trial for trial in search.trials.trials},
+            search.trials.metric,
+            search.trials.bigger,
+            max(1, int(cluster.cpus_per_trial)),
+            cluster.storage_path is not None,
+        )
+
+        class Listener(tune.Callback):
+            def on_trial_complete(self, iteration, trials, trial, **info):
+                _record(search, trial.config, trial.last_result.get("trial"))
+
+            def on_trial_error(self, iteration, trials, trial, **info):
+                _record(search, trial.config, None)
+
+        tuner = tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(_trainable, job=job, data=search.data, parts=search.parts),
+                {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial},
+            ),
+            tune_config=tune.TuneConfig(
+                num_samples=search.max_evals if search.algo == "bayes" else len(points),
+                search_alg=searcher,
+                scheduler=scheduler,
+                time_budget_s=search.time_budget,
+                reuse_actors=True,
+            ),
+            run_config=air.RunConfig(
+                name=name,
+                storage_path=cluster.storage_path or tempfile.mkdtemp(prefix="recbole_autorec-ray-"),
+                failure_config=air.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=air.CheckpointConfig(num_to_keep=1),
+                callbacks=[Listener()],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+
+
+def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
+    """One trial, in a worker. What it reports last is the whole trial."""
+    import torch
+    from ray.air import Checkpoint, session
+
+    parameters = parameters_of(job.space, drawn)
+    torch.set_num_threads(job.threads)
+    machine = {"show_progress": False, "gpu_id": os.environ.get("CUDA_VISIBLE_DEVICES", "")}  # as Ray set it
+
+    def metrics(trial: Trial) -> dict[str, Any]:
+        return {
+            "trial": trial,
+            "loss": loss(trial, job.metric, job.bigger),
+            "epoch": trial.get("epochs_run", 0),
+        }
+
+    known = job.known.get(key(parameters))
+    if known is not None:
+        session.report(metrics(known))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = session.get_checkpoint() if job.keeps else None
+        start = Path(kept.to_directory()) / "checkpoint.pth" if kept else None
+
+        def report(trial: Trial) -> None:
+            new = job.keeps and trial["best_epoch"] == trial["epochs_run"]
+            session.report(metrics(trial), checkpoint=Checkpoint.from_directory(temporary) if new else None)
+
+        session.report(
+            metrics(
+                run_trial(
+                    job.setting, data, parts, parameters, report, Path(temporary) if job.keeps else None, start, machine
+                )
+            )
+        )
+
+
+def _points(search: Search) -> list[dict[str, Any]]:
+    """What hyperopt tries first: a whole grid; seeded random draws; for bayes its random start and what is known."""
+    from hyperopt import pyll
+
+    space = search.space
+    if search.algo == "exhaustive":
+        sizes = [len(dimension.values) for dimension in space]
+        numbers = range(min(search.max_evals, combinations(space)))
+        names = [dimension.name for dimension in space]
+        return [dict(zip(names, combination(sizes, number), strict=True)) for number in numbers]
+    drawer, drawable = np.random.default_rng(search.seed), pyll.as_apply(hyperopt_space(space))
+    count = search.max_evals if search.algo == "random" else min(STARTUP, search.max_evals)
+    points = [pyll.stochastic.sample(drawable, rng=drawer) for _ in range(count)]
+    if search.algo == "bayes":
+        asked = {key(parameters_of(space, point)) for point in points}
+        points += [
+            {dimension.name: dimension.drawn(trial["parameters"][dimension.name]) for dimension in space}
+            for trial in search.trials.trials
+            if key(trial["parameters"]) not in asked
+        ]
+    return points
+
+
+def _record(search: Search, drawn: Mapping[str, Any], trial: Trial | None) -> None:
+    parameters = parameters_of(search.space, drawn)
+    if search.trials.known(parameters) is None:
+        lost = {"parameters": parameters, "status": FAILED, "seconds": 0.0,
+                "error": f"its worker died {RETRIES + 1} times; did a machine run out of memory?"}  # fmt: skip
+        search.ended(search.trials.add(trial or lost))
+
+
+def _connect(ray, cluster: Cluster) -> None:
+    address = cluster.address
+    quiet = {"include_dashboard": None if address else False, "log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if address and address != "auto":
+            host, _, port = address.rpartition(":")
+            with socket.create_connection((host, int(port)), timeout=10):
+                pass  # Ray itself would wait for minutes and then end the process
+        ray.init(address=address or "local", **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"--ray_address {address!r}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start "
+            "one with 'ray start --head', or leave --ray_address out to use this machine alone."
+        ) from error
+
+
+def _check_room(ray, cluster: Cluster) -> None:
+    """A trial that fits on no machine would wait for ever."""
+    rooms = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {"CPU": cluster.cpus_per_trial, "GPU": cluster.gpus_per_trial}
+    if not any(all(room.get(name, 0) >= count for name, count in wanted.items()) for room in rooms):
+        largest = {name: max(room.get(name, 0) for room in rooms) for name in wanted}
+        raise ConfigError(
+            f"--cpus_per_trial {cluster.cpus_per_trial:g} --gpus_per_trial {cluster.gpus_per_trial:g}: no machine has "
+            f"as many; the largest have {largest['CPU']:g} CPUs and {largest['GPU']:g} GPUs."
+        )

@@ -1,0 +1,143 @@
+"""A search as one web page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from recbole_autorec.page import Section, empty_figure, render
+from recbole_autorec.quick_start import versions
+from recbole_autorec.tuning.search import DONE, FAILED, Setting, Trial, Trials
+from recbole_autorec.tuning.space import Dimension, Space
+
+BLUE, ORANGE, GRAY = "#4c8dd6", "#e07b39", "#9aa0a6"
+
+
+def report(trials: Trials, space: Space, setting: Setting) -> str:
+    """The page as HTML."""
+    config, table, best = setting.config(), trials.table, trials.best
+    ended = table["status"].value_counts()
+    counts = ", ".join(f"{count} {status}" for status, count in ended.items())
+    names = [dimension.name for dimension in space]
+    columns = ["status", *(m for m in table.columns if m in _metrics(trials)), "best_epoch", "seconds", *names]
+    text = table[columns].map(_text)
+    return render(
+        Path(__file__).with_name("report.html"),
+        _sections(trials, table, space, best) if best else (),
+        versions(),
+        title=f"{config['model']} tuned on {config['dataset']}",
+        subtitle=f"{len(table)} trials: {counts}. Scores are of the validation part; no trial sees the test part.",
+        best=best,
+        metric=trials.metric.upper(),
+        columns=[trials.metric.upper() if column == trials.metric else column.replace("_", " ") for column in columns],
+        rows=[(number, list(cells)) for number, cells in zip(text.index, text.values, strict=True)],
+        errors=[(trial["trial"], trial["error"]) for trial in trials.trials if trial["status"] == FAILED],
+        fixed="\n".join(f"{key}: {value}" for key, value in config.changed_parameters().items()),
+    )
+
+
+def _metrics(trials: Trials) -> list[str]:
+    return next((list(trial["valid"]) for trial in trials.trials if trial.get("valid")), [])
+
+
+def _text(value) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def _sections(trials: Trials, table: pd.DataFrame, space: Space, best: Trial) -> Iterator[Section]:
+    scored = table[table[trials.metric].notna()]
+    metric = trials.metric.upper()
+    yield (
+        "The search",
+        "Left, a dot is a trial and the line the best so far; hollow ones were stopped early. Right, each line is a "
+        "trial, the blue ones are the best; drag along an axis to choose.",
+        [
+            ("progress", f"{metric} by trial", _progress(trials, scored)),
+            ("parallel", "Parameters together", _parallel(trials, scored, space)),
+        ],
+    )
+    yield (
+        f"{metric} against each parameter",
+        "The star is the chosen configuration.",
+        [(f"parameter_{d.name}", d.name, _against(trials, scored, d, best)) for d in space],
+    )
+
+
+def _symbols(scored: pd.DataFrame) -> list[str]:
+    return ["circle" if status == DONE else "circle-open" for status in scored["status"]]
+
+
+def _near_the_best(figure: go.Figure, scores: pd.Series, bigger: bool) -> None:
+    """Let no far-off trial press all others into a line."""
+    good = np.sort(-scores if bigger else scores)
+    far = good[min(len(good) - 1, max(3, int(0.8 * len(good))))]
+    low, high = good[0], far if far > good[0] else good[-1]
+    room = 0.08 * (high - low) or 0.01
+    bounds = [low - room, high + room]
+    figure.update_yaxes(range=[-bound for bound in bounds][::-1] if bigger else bounds)
+
+
+def _progress(trials: Trials, scored: pd.DataFrame) -> go.Figure:
+    figure = empty_figure("trial", f"validation {trials.metric.upper()}", showlegend=False)
+    scores = scored[trials.metric]
+    figure.add_scatter(
+        x=list(scored.index), y=scores, mode="markers", marker={"color": BLUE, "symbol": _symbols(scored), "size": 7}
+    )
+    so_far = scores.cummax() if trials.bigger else scores.cummin()
+    figure.add_scatter(x=list(scored.index), y=so_far, mode="lines", line={"color": ORANGE, "shape": "hv"})
+    _near_the_best(figure, scores, trials.bigger)
+    return figure
+
+
+def _axis(dimension: Dimension, values: pd.Series) -> tuple[np.ndarray, dict[str, list]]:
+    """Where a parameter's values lie on an axis, and its ticks: a choice by its index, loguniform by its logarithm."""
+    if dimension.kind == "choice":
+        at = list(range(len(dimension.values)))
+        return np.array([dimension.drawn(value) for value in values]), {
+            "tickvals": at,
+            "ticktext": [str(value) for value in dimension.values],
+        }
+    numbers = values.to_numpy(dtype=float)
+    if dimension.kind != "loguniform":
+        return numbers, {}
+    low, high = (bound / np.log(10) for bound in dimension.values)
+    ticks = np.linspace(low, high, 5)
+    return np.log10(numbers), {"tickvals": list(ticks), "ticktext": [f"{10**tick:.3g}" for tick in ticks]}
+
+
+def _parallel(trials: Trials, scored: pd.DataFrame, space: Space) -> go.Figure:
+    figure, scores = empty_figure("", ""), scored[trials.metric]
+    axes = []
+    for dimension in space:
+        values, ticks = _axis(dimension, scored[dimension.name])
+        axes.append({"label": dimension.name, "values": values, **ticks})
+    axes.append({"label": trials.metric.upper(), "values": scores})
+    ranks = scores.rank(ascending=not trials.bigger, pct=True)
+    colours = [[0, BLUE], [0.25, BLUE], [0.26, GRAY], [1, GRAY]]
+    figure.add_parcoords(dimensions=axes, line={"color": ranks, "colorscale": colours, "cmin": 0, "cmax": 1})
+    figure.update_layout(margin={"l": 60, "r": 40, "t": 60, "b": 30})
+    return figure
+
+
+def _against(trials: Trials, scored: pd.DataFrame, dimension: Dimension, best: Trial) -> go.Figure:
+    figure = empty_figure(dimension.name, f"validation {trials.metric.upper()}", showlegend=False)
+    values, ticks = _axis(dimension, scored[dimension.name])
+    scores = scored[trials.metric]
+    figure.add_scatter(
+        x=values, y=scores, mode="markers", marker={"color": BLUE, "symbol": _symbols(scored), "size": 7},
+        text=[f"trial {number}" for number in scored.index], hovertemplate="%{text}: %{y:.5g}<extra></extra>",
+    )  # fmt: skip
+    chosen = list(scored.index).index(best["trial"])
+    figure.add_scatter(
+        x=[values[chosen]], y=[scores.iloc[chosen]], mode="markers",
+        marker={"color": ORANGE, "symbol": "star", "size": 14}, hoverinfo="skip",
+    )  # fmt: skip
+    figure.update_xaxes(**ticks)
+    _near_the_best(figure, scores, trials.bigger)
+    return figure

@@ -1,0 +1,311 @@
+"""Hyper-parameter search: choice by the validation score alone, and one test of the chosen configuration at the end."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pandas as pd
+import yaml
+from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments
+from tqdm import tqdm
+
+import recbole_autorec
+from recbole_autorec.checks import is_number, is_whole
+from recbole_autorec.config import Config, file_layer, parsed, properties_dir
+from recbole_autorec.data.dataset import data_digest
+from recbole_autorec.errors import AutoRecError, ConfigError
+from recbole_autorec.files import claim_folder, write_json, write_whole
+from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
+from recbole_autorec.tuning.report import report
+from recbole_autorec.tuning.search import FAILED, HINT, STOPPED, Search, Setting, Trial, Trials
+from recbole_autorec.tuning.space import Space, combinations, read_space, space_from
+
+logger = getLogger(__name__)
+
+ENGINES = ("hyperopt", "ray")
+ALGOS = ("bayes", "random", "exhaustive")
+NEEDED = {"hyperopt": ("hyperopt",), "ray": ("hyperopt", "ray", "pyarrow", "tensorboardX")}
+# They say what is validated and where, and must be the same for all trials.
+FIXED = {"model", "dataset", "features", "refit", "saved", "device", *dataset_arguments, *general_arguments,
+         *evaluation_arguments}  # fmt: skip
+# They say where a search runs and what it prints; a resumed one may have others.
+MACHINE = {"data_path", "checkpoint_dir", "state", "show_progress", "use_gpu", "gpu_id", "worker", "log_wandb", "refit"}
+
+
+@dataclass
+class Tuning:
+    """A finished search.
+
+    Attributes:
+        folder: with best.yaml, trials.jsonl, trials.csv, tuning.html and result.json.
+        best: the chosen parameters.
+        trials: a row each, in the order in which they ended.
+        result: of the best configuration, as run_recbole_autorec gives it.
+    """
+
+    folder: Path
+    best: dict[str, Any]
+    trials: pd.DataFrame
+    result: dict[str, Any]
+
+
+def tune(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    space: str | Path | Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    engine: str = "hyperopt",
+    algo: str = "bayes",
+    max_evals: int | None = None,
+    time_budget: float | None = None,
+    config_file_list: Sequence[str | Path] = (),
+    config_dict: Mapping[str, Any] | None = None,
+    flags: Mapping[str, str] | None = None,
+    output: str | Path | None = None,
+    resume: bool = False,
+    ray_address: str | None = None,
+    cpus_per_trial: float | None = None,
+    gpus_per_trial: float | None = None,
+    storage_path: str | Path | None = None,
+    show_progress: bool = True,
+) -> Tuning:
+    """Search for the parameters with the best validation score, then test them once.
+
+    Args:
+        model, dataset, config_file_list, config_dict, flags: see Config; what all trials share, seed included.
+        space: a file in RecBole's format, or its params_dict; properties/hyper/MODEL.hyper unless given.
+        engine: hyperopt, one trial after the other; or ray, several at once, with early stopping by ASHA.
+        algo: bayes (tree of Parzen estimators), random, or exhaustive for a space of choices.
+        max_evals: configurations to try; 50, or all of an exhaustive search, unless given.
+        time_budget: seconds after which no trial starts.
+        output: folder for what comes out, results/tune-<model>-<dataset>-<time> unless given.
+        resume: go on with the search in `output`.
+        ray_address, cpus_per_trial, gpus_per_trial, storage_path: see Cluster; for engine ray.
+        show_progress: trials and a progress bar on stderr.
+
+    Raises:
+        AutoRecError: before any trial; or because every trial failed.
+    """
+    cluster = {"ray_address": ray_address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial,
+               "storage_path": storage_path}  # fmt: skip
+    _check(engine, algo, max_evals, time_budget, output, resume, cluster)
+    layers = (*map(file_layer, config_file_list), ("config_dict", parsed(config_dict or {})))
+    setting = Setting(model, dataset, layers, dict(flags or {}))
+    with quiet_recbole():
+        config = setting.config()
+        searched = _space(space, config)
+        _check_space(searched, setting, config, algo)
+        data, parts = load_and_split(config)
+
+    name = f"tune-{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path(output) if output else Path("results") / name
+    metric = config["valid_metric"].lower()
+    identity = _identity(config, searched, engine, algo)
+    claim_folder(folder, "tuning.json", identity, "search", partial(_refusal, identity, folder, resume), HINT)
+    trials = Trials(folder / "trials.jsonl", metric, config["valid_metric_bigger"])
+    most = combinations(searched) if algo == "exhaustive" else 50
+    evals = most if max_evals is None else min(max_evals, most) if algo == "exhaustive" else max_evals
+
+    start = perf_counter()
+    with _progress(trials, evals, show_progress) as ended:
+        search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
+        try:
+            if engine == "ray":
+                from recbole_autorec.tuning.ray_tune import Cluster, search_with_ray
+
+                room = cpus_per_trial or 1, gpus_per_trial or 0, None if storage_path is None else str(storage_path)
+                search_with_ray(search, Cluster(ray_address, *room), folder.name)
+            else:
+                from recbole_autorec.tuning.hyper_tuning import HyperTuning
+
+                HyperTuning(search).run()
+        except KeyboardInterrupt:
+            logger.warning(
+                f"interrupted after {len(trials.trials)} trials; "
+                f"the same command with --output {folder} --resume goes on"
+            )
+            raise
+        finally:
+            if trials.trials:
+                _save(folder, trials, searched, setting)
+    best = trials.best
+    if best is None:
+        reasons = dict.fromkeys(trial["error"] for trial in trials.trials)
+        raise AutoRecError(
+            f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'there was no time for one'}; see '{folder}'."
+        )
+    logger.info(f"trial {best['trial']} is the best; it is trained again and tested")
+    chosen = setting.config(("the search", best["parameters"]))
+    result, _ = train_and_test(chosen, data, parts)
+    result["search"] = {
+        "trial": best["trial"], "parameters": best["parameters"], "valid": best["valid"],
+        "trials": len(trials.trials), "failed": sum(trial["status"] == FAILED for trial in trials.trials),
+        "engine": engine, "algo": algo, "seconds": round(perf_counter() - start, 3),
+    }  # fmt: skip
+    write_json(folder / "result.json", result, HINT)
+    return Tuning(folder, best["parameters"], trials.table, result)
+
+
+def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> None:
+    faults = []
+    for name, value, fine, expected in (
+        ("engine", engine, engine in ENGINES, f"one of {', '.join(ENGINES)}"),
+        ("algo", algo, algo in ALGOS, f"one of {', '.join(ALGOS)}"),
+        ("max_evals", max_evals, max_evals is None or is_whole(max_evals, 1), "a whole number >= 1"),
+        ("time_budget", time_budget, time_budget is None or is_number(time_budget, 1), "seconds, at least 1"),
+        ("cpus_per_trial", cluster["cpus_per_trial"], _is_share(cluster["cpus_per_trial"]), "a number > 0"),
+        ("gpus_per_trial", cluster["gpus_per_trial"], _is_share(cluster["gpus_per_trial"]), "a number > 0"),
+    ):
+        if not fine:
+            faults.append(f"{name}={value!r}; expected {expected}.")
+    if engine == "hyperopt":
+        faults += [
+            f"{name}={value!r} is for engine ray; add --engine ray."
+            for name, value in cluster.items()
+            if value is not None
+        ]
+    if resume and output is None:
+        faults.append("resume without output; name the folder of the search to go on with: --output DIR --resume.")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    missing = [name for name in NEEDED[engine] if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"engine {engine} needs {', '.join(missing)}; pip install 'recbole-autorec[tune]', or in a checkout "
+            "pip install -e '.[tune]'."
+        )
+
+
+def _is_share(value: Any) -> bool:
+    return value is None or (is_number(value, 0) and value > 0)
+
+
+def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Space:
+    if isinstance(given, Mapping):
+        return space_from(given)
+    if given is not None:
+        return read_space(Path(given))
+    folder = properties_dir() / "hyper"
+    path = folder / f"{config['model']}.hyper"
+    if not path.is_file():
+        there = ", ".join(sorted(file.stem for file in folder.glob("*.hyper")))
+        raise ConfigError(
+            f"model {config['model']} has no search space of its own ({there} have); give --space FILE with lines such "
+            "as 'learning_rate loguniform -7,-4'."
+        )
+    return read_space(path)
+
+
+def _check_space(space: Space, setting: Setting, config: Config, algo: str) -> None:
+    """Every parameter is the model's, free, and may have its extreme values. All faults at once."""
+    faults = []
+    for dimension in space:
+        if dimension.name in FIXED:
+            faults.append(
+                f"{dimension.source}: {dimension.name} cannot be searched: every trial is validated on the same "
+                "ratings in the same way."
+            )
+        elif dimension.name in setting.flags:
+            faults.append(
+                f"{dimension.source}: {dimension.name} is searched, but the command line has it at "
+                f"{setting.flags[dimension.name]!r}; leave one of them out."
+            )
+        elif algo == "exhaustive" and dimension.kind != "choice":
+            faults.append(
+                f"{dimension.source}: {dimension.name} {dimension.kind}; an exhaustive search takes choices only: "
+                "give a choice, or use --algo random or bayes."
+            )
+        else:
+            for value in dimension.extremes():
+                try:
+                    setting.config((dimension.source, {dimension.name: value}))
+                except ConfigError as error:
+                    faults += [line for line in str(error).splitlines() if line not in faults]
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _identity(config: Config, space: Space, engine: str, algo: str) -> dict[str, Any]:
+    """What may not change between a search and its resumption."""
+    return {
+        "format": "recbole_autorec search 1",
+        "version": recbole_autorec.__version__,
+        "engine": engine,
+        "algo": algo,
+        "data": data_digest(config),
+        "space": {dimension.name: [dimension.kind, *dimension.values] for dimension in space},
+        "parameters": {key: value for key, value in config.plain_parameters.items() if key not in MACHINE},
+    }
+
+
+def _refusal(now: dict[str, Any], folder: Path, resume: bool, known: dict[str, Any] | None) -> str | None:
+    if known is None:
+        return f"--output '{folder}' holds no search to resume; leave --resume out." if resume else None
+    if not resume:
+        return f"--output '{folder}' holds a search already; add --resume to go on with it, or give another --output."
+    for part, was, is_ in (
+        *((name, known[name], now[name]) for name in ("version", "engine", "algo", "data")),
+        *_differences("space", known["space"], now["space"]),
+        *_differences("parameter", known["parameters"], now["parameters"]),
+    ):
+        if was != is_:
+            return (
+                f"--output '{folder}' holds another search: {part} was {was!r} and is {is_!r}; resume with the same, "
+                "or give another --output."
+            )
+    return None
+
+
+def _differences(what: str, known: Mapping[str, Any], now: Mapping[str, Any]):
+    return ((f"{what} {name}", known.get(name), now.get(name)) for name in sorted(known.keys() | now.keys()))
+
+
+@contextmanager
+def _progress(trials: Trials, evals: int, show: bool):
+    """Says how it goes; yields what is to be called with each trial that has ended."""
+    say = partial(tqdm.write, file=sys.stderr) if show else logger.debug
+    if trials.trials:
+        say(f"{len(trials.trials)} trials are in '{trials.file.parent}' already")
+    with tqdm(total=evals, initial=min(len(trials.trials), evals), unit="trial", disable=None if show else True) as bar:
+
+        def ended(trial: Trial) -> None:
+            values = ", ".join(f"{name} {value}" for name, value in trial["parameters"].items())
+            line = f"trial {trial['trial']:>3}/{evals}  "
+            if trial["status"] == FAILED:
+                say(f"{line}failed: {trial['error']}  ({values})")
+            else:
+                score = f"{trials.metric.upper()} {trial['valid'][trials.metric]:.4f}"
+                stopped = "stopped at" if trial["status"] == STOPPED else "best"
+                epoch = trial["epochs_run"] if trial["status"] == STOPPED else trial["best_epoch"]
+                mark = "  best so far" if trials.best is trial else ""
+                say(f"{line}{score}  {stopped} epoch {epoch:>3}  {trial['seconds']:7.1f} s  {values}{mark}")
+            bar.update()
+            if trials.best:
+                bar.set_postfix_str(f"best {trials.metric.upper()} {trials.best['valid'][trials.metric]:.4f}")
+
+        yield ended
+
+
+def _save(folder: Path, trials: Trials, space: Space, setting: Setting) -> None:
+    """best.yaml, trials.csv and tuning.html, of the trials so far."""
+    best = trials.best
+    if best is not None:
+        config = setting.config(("the search", best["parameters"]))
+        score = best["valid"][trials.metric]
+        parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
+        lines = yaml.safe_dump({**parameters, **config.changed_parameters()}, sort_keys=False, allow_unicode=True)
+        text = f"# trial {best['trial']} of {len(trials.trials)}: validation {trials.metric.upper()} {score}\n{lines}"
+        write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
+    write_whole(folder / "trials.csv", lambda file: trials.table.to_csv(file), AutoRecError, HINT)
+    page = report(trials, space, setting)
+    write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
