@@ -42,9 +42,11 @@ def empty_figure(x: str, y: str, **layout: Any) -> go.Figure:
     """A figure with these axes and no background of its own; the page gives it the colours of day or night."""
     figure = go.Figure()
     figure.update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", height=400,
+        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", hovermode="closest",
         margin={"l": 60, "r": 15, "t": 10, "b": 50}, font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top"}, hovermode="closest", **layout,
+        legend={"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "maxheight": 0.6,
+                "font": {"size": 12}},
+        **{"height": 440, **layout},
     )  # fmt: skip
     figure.update_xaxes(title_text=x, automargin=True)
     figure.update_yaxes(title_text=y, automargin=True)

@@ -23,7 +23,7 @@ def report(comparison: Comparison, table: pd.DataFrame) -> str:
     """The page as HTML."""
     text = tables.readable(comparison, table)
     labels = [label for label in table.index if comparison.results(label)]
-    colours = dict(zip(table.index, (qualitative.Safe + qualitative.Dark24) * len(table), strict=False))
+    colours = dict(zip(table.index, (qualitative.T10 + qualitative.Set2) * len(table), strict=False))
     some = comparison.results(labels[0])[0] if labels else {}
     return render(
         Path(__file__).with_name("report.html"),
@@ -104,7 +104,7 @@ def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
                            line={"color": colours[label]})  # fmt: skip
         figure.add_scatter(x=x[best], y=scores[best], name=label, legendgroup=label, showlegend=False, mode="markers",
                            marker={"color": colours[label], "symbol": "star", "size": 11})  # fmt: skip
-    figure.update_xaxes(type="log", dtick="D2", tickformat="~g")
+    figure.update_xaxes(type="log", tickformat="~g", **({"nticks": 6} if by_seconds else {"dtick": "D2"}))
     return figure
 
 
@@ -126,14 +126,13 @@ def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figur
         bins = tested[column]
     count = tested.groupby(bins, observed=True)[column].agg(["median", "min", "max", "size"])
     spans = [f"{row['min']} to {row['max']} ratings, {row['size']:,} test ratings" for _, row in count.iterrows()]
-    at = count["median"].clip(lower=0.5)
     for label in labels:
         squares = (tested[f"predicted {label}"] - tested["ratings"]) ** 2
         figure.add_scatter(
-            x=at, y=squares.groupby(bins, observed=True).mean() ** 0.5, name=label,
+            x=list(range(len(count))), y=squares.groupby(bins, observed=True).mean() ** 0.5, name=label,
             mode="lines+markers", line={"color": colours[label]}, text=spans, hovertemplate="%{y:.4f}<br>%{text}",
         )  # fmt: skip
-    figure.update_xaxes(type="log", tickvals=list(at), ticktext=[f"{value:g}" for value in at])
+    figure.update_xaxes(tickvals=list(range(len(count))), ticktext=[f"{value:g}" for value in count["median"]])
     return figure
 
 
