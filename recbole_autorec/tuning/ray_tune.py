@@ -10,18 +10,16 @@ import logging
 import os
 import socket
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from recbole_autorec.errors import ConfigError
+from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
-from recbole_autorec.tuning.space import Space, combination, combinations, hyperopt_space, parameters_of
+from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
 
 STARTUP = 20  # random trials before hyperopt's Parzen estimators have anything to go by; its own number
 RETRIES = 3  # of a trial whose worker died
@@ -69,13 +67,13 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about pkg_resources
+    with quiet_recbole():
         import ray
         from ray import air, tune
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.hyperopt import HyperOptSearch
 
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     _connect(ray, cluster)
     try:
         _check_room(ray, cluster)
@@ -111,9 +109,6 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
             def on_trial_complete(self, iteration, trials, trial, **info):
                 _record(search, trial.config, trial.last_result.get("trial"))
 
-            def on_trial_error(self, iteration, trials, trial, **info):
-                _record(search, trial.config, None)
-
         tuner = tune.Tuner(
             tune.with_resources(
                 tune.with_parameters(_trainable, job=job, data=search.data, parts=search.parts),
@@ -124,7 +119,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 search_alg=searcher,
                 scheduler=scheduler,
                 time_budget_s=search.time_budget,
-                reuse_actors=True,
+                reuse_actors=False,  # Ray gives up a trial whose actor is still busy with one that ASHA stopped
             ),
             run_config=air.RunConfig(
                 name=name,
@@ -135,7 +130,10 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 verbose=0,
             ),
         )
-        tuner.fit()
+        results = tuner.fit()
+        for result in (results[number] for number in range(len(results))):
+            if result.error is not None:
+                _record(search, result.config or {}, None)
     finally:
         ray.shutdown()
 
@@ -179,17 +177,14 @@ def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
 
 def _points(search: Search) -> list[dict[str, Any]]:
     """What hyperopt tries first: a whole grid; seeded random draws; for bayes its random start and what is known."""
-    from hyperopt import pyll
-
     space = search.space
     if search.algo == "exhaustive":
         sizes = [len(dimension.values) for dimension in space]
         numbers = range(min(search.max_evals, combinations(space)))
         names = [dimension.name for dimension in space]
         return [dict(zip(names, combination(sizes, number), strict=True)) for number in numbers]
-    drawer, drawable = np.random.default_rng(search.seed), pyll.as_apply(hyperopt_space(space))
     count = search.max_evals if search.algo == "random" else min(STARTUP, search.max_evals)
-    points = [pyll.stochastic.sample(drawable, rng=drawer) for _ in range(count)]
+    points = draws(space, search.seed, count)
     if search.algo == "bayes":
         asked = {key(parameters_of(space, point)) for point in points}
         points += [

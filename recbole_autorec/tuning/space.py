@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ast
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +144,7 @@ def _values(kind: str, text: str) -> tuple[Any, ...]:
 
 def hyperopt_space(space: Space) -> dict[str, Any]:
     """The same for hyperopt; a choice is drawn as an index, so that its values may be anything."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it imports pkg_resources
-        from hyperopt import hp
+    from hyperopt import hp
 
     return {
         dimension.name: hp.choice(dimension.name, list(range(len(dimension.values))))
@@ -155,6 +152,14 @@ def hyperopt_space(space: Space) -> dict[str, Any]:
         else getattr(hp, dimension.kind)(dimension.name, *dimension.values)
         for dimension in space
     }
+
+
+def draws(space: Space, seed: int, count: int) -> list[dict[str, Any]]:
+    """What hyperopt draws at random, seeded."""
+    from hyperopt import pyll
+
+    generator, drawable = np.random.default_rng(seed), pyll.as_apply(hyperopt_space(space))
+    return [pyll.stochastic.sample(drawable, rng=generator) for _ in range(count)]
 
 
 def parameters_of(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:

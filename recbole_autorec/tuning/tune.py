@@ -28,7 +28,7 @@ from recbole_autorec.files import claim_folder, write_json, write_whole
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 from recbole_autorec.tuning.report import report
 from recbole_autorec.tuning.search import FAILED, HINT, STOPPED, Search, Setting, Trial, Trials
-from recbole_autorec.tuning.space import Space, combinations, read_space, space_from
+from recbole_autorec.tuning.space import Space, combinations, draws, parameters_of, read_space, space_from
 
 logger = getLogger(__name__)
 
@@ -207,8 +207,9 @@ def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Spac
 
 
 def _check_space(space: Space, setting: Setting, config: Config, algo: str) -> None:
-    """Every parameter is the model's, free, and may have its extreme values. All faults at once."""
+    """Every parameter is the model's, free, and may have its extreme values, if only with some of the others'."""
     faults = []
+    others = [parameters_of(space, drawn) for drawn in draws(space, seed=0, count=20)]
     for dimension in space:
         if dimension.name in FIXED:
             faults.append(
@@ -227,12 +228,19 @@ def _check_space(space: Space, setting: Setting, config: Config, algo: str) -> N
             )
         else:
             for value in dimension.extremes():
-                try:
-                    setting.config((dimension.source, {dimension.name: value}))
-                except ConfigError as error:
-                    faults += [line for line in str(error).splitlines() if line not in faults]
+                found = _refused(setting, dimension.source, {dimension.name: value})
+                if found and all(_refused(setting, "", {**other, dimension.name: value}) for other in others):
+                    faults += [line for line in found if line not in faults]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _refused(setting: Setting, source: str, parameters: Mapping[str, Any]) -> list[str]:
+    try:
+        setting.config((source, parameters))
+    except ConfigError as error:
+        return str(error).splitlines()
+    return []
 
 
 def _identity(config: Config, space: Space, engine: str, algo: str) -> dict[str, Any]:
