@@ -46,5 +46,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	else \
 	  $(BIN)/pip install --quiet -c constraints.txt '$(TORCH)'; \
 	fi
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,check]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,check,tune]'
 	@touch $@

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from recbole_autorec.model.general_recommender.globalmean import GlobalMean
+from recbole_autorec.model.general_recommender.iautorec import IAutoRec
 
 
 class Raises(GlobalMean):
@@ -47,3 +48,15 @@ class Waits(GlobalMean):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         time.sleep(600)
+
+
+class Slow(IAutoRec):
+    """Takes half a second for an epoch, and marks the node and the process that it was built in."""
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        Path(os.environ["MARKS"], f"{os.environ['NODE']}-{os.getpid()}").touch()
+
+    def train(self, mode=True):
+        time.sleep(0.5 if mode else 0)
+        return super().train(mode)

@@ -1,10 +1,10 @@
-"""The page of a comparison, in a real browser."""
+"""The pages of a comparison and of a search, in a real browser."""
 
 import shutil
 
 import pytest
 
-from recbole_autorec import compare
+from recbole_autorec import compare, tune
 from tests.conftest import DATA, QUICK
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -24,6 +24,19 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def tuning_address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tuning") / "out"
+    space = {
+        "loguniform": {"reg_weight": [-2, 3]},
+        "uniform": {"row_scaling": [0, 0.5]},
+        "choice": {"encoder_activation": ["sigmoid", "tanh"], "dropout_prob": [0, 0.1], "learner": ["lbfgs", "adam"]},
+    }
+    shared = {**QUICK, "data_path": str(DATA)}
+    tune("IAutoRec", "tiny", space, max_evals=12, config_dict=shared, output=folder, show_progress=False)
+    return (folder / "tuning.html").as_uri()
+
+
+@pytest.fixture(scope="module")
 def browser():
     with sync_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
@@ -33,15 +46,18 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Open the page; what the console says and what the page asks the network for are kept."""
+    """Open the page; what the console says and what the page asks the network for are kept.
+
+    Not what a graphics driver says there, of its own speed.
+    """
     contexts = []
 
-    def open_(width=1280, scheme="light"):
+    def open_(width=1280, scheme="light", address=address):
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
         page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
+        page.on("console", lambda message: "GL Driver Message" in message.text or page.said.append(message.text))
         page.on("pageerror", lambda error: page.said.append(str(error)))
         page.on("request", lambda request: page.asked.append(request.url))
         page.goto(address)
@@ -63,6 +79,25 @@ def test_it_opens_without_a_word_from_the_console_and_without_the_network(open_p
     assert page.said == []
     assert [url for url in page.asked if not url.startswith(("data:", "blob:"))] == [address]
     assert page.locator(".plot").count() == 7
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_searchs_page_opens_as_quietly_and_sorts(open_page, tuning_address, width):
+    page = open_page(width, address=tuning_address)
+    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 2 * 7")
+    assert page.said == []
+    assert [url for url in page.asked if not url.startswith(("data:", "blob:"))] == [tuning_address]
+    assert page.locator(".plot").count() == 2 + 5  # progress, parallel and one for each parameter
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    numbers = page.locator("tbody th")
+    assert numbers.all_inner_texts() == [str(number) for number in range(1, 13)]
+    page.get_by_role("button", name="RMSE", exact=True).click()
+    failed = page.get_by_text("failed: ").count()
+    assert failed > 0
+    scores = page.locator("tbody tr > :nth-child(3)").all_inner_texts()
+    numbers = [float(text) for text in scores if text]
+    assert numbers == sorted(numbers)
+    assert scores[-failed:] == [""] * failed
 
 
 def test_it_shows_a_row_for_each_model_with_its_name_as_it_is(open_page):

@@ -37,6 +37,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
+from recbole_autorec.processes import same_imports
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -127,18 +128,14 @@ def _self_contained():
     interruptions: list[int] = []
     listens = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, lambda number, _: interruptions.append(number)) if listens else None
-    main, path = vars(sys.modules["__main__"]), os.environ.get("PYTHONPATH")
+    main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))  # forkserver forgets sys.path
     try:
-        yield
+        with same_imports():  # forkserver forgets sys.path
+            yield
     finally:
         main.update(hidden)
-        if path is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = path
         if listens:
             signal.signal(signal.SIGINT, handler)
     if interruptions:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from logging import WARNING, getLogger
 from pathlib import Path
 from typing import Any
@@ -62,18 +63,20 @@ class HyperTuning(hyper_tuning.HyperTuning):
 
     def run(self) -> None:
         from hyperopt import fmin
+        from hyperopt.exceptions import AllTrialsFailed
 
         getLogger("hyperopt").setLevel(WARNING)
-        fmin(
-            self.trial,
-            self.space,
-            algo=self.algo,
-            max_evals=self.search.max_evals,
-            timeout=self.search.time_budget,
-            rstate=np.random.default_rng(self.search.seed),
-            show_progressbar=False,
-            return_argmin=False,
-        )
+        with suppress(AllTrialsFailed):  # said at the end, instead of returning the best
+            fmin(
+                self.trial,
+                self.space,
+                algo=self.algo,
+                max_evals=self.search.max_evals,
+                timeout=self.search.time_budget,
+                rstate=np.random.default_rng(self.search.seed),
+                show_progressbar=False,
+                return_argmin=False,
+            )
 
 
 def objective_function(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_autorec.errors import ConfigError
+from recbole_autorec.processes import same_imports
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
 from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
@@ -107,7 +108,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
 
         class Listener(tune.Callback):
             def on_trial_complete(self, iteration, trials, trial, **info):
-                _record(search, trial.config, trial.last_result.get("trial"))
+                _record(search, trial.config, trial.last_result["trial"])
 
         tuner = tune.Tuner(
             tune.with_resources(
@@ -133,7 +134,9 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
         results = tuner.fit()
         for result in (results[number] for number in range(len(results))):
             if result.error is not None:
-                _record(search, result.config or {}, None)
+                why = (str(result.error).strip().splitlines() or ["it was killed"])[-1]
+                error = f"its worker died {RETRIES + 1} times, the last time of: {why}"
+                _record(search, result.config or {}, {"status": FAILED, "seconds": 0.0, "error": error})
     finally:
         ray.shutdown()
 
@@ -195,12 +198,10 @@ def _points(search: Search) -> list[dict[str, Any]]:
     return points
 
 
-def _record(search: Search, drawn: Mapping[str, Any], trial: Trial | None) -> None:
+def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
     parameters = parameters_of(search.space, drawn)
     if search.trials.known(parameters) is None:
-        lost = {"parameters": parameters, "status": FAILED, "seconds": 0.0,
-                "error": f"its worker died {RETRIES + 1} times; did a machine run out of memory?"}  # fmt: skip
-        search.ended(search.trials.add(trial or lost))
+        search.ended(search.trials.add({**trial, "parameters": parameters}))
 
 
 def _connect(ray, cluster: Cluster) -> None:
@@ -211,7 +212,8 @@ def _connect(ray, cluster: Cluster) -> None:
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port)), timeout=10):
                 pass  # Ray itself would wait for minutes and then end the process
-        ray.init(address=address or "local", **quiet)
+        with same_imports():
+            ray.init(address=address or "local", **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"--ray_address {address!r}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start "

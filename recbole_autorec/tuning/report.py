@@ -55,12 +55,13 @@ def _sections(trials: Trials, table: pd.DataFrame, space: Space, best: Trial) ->
     metric = trials.metric.upper()
     yield (
         "The search",
-        "Left, a dot is a trial and the line the best so far; hollow ones were stopped early. Right, each line is a "
-        "trial, the blue ones are the best; drag along an axis to choose.",
-        [
-            ("progress", f"{metric} by trial", _progress(trials, scored)),
-            ("parallel", "Parameters together", _parallel(trials, scored, space)),
-        ],
+        "A dot is a trial, hollow where it was stopped early; the line is the best so far.",
+        [("progress", f"{metric} by trial", _progress(trials, scored))],
+    )
+    yield (
+        "Parameters together",
+        "A line is a trial; the best quarter is blue. Drag along an axis to choose some.",
+        [("parallel", "", _parallel(trials, scored, space))],
     )
     yield (
         f"{metric} against each parameter",

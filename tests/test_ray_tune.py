@@ -1,0 +1,154 @@
+"""Searches on Ray: on this machine, and on a cluster of two nodes of which one dies."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_autorec import cli, tune
+from recbole_autorec.tuning.search import Search, Setting, Trials
+from recbole_autorec.tuning.space import draws, parameters_of, space_from
+from tests.conftest import DATA, QUICK, ROOT
+from tests.doomed import Slow
+
+pytest.importorskip("ray.tune", reason="Ray Tune is not installed (extra tune)")
+
+SHARED = {**QUICK, "data_path": str(DATA), "epochs": 4}
+SPACE = {"loguniform": {"reg_weight": [-2, 3]}, "choice": {"hidden_size": [[4], [8]]}}
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (Path(folder) / "trials.jsonl").read_text().splitlines()]
+
+
+def parameters(folder) -> list[str]:
+    return sorted(json.dumps(line["parameters"]) for line in lines(folder))
+
+
+@pytest.fixture
+def wait_for():
+    def wait(condition, seconds=120):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return wait
+
+
+@pytest.fixture
+def start_node(tmp_path):
+    """Start a node of a cluster on loopback, as `ray start` does; all of them end with the test."""
+    nodes = []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "marks").mkdir()
+
+    def start(name: str):
+        first = ["--head", f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"]
+        where = first if name == "head" else [f"--address=127.0.0.1:{port}", "--node-ip-address=127.0.0.1"]
+        command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1",
+                   "--disable-usage-stats", "--object-store-memory=200000000", *where]  # fmt: skip
+        environment = {
+            **os.environ, "MARKS": str(tmp_path / "marks"), "NODE": name, "PYTHONPATH": str(ROOT),
+            "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4",
+        }  # fmt: skip
+        with (tmp_path / f"{name}.log").open("w") as log:
+            nodes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+        return nodes[-1]
+
+    yield start, f"127.0.0.1:{port}"
+    for node in reversed(nodes):
+        kill(node)
+
+
+def kill(node: subprocess.Popen) -> None:
+    """As when the power fails."""
+    if node.poll() is None:
+        os.killpg(node.pid, signal.SIGKILL)
+    node.wait()
+
+
+def ray_status(address: str) -> str:
+    command = [str(Path(sys.executable).with_name("ray")), "status", "--address", address]
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def test_on_this_machine_it_searches_and_resumes(capsys):
+    keywords = {"engine": "ray", "algo": "random", "output": "out", "show_progress": False, "cpus_per_trial": 1}
+    part = tune("IAutoRec", "tiny", SPACE, max_evals=1, config_dict=SHARED, **keywords)
+    before = (part.folder / "trials.jsonl").read_text()
+    whole = tune("IAutoRec", "tiny", SPACE, max_evals=3, config_dict=SHARED, resume=True, **keywords)
+    assert len(whole.trials) == 3
+    assert (whole.folder / "trials.jsonl").read_text().startswith(before)
+    assert set(whole.trials["status"]) <= {"done", "stopped"}
+    done = whole.trials[whole.trials["status"] == "done"]
+    assert whole.result["search"]["valid"]["rmse"] == done["rmse"].min()
+    assert whole.result["valid"]["rmse"] == pytest.approx(done["rmse"].min(), abs=2e-6)
+    seeded = [parameters_of(space_from(SPACE), drawn) for drawn in draws(space_from(SPACE), SHARED["seed"], 3)]
+    assert sorted(map(json.dumps, seeded)) == parameters("out")
+
+
+def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
+    start, address = start_node
+    start("head")
+    wait_for(lambda: "1 node_" in ray_status(address))
+    second = start("second")
+    wait_for(lambda: ray_status(address).count("1 node_") == 2)
+    code = (
+        "from recbole_autorec import tune\n"
+        "from tests.doomed import Slow\n"
+        f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=4, output='out', ray_address={address!r},\n"
+        f"     config_dict={ {**SHARED, 'epochs': 8, 'stopping_step': 8, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MARKS": str(tmp_path / "marks"), "NODE": "driver"}
+    with Path("search.log").open("w") as log:
+        search = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+    wait_for(lambda: list(tmp_path.glob("marks/second-*")) and list(tmp_path.glob("storage/**/checkpoint.pth")))
+    kill(second)
+    assert search.wait(timeout=300) == 0, Path("search.log").read_text()
+    found = lines("out")
+    assert len(found) == 4
+    assert {line["status"] for line in found} <= {"done", "stopped"}
+    # all that were asked for, and one of them was built on both nodes: the head's had one process for each
+    assert len(list(tmp_path.glob("marks/*"))) > 4 + 1
+
+
+def test_a_cluster_that_is_not_there_is_one_message_and_exit_code_2(capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    arguments = ["tune", "--dataset", "tiny", "--data_path", str(DATA), "--engine", "ray", "--output", "out"]
+    assert cli.main([*arguments, "--ray_address", f"127.0.0.1:{port}"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: --ray_address '127.0.0.1:{port}': no Ray cluster answers there ([Errno 111] Connection refused); start one "
+        "with 'ray start --head', or leave --ray_address out to use this machine alone."
+    )
+
+
+def test_a_trial_that_fits_on_no_machine_is_refused(capsys):
+    arguments = ["tune", "--dataset", "tiny", "--data_path", str(DATA), "--engine", "ray", "--output", "out"]
+    assert cli.main([*arguments, "--gpus_per_trial", "64"]) == 2
+    error = capsys.readouterr().err
+    assert "error: --cpus_per_trial 1 --gpus_per_trial 64: no machine has as many; the largest have " in error
+
+
+def test_points_of_a_resumed_bayes_search_have_what_is_known(tmp_path):
+    from recbole_autorec.tuning.ray_tune import _points
+
+    space = space_from(SPACE)
+    trials = Trials(tmp_path / "trials.jsonl", "rmse", False)
+    known = {"parameters": {"reg_weight": 1.25, "hidden_size": [8]}, "status": "done", "valid": {"rmse": 1.0}}
+    trials.add(known)
+    search = Search(Setting(Slow, "tiny", (), {}), space, None, [], trials, "bayes", 30, 1, None, print)
+    points = _points(search)
+    assert len(points) == 20 + 1
+    assert parameters_of(space, points[-1]) == known["parameters"]
+    assert _points(search) == points
