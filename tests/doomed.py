@@ -51,12 +51,15 @@ class Waits(GlobalMean):
 
 
 class Slow(IAutoRec):
-    """Takes half a second for an epoch, and marks the node and the process that it was built in."""
+    """Takes half a second for an epoch, and leaves a byte for it in a file of the node and the parameters."""
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        Path(os.environ["MARKS"], f"{os.environ['NODE']}-{os.getpid()}").touch()
+        self.mark = Path(os.environ["MARKS"], f"{os.environ['NODE']} {config['reg_weight']} {config['hidden_size']}")
 
     def train(self, mode=True):
-        time.sleep(0.5 if mode else 0)
+        if mode:
+            time.sleep(0.5)
+            with self.mark.open("a") as file:
+                file.write(".")
         return super().train(mode)

@@ -1,4 +1,4 @@
-"""A Search on Ray Tune: trials at once, on one machine or a cluster, the worse half stopped early by ASHA.
+"""A Search on Ray Tune: trials at once, on one machine or a cluster, the worse ones stopped early by ASHA.
 
 RecBole's own Ray path reports test metrics, wants recall@10 and a card, and loads the dataset in every trial. Here the
 driver loads and splits it once, and Ray's object store brings it once to each node.
@@ -12,6 +12,7 @@ import socket
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,12 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
     Raises:
         ConfigError: no cluster at the address, or one that cannot run a trial.
     """
-    # Read when ray.tune is imported. Its own logs would be a second record, and Ctrl-C is the caller's.
+    points = _points(search)
+    if not points:
+        return
+    # Read when ray is imported: nobody is told of it, its logs would be a second record, and Ctrl-C is the caller's.
     os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
@@ -76,9 +81,9 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
 
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     _connect(ray, cluster)
+    temporary = tempfile.TemporaryDirectory(prefix="recbole_autorec-")
     try:
         _check_room(ray, cluster)
-        points = _points(search)
         searcher = HyperOptSearch(
             hyperopt_space(search.space),
             metric="loss",
@@ -124,7 +129,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
             ),
             run_config=air.RunConfig(
                 name=name,
-                storage_path=cluster.storage_path or tempfile.mkdtemp(prefix="recbole_autorec-ray-"),
+                storage_path=cluster.storage_path or temporary.name,
                 failure_config=air.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=air.CheckpointConfig(num_to_keep=1),
                 callbacks=[Listener()],
@@ -139,6 +144,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 _record(search, result.config or {}, {"status": FAILED, "seconds": 0.0, "error": error})
     finally:
         ray.shutdown()
+        temporary.cleanup()
 
 
 def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
@@ -169,33 +175,38 @@ def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
             new = job.keeps and trial["best_epoch"] == trial["epochs_run"]
             session.report(metrics(trial), checkpoint=Checkpoint.from_directory(temporary) if new else None)
 
-        session.report(
-            metrics(
-                run_trial(
-                    job.setting, data, parts, parameters, report, Path(temporary) if job.keeps else None, start, machine
-                )
-            )
-        )
+        run = partial(run_trial, job.setting, data, parts, parameters, report)
+        folder = Path(temporary) if job.keeps else None
+        trial = run(folder, start, machine)
+        if start is not None and trial["status"] == FAILED:
+            trial = run(folder, None, machine)  # a damaged checkpoint costs time only
+        session.report(metrics(trial))
 
 
 def _points(search: Search) -> list[dict[str, Any]]:
-    """What hyperopt tries first: a whole grid; seeded random draws; for bayes its random start and what is known."""
+    """What hyperopt tries first, as it draws it.
+
+    All of a grid, or of a random search, that is not known yet; for bayes its random start and what is known, which the
+    workers answer without training, since hyperopt learns from it.
+    """
     space = search.space
     if search.algo == "exhaustive":
         sizes = [len(dimension.values) for dimension in space]
-        numbers = range(min(search.max_evals, combinations(space)))
         names = [dimension.name for dimension in space]
-        return [dict(zip(names, combination(sizes, number), strict=True)) for number in numbers]
-    count = search.max_evals if search.algo == "random" else min(STARTUP, search.max_evals)
-    points = draws(space, search.seed, count)
-    if search.algo == "bayes":
-        asked = {key(parameters_of(space, point)) for point in points}
-        points += [
-            {dimension.name: dimension.drawn(trial["parameters"][dimension.name]) for dimension in space}
-            for trial in search.trials.trials
-            if key(trial["parameters"]) not in asked
-        ]
-    return points
+        chosen = (combination(sizes, number) for number in range(min(search.max_evals, combinations(space))))
+        points = [dict(zip(names, indices, strict=True)) for indices in chosen]
+    else:
+        points = draws(
+            space, search.seed, min(search.max_evals, STARTUP) if search.algo == "bayes" else search.max_evals
+        )
+    if search.algo != "bayes":
+        return [point for point in points if search.trials.known(parameters_of(space, point)) is None]
+    asked = {key(parameters_of(space, point)) for point in points}
+    return points + [
+        {dimension.name: dimension.drawn(trial["parameters"][dimension.name]) for dimension in space}
+        for trial in search.trials.trials
+        if key(trial["parameters"]) not in asked
+    ]
 
 
 def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
