@@ -404,6 +404,12 @@ def test_a_folder_of_another_search_is_refused_and_left_as_it_is(change, expecte
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+def test_a_search_that_never_had_a_trial_leaves_its_folder_free():
+    run(max_evals=1)
+    Path("out/trials.jsonl").unlink()
+    assert len(run({"choice": {"reg_weight": [1]}}, max_evals=1).trials) == 1
+
+
 def test_a_folder_with_other_things_is_refused():
     Path("out").mkdir()
     Path("out", "thesis.tex").touch()

@@ -257,8 +257,10 @@ def _identity(config: Config, space: Space, engine: str, algo: str) -> dict[str,
 
 
 def _refusal(now: dict[str, Any], folder: Path, resume: bool, known: dict[str, Any] | None) -> str | None:
-    if known is None:
-        return f"--output '{folder}' holds no search to resume; leave --resume out." if resume else None
+    if known is None and resume:
+        return f"--output '{folder}' holds no search to resume; leave --resume out."
+    if known is None or not (folder / "trials.jsonl").is_file():  # nothing in it would be mixed with anything
+        return None
     if not resume:
         return f"--output '{folder}' holds a search already; add --resume to go on with it, or give another --output."
     for part, was, is_ in (
