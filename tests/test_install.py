@@ -75,6 +75,10 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     done = subprocess.run(compare, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "report.html").is_file()
+    tune = [command[0], "tune", *command[1:], "--max_evals", "1", "--epochs", "1", "--output", "tuned"]
+    done = subprocess.run(tune, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tuned" / "tuning.html").is_file()
 
 
 def test_every_package_folder_is_listed_for_the_wheel():
