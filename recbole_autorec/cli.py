@@ -173,7 +173,9 @@ def tune(argv: list[str]) -> str:
     )
     parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive for a space of choices")
     parser.add_argument("--max_evals", help="configurations to try (default: 50; exhaustive: all)")
-    parser.add_argument("--time_budget", metavar="SECONDS", help="no trial starts after so long")
+    parser.add_argument(
+        "--time_budget", metavar="SECONDS", help="the search ends after so long; then the best is tested"
+    )
     parser.add_argument(
         "--output", metavar="DIR", help="what comes out (default: results/tune-<model>-<dataset>-<time>)"
     )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
@@ -52,11 +54,12 @@ def make_folder(folder: str | Path) -> Path:
     return path
 
 
-def claim_folder(
+@contextmanager
+def claimed_folder(
     folder: Path, name: str, identity: dict[str, Any], what: str,
     refusal: Callable[[dict[str, Any] | None], str | None], hint: str,
-) -> None:  # fmt: skip
-    """Make a folder for long work, or open the one that it was begun in.
+) -> Iterator[None]:  # fmt: skip
+    """Make a folder for long work, or open the one that it was begun in; it is ours as long as the context lasts.
 
     Args:
         folder: of the work.
@@ -67,7 +70,7 @@ def claim_folder(
         hint: what to do when the disk is full.
 
     Raises:
-        ConfigError: `refusal`, or the folder holds something else.
+        ConfigError: `refusal`, or the folder holds something else, or another process works in it.
     """
     file, known = folder / name, None
     if file.is_file():
@@ -80,5 +83,13 @@ def claim_folder(
     reason = refusal(known)
     if reason:
         raise ConfigError(reason)
-    make_folder(folder)
-    write_json(file, identity, hint)  # first: without it the folder is nobody's
+    lock = FileLock(make_folder(folder) / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"--output '{folder}': a {what} is running there; wait for it, or give another.") from None
+    try:
+        write_json(file, identity, hint)  # first: without it the folder is nobody's
+        yield
+    finally:
+        lock.release()

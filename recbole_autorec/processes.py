@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
-def same_imports():
-    """What we can import, a process that starts meanwhile can."""
-    path = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, sys.path))
+def environment(**changes: str | None) -> Iterator[None]:
+    """Environment variables that a process which starts meanwhile has; None takes one away."""
+    before = {name: os.environ.get(name) for name in changes}
+    _set(changes)
     try:
         yield
     finally:
-        if path is None:
-            del os.environ["PYTHONPATH"]
+        _set(before)
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
         else:
-            os.environ["PYTHONPATH"] = path
+            os.environ[name] = value
+
+
+def import_path() -> str:
+    """PYTHONPATH for a process that shall import what we can import."""
+    return os.pathsep.join(map(os.path.abspath, sys.path))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 from scipy import stats
 
 from recbole_autorec import Config, ConfigError, cli, compare, run_recbole_autorec
@@ -81,7 +82,7 @@ def test_the_scores_are_those_of_the_kept_predictions(finished):
 
 
 def test_the_folder_holds_everything(finished):
-    found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("*") if path.is_file()}
+    found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("[!.]*") if path.is_file()}
     runs = {f"runs/{label}-{n}.{end}" for label in MODELS for n in (1, 2) for end in ("json", "npy", "log")}
     tops = {"comparison.json", "result.json", "table.md", "table.tex", "table.csv", "report.html"}
     assert found == tops | runs | {"splits/1.npz", "splits/2.npz"}
@@ -159,6 +160,13 @@ def test_changed_data_are_refused(write_dataset):
         ConfigError, match=r"^--output 'out' holds another comparison: the data's digest was '\w{16}' and is"
     ):
         compare(["Bias"], "toy", 1, **shared)
+
+
+def test_two_comparisons_never_share_a_folder():
+    run({"Bias": None}, repeats=1)
+    with FileLock("out/.lock"), pytest.raises(ConfigError) as caught:
+        run({"Bias": None}, repeats=1)
+    assert str(caught.value) == "--output 'out': a comparison is running there; wait for it, or give another."
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):

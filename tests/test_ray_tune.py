@@ -11,20 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from recbole_autorec import cli, tune
+from recbole_autorec import AutoRecError, cli, tune
 from recbole_autorec.tuning.search import Search, Setting, Trials
 from recbole_autorec.tuning.space import draws, parameters_of, space_from
 from tests.conftest import DATA, QUICK, ROOT
 from tests.doomed import Slow
+from tests.test_tuning import lines
 
 pytest.importorskip("ray.tune", reason="Ray Tune is not installed (extra tune)")
 
 SHARED = {**QUICK, "data_path": str(DATA), "epochs": 4}
 SPACE = {"loguniform": {"reg_weight": [-2, 3]}, "choice": {"hidden_size": [[4], [8]]}}
-
-
-def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (Path(folder) / "trials.jsonl").read_text().splitlines()]
 
 
 def parameters(folder) -> list[str]:
@@ -84,7 +81,7 @@ def ray_status(address: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout
 
 
-def test_on_this_machine_it_searches_and_resumes(capsys):
+def test_on_this_machine_it_searches_and_resumes():
     keywords = {"engine": "ray", "algo": "random", "output": "out", "show_progress": False, "cpus_per_trial": 1}
     part = tune("IAutoRec", "tiny", SPACE, max_evals=1, config_dict=SHARED, **keywords)
     before = (part.folder / "trials.jsonl").read_text()
@@ -128,9 +125,33 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
         for mark in tmp_path.glob("marks/second *")
         if len(mark.read_text()) < epochs[mark.name.removeprefix("second ")]
     ]
+    assert list(Path("storage").iterdir()) == []  # checkpoints are of no use any more
     assert moved  # and went on from the checkpoint:
     for name in moved:
         assert len((tmp_path / "marks" / f"head {name}").read_text()) < epochs[name]
+
+
+def test_failing_trials_and_searched_epochs():
+    space = {"choice": {"learner": ["lbfgs", "adam"], "dropout_prob": [0.2], "epochs": [2, 12]}}
+    config_dict = {**SHARED, "stopping_step": 20}
+    tuning = tune("IAutoRec", "tiny", space, engine="ray", algo="exhaustive", config_dict=config_dict, output="out",
+                  show_progress=False)  # fmt: skip
+    table = tuning.trials.set_index(["learner", "epochs"])
+    assert list(table.loc["lbfgs", "status"]) == ["failed", "failed"]
+    assert all("whose line search needs the same loss twice" in error for error in table.loc["lbfgs", "error"])
+    assert table.loc[("adam", 12), "epochs_run"] == 12  # its epochs, not the default's
+    assert table.loc[("adam", 12), "status"] == "done"
+
+
+def test_a_trial_that_cannot_be_written_ends_the_search_and_says_so(monkeypatch):
+    def full(self, trial):
+        raise AutoRecError("no space")
+
+    monkeypatch.setattr(Trials, "add", full)
+    with pytest.raises(AutoRecError, match=r"^no space$"):
+        tune(
+            "IAutoRec", "tiny", SPACE, engine="ray", max_evals=2, config_dict=SHARED, output="out", show_progress=False
+        )
 
 
 def test_a_cluster_that_is_not_there_is_one_message_and_exit_code_2(capsys):

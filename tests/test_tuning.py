@@ -1,5 +1,6 @@
 """Searches: choice by validation alone, the same again with the same seed, nothing lost."""
 
+import errno
 import json
 import os
 import signal
@@ -10,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from recbole.trainer import HyperTuning
 
-from recbole_autorec import ConfigError, cli, objective_function, run_recbole_autorec, tune
+from recbole_autorec import AutoRecError, ConfigError, cli, objective_function, run_recbole_autorec, tune
 from recbole_autorec.config import parse_value, properties_dir
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
-from recbole_autorec.tuning.search import Setting, run_trial
+from recbole_autorec.tuning.search import Setting, Trials, run_trial
 from recbole_autorec.tuning.space import hyperopt_space, parameters_of, read_space, space_from
 from tests.conftest import DATA, QUICK, ROOT
 from tests.doomed import Raises
@@ -44,7 +46,7 @@ def finished(tmp_path_factory):
 
 
 def test_the_folder_holds_everything(finished):
-    assert {path.name for path in finished.folder.iterdir()} == {
+    assert {path.name for path in finished.folder.glob("[!.]*")} == {
         "tuning.json", "trials.jsonl", "trials.csv", "tuning.html", "best.yaml", "result.json",
     }  # fmt: skip
     assert len(lines(finished.folder)) == len(finished.trials) == 6
@@ -167,6 +169,62 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on():
     )
 
 
+def test_a_trial_that_failed_is_tried_again_when_the_search_resumes(monkeypatch):
+    from recbole_autorec.tuning import hyper_tuning
+
+    def full(setting, data, parts, parameters):
+        return {"parameters": parameters, "status": "failed", "error": "no memory", "seconds": 0.1}
+
+    real, space = hyper_tuning.run_trial, {"choice": {"reg_weight": [1, 2]}}
+    monkeypatch.setattr(hyper_tuning, "run_trial", full)
+    with pytest.raises(AutoRecError, match=r"^no trial has a result: no memory; see 'out'.$"):
+        run(space, algo="exhaustive", max_evals=None)
+    monkeypatch.setattr(hyper_tuning, "run_trial", real)
+    tuning = run(space, algo="exhaustive", max_evals=None, resume=True)
+    assert list(tuning.trials["status"]) == ["done", "done"]
+
+
+def test_a_trial_that_cannot_be_written_leaves_those_before_it(monkeypatch):
+    run(max_evals=2)
+    before = Path("out/trials.jsonl").read_bytes()
+    trials = Trials(Path("out/trials.jsonl"), "rmse", False)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        AutoRecError, match=r"^'out/trials.jsonl' cannot be written: No space left on device; free some"
+    ):
+        trials.add({"parameters": {"reg_weight": 1}, "status": "done"})
+    assert Path("out/trials.jsonl").read_bytes() == before
+    assert len(trials.trials) == 2
+
+
+def test_a_damaged_line_is_named_and_nothing_is_thrown_away():
+    run(max_evals=2)
+    file = Path("out/trials.jsonl")
+    damaged = "{half a line\n" + file.read_text()
+    file.write_text(damaged)
+    with pytest.raises(ConfigError) as error:
+        run(max_evals=2, resume=True)
+    assert str(error.value) == "'out/trials.jsonl' line 1 is no trial; mend it or take it out, then resume again."
+    assert file.read_text() == damaged
+
+
+def test_two_searches_never_share_a_folder():
+    run(max_evals=1)
+    with FileLock("out/.lock"), pytest.raises(ConfigError) as error:
+        run(max_evals=2, resume=True)
+    assert str(error.value) == "--output 'out': a search is running there; wait for it, or give another."
+
+
+def test_a_choice_may_be_none():
+    tuning = run({"choice": {"cold_start_rating": [None, 3]}}, algo="exhaustive", max_evals=None)
+    assert len(tuning.trials) == 2
+    assert (tuning.folder / "tuning.html").is_file()
+
+
 def test_whatever_a_model_raises_is_recorded_in_one_line():
     config_dict = {"data_path": str(DATA), "seed": 1}
     setting = Setting(Raises, "tiny", (("", config_dict),), {})
@@ -201,7 +259,7 @@ def test_a_ranking_metric_is_tuned_upwards():
     assert tuning.result["valid"]["ndcg@3"] == tuning.trials["ndcg@3"].max()
 
 
-def test_a_time_budget_ends_the_search(monkeypatch):
+def test_a_time_budget_ends_the_search():
     started = time.monotonic()
     tuning = run(max_evals=100_000, time_budget=2)
     assert 1 <= len(tuning.trials) < 1000
@@ -229,7 +287,7 @@ def test_killed_in_the_midst_it_keeps_what_has_ended():
     assert len(tuning.trials) == done + 2
 
 
-def test_interrupted_it_says_how_to_go_on_and_leaves_the_best(monkeypatch, capsys, caplog):
+def test_interrupted_it_says_how_to_go_on_and_leaves_the_best(monkeypatch, caplog):
     from recbole_autorec.tuning import hyper_tuning
 
     real, calls = hyper_tuning.run_trial, []
@@ -289,7 +347,8 @@ def test_our_spaces_are_read_by_recbole_as_by_us(path):
 def test_each_space_is_one_that_the_model_takes(model):
     assert (properties_dir() / "hyper" / f"{model}.hyper").is_file()
     config_dict = {"data_path": str(DATA), "seed": 1, "epochs": 1, "saved": False, "show_progress": False}
-    assert len(tune(model, "tiny", max_evals=2, config_dict=config_dict, output="out", show_progress=False).trials) == 2
+    tuning = tune(model, "tiny", max_evals=2, config_dict=config_dict, output="out", show_progress=False)
+    assert list(tuning.trials["status"]) == ["done", "done"]
 
 
 # Spaces.
@@ -299,6 +358,8 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
     (dimension,) = space_from({"quniform": {"train_batch_size": [50, 500, 100]}})
     assert [dimension.value(drawn) for drawn in (0.0, 100.0, 500.0)] == [50, 100, 500]
     assert all(isinstance(dimension.value(drawn), int) for drawn in (0.0, 100.0))
+    (dimension,) = space_from({"quniform": {"train_batch_size": [256, 40960, 256]}})
+    assert dimension.value(12544.0) == 12544
     (dimension,) = space_from({"loguniform": {"learning_rate": [-3, 0]}})
     assert dimension.extremes() == [0.04979, 1.0]
     assert dimension.value(0.123456789) == 0.1235

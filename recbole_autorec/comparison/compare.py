@@ -24,7 +24,7 @@ from recbole_autorec.comparison.runner import HINT, Task, run_all
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.files import claim_folder, make_folder
+from recbole_autorec.files import claimed_folder, make_folder
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 
 logger = getLogger(__name__)
@@ -74,10 +74,6 @@ def compare(
         identity = _identity(plan, configs)
     name = identity["dataset"]
     folder = Path(output) if output else Path("results") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    claim_folder(folder, "comparison.json", identity, "comparison", partial(_refusal, identity, folder), HINT)
-    for part in ("runs", "splits"):
-        make_folder(folder / part)
-
     # Whole repeats first: a table of few repeats is fair, one of few models is not.
     threads = 0 if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     tasks = [
@@ -87,15 +83,20 @@ def compare(
         for first in [configs[row.label].plain_parameters]
     ]
     comparison = Comparison(plan, name, folder, tasks)
-    try:
-        _run(comparison, jobs, show_progress)
-    except KeyboardInterrupt:
-        finished = sum(comparison.result(task) is not None for task in tasks)
-        logger.warning(
-            f"interrupted after {finished} of {len(tasks)} trainings; the same command with --output {folder} goes on"
-        )
-        raise
-    comparison.save(folder)
+    refusal = partial(_refusal, identity, folder)
+    with claimed_folder(folder, "comparison.json", identity, "comparison", refusal, HINT):
+        for part in ("runs", "splits"):
+            make_folder(folder / part)
+        try:
+            _run(comparison, jobs, show_progress)
+        except KeyboardInterrupt:
+            finished = sum(comparison.result(task) is not None for task in tasks)
+            logger.warning(
+                f"interrupted after {finished} of {len(tasks)} trainings; "
+                f"the same command with --output {folder} goes on"
+            )
+            raise
+        comparison.save(folder)
     return comparison
 
 

@@ -37,7 +37,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import same_imports
+from recbole_autorec.processes import environment, import_path
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -132,7 +132,7 @@ def _self_contained():
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
     try:
-        with same_imports():  # forkserver forgets sys.path
+        with environment(PYTHONPATH=import_path()):  # forkserver forgets sys.path
             yield
     finally:
         main.update(hidden)

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.processes import same_imports
+from recbole_autorec.processes import environment, import_path
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
 from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
@@ -35,13 +38,15 @@ class Cluster:
         address: of a running cluster, host:port or auto; None starts Ray on this machine.
         cpus_per_trial, gpus_per_trial: what each takes.
         storage_path: where checkpoints of unfinished trials go, so that one whose node dies goes on from there. On a
-            cluster, a folder that all nodes share. None keeps no checkpoints: such a trial starts again.
+            cluster, a folder that all nodes share; cleared at the end. None keeps none: such a trial starts again.
+        cards: CUDA_VISIBLE_DEVICES of Ray on this machine; None for all.
     """
 
     address: str | None = None
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
     storage_path: str | None = None
+    cards: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,9 +84,9 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.hyperopt import HyperOptSearch
 
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
     _connect(ray, cluster)
-    temporary = tempfile.TemporaryDirectory(prefix="recbole_autorec-")
+    name = f"{name}-{uuid4()}"  # other searches may have the same storage path
+    temporary = tempfile.TemporaryDirectory(prefix="recbole_autorec-", ignore_cleanup_errors=True)
     try:
         _check_room(ray, cluster)
         searcher = HyperOptSearch(
@@ -92,7 +97,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
             n_initial_points=STARTUP,
             random_state_seed=search.seed,
         )
-        epochs = search.setting.config()["epochs"]
+        epochs = _most_epochs(search)
         scheduler = ASHAScheduler(
             time_attr="epoch",
             metric="loss",
@@ -111,9 +116,21 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
             cluster.storage_path is not None,
         )
 
+        errors: list[Exception] = []  # ours, which Ray would take for the trial's
+
         class Listener(tune.Callback):
             def on_trial_complete(self, iteration, trials, trial, **info):
-                _record(search, trial.config, trial.last_result["trial"])
+                try:
+                    _record(search, trial.config, trial.last_result["trial"])
+                except Exception as error:
+                    errors.append(error)
+
+        class Stopper(tune.Stopper):
+            def __call__(self, trial_id, result):
+                return False
+
+            def stop_all(self):
+                return bool(errors)
 
         tuner = tune.Tuner(
             tune.with_resources(
@@ -133,17 +150,21 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 failure_config=air.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=air.CheckpointConfig(num_to_keep=1),
                 callbacks=[Listener()],
+                stop=Stopper(),
                 verbose=0,
             ),
         )
         results = tuner.fit()
+        if errors:
+            raise errors[0]
         for result in (results[number] for number in range(len(results))):
             if result.error is not None:
                 why = (str(result.error).strip().splitlines() or ["it was killed"])[-1]
-                error = f"its worker died {RETRIES + 1} times, the last time of: {why}"
+                error = f"it failed {RETRIES + 1} times, the last time of: {why}"
                 _record(search, result.config or {}, {"status": FAILED, "seconds": 0.0, "error": error})
     finally:
         ray.shutdown()
+        shutil.rmtree(Path(cluster.storage_path or temporary.name) / name, ignore_errors=True)
         temporary.cleanup()
 
 
@@ -167,9 +188,9 @@ def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
     if known is not None:
         session.report(metrics(known))
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        kept = session.get_checkpoint() if job.keeps else None
-        start = Path(kept.to_directory()) / "checkpoint.pth" if kept else None
+    kept = session.get_checkpoint() if job.keeps else None
+    with tempfile.TemporaryDirectory() as temporary, kept.as_directory() if kept else nullcontext() as before:
+        start = Path(before) / "checkpoint.pth" if before else None
 
         def report(trial: Trial) -> None:
             new = job.keeps and trial["best_epoch"] == trial["epochs_run"]
@@ -200,13 +221,20 @@ def _points(search: Search) -> list[dict[str, Any]]:
             space, search.seed, min(search.max_evals, STARTUP) if search.algo == "bayes" else search.max_evals
         )
     if search.algo != "bayes":
-        return [point for point in points if search.trials.known(parameters_of(space, point)) is None]
+        different = {key(parameters_of(space, point)): point for point in points}
+        return [point for point in different.values() if search.trials.known(parameters_of(space, point)) is None]
     asked = {key(parameters_of(space, point)) for point in points}
     return points + [
         {dimension.name: dimension.drawn(trial["parameters"][dimension.name]) for dimension in space}
         for trial in search.trials.trials
         if key(trial["parameters"]) not in asked
     ]
+
+
+def _most_epochs(search: Search) -> int:
+    """Of any trial: the space may have the epochs, too."""
+    searched = [max(dimension.extremes()) for dimension in search.space if dimension.name == "epochs"]
+    return searched[0] if searched else search.setting.config()["epochs"]
 
 
 def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
@@ -217,18 +245,21 @@ def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
 
 def _connect(ray, cluster: Cluster) -> None:
     address = cluster.address
-    quiet = {"include_dashboard": None if address else False, "log_to_driver": False, "logging_level": logging.ERROR}
+    quiet = {"include_dashboard": None if address else False, "log_to_driver": False, "logging_level": logging.CRITICAL}
     try:
         if address and address != "auto":
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port)), timeout=10):
                 pass  # Ray itself would wait for minutes and then end the process
-        with same_imports():
+        with environment(PYTHONPATH=import_path(), CUDA_VISIBLE_DEVICES=cluster.cards):
             ray.init(address=address or "local", **quiet)
     except (OSError, ValueError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:200]
+        if address is None:
+            raise ConfigError(f"Ray cannot be started on this machine: {why}.") from error
         raise ConfigError(
-            f"--ray_address {address!r}: no Ray cluster answers there ({' '.join(str(error).split())[:200]}); start "
-            "one with 'ray start --head', or leave --ray_address out to use this machine alone."
+            f"--ray_address {address!r}: no Ray cluster answers there ({why}); start one "
+            "with 'ray start --head', or leave --ray_address out to use this machine alone."
         ) from error
 
 

@@ -96,15 +96,16 @@ def _progress(trials: Trials, scored: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _axis(dimension: Dimension, values: pd.Series) -> tuple[np.ndarray, dict[str, list]]:
+def _axis(trials: Trials, dimension: Dimension) -> tuple[np.ndarray, dict[str, list]]:
     """Where a parameter's values lie on an axis, and its ticks: a choice by its index, loguniform by its logarithm."""
+    values = [trial["parameters"][dimension.name] for trial in trials.trials if trial.get("valid")]
     if dimension.kind == "choice":
         at = list(range(len(dimension.values)))
         return np.array([dimension.drawn(value) for value in values]), {
             "tickvals": at,
             "ticktext": [str(value) for value in dimension.values],
         }
-    numbers = values.to_numpy(dtype=float)
+    numbers = np.array(values, dtype=float)
     if dimension.kind != "loguniform":
         return numbers, {}
     low, high = (bound / np.log(10) for bound in dimension.values)
@@ -116,7 +117,7 @@ def _parallel(trials: Trials, scored: pd.DataFrame, space: Space) -> go.Figure:
     figure, scores = empty_figure("", ""), scored[trials.metric]
     axes = []
     for dimension in space:
-        values, ticks = _axis(dimension, scored[dimension.name])
+        values, ticks = _axis(trials, dimension)
         axes.append({"label": dimension.name, "values": values, **ticks})
     axes.append({"label": trials.metric.upper(), "values": scores})
     ranks = scores.rank(ascending=not trials.bigger, pct=True)
@@ -128,7 +129,7 @@ def _parallel(trials: Trials, scored: pd.DataFrame, space: Space) -> go.Figure:
 
 def _against(trials: Trials, scored: pd.DataFrame, dimension: Dimension, best: Trial) -> go.Figure:
     figure = empty_figure(dimension.name, f"validation {trials.metric.upper()}", showlegend=False)
-    values, ticks = _axis(dimension, scored[dimension.name])
+    values, ticks = _axis(trials, dimension)
     scores = scored[trials.metric]
     figure.add_scatter(
         x=values, y=scores, mode="markers", marker={"color": BLUE, "symbol": _symbols(scored), "size": 7},

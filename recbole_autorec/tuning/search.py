@@ -6,7 +6,8 @@ import gc
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from logging import getLogger
 from math import inf
 from pathlib import Path
@@ -17,7 +18,7 @@ import pandas as pd
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
-from recbole_autorec.errors import AutoRecError, in_one_line
+from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
 from recbole_autorec.files import write_whole
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.tuning.space import Space
@@ -60,10 +61,10 @@ def run_trial(
     Args:
         setting, data, parts: of the search.
         parameters: of this trial.
-        report: called with the trial so far after each validation.
+        report: called with the trial so far after each validation but that of the last epoch.
         folder: keeps checkpoint.pth of the best epoch there.
         resume: a checkpoint to continue from.
-        machine: parameters that say where to run.
+        machine: parameters that say where to run, over everything else.
 
     Returns:
         The trial; whatever goes wrong is its `error`.
@@ -72,7 +73,8 @@ def run_trial(
     start = perf_counter()
     try:
         with quiet_recbole():
-            config = setting.config(("the search", parameters), ("this machine", machine or {}))
+            flags = {name: value for name, value in setting.flags.items() if name not in (machine or {})}
+            config = replace(setting, flags=flags).config(("the search", parameters), ("this machine", machine or {}))
             train_data, valid_data, _ = build_dataloaders(config, data, parts)
             trainer = build_trainer(config, parts[0])
             if resume is not None:
@@ -95,7 +97,7 @@ def run_trial(
                 valid_data,
                 verbose=False,
                 saved=folder is not None,
-                callback_fn=lambda *_: report(so_far()) if report else None,
+                callback_fn=lambda *_: report(so_far()) if report and trainer.epochs_run < trainer.epochs else None,
             )
             return {**so_far(), "status": DONE}
     except AutoRecError as error:
@@ -113,7 +115,8 @@ class Trials:
     """The trials of a search, in trials.jsonl: a line each, written when it ends.
 
     A configuration is trained once: asked for again, in this call or in one that resumes, the line answers. That is
-    also how a search resumes, since with the same seed it asks for the same configurations.
+    also how a search resumes, since with the same seed it asks for the same configurations. Only one that failed is
+    tried again when the search resumes.
 
     Args:
         file: where the lines are; read if it is there.
@@ -128,27 +131,39 @@ class Trials:
 
     def __post_init__(self):
         if self.file.is_file():
-            for line in self.file.read_text(encoding="utf-8").splitlines():
-                try:
-                    self.trials.append(json.loads(line))
-                except ValueError:
-                    break  # killed while it wrote its last line
-            text = "".join(json.dumps(trial) + "\n" for trial in self.trials)
-            write_whole(self.file, lambda file: file.write(text.encode()), AutoRecError, HINT)
+            self._read()
         self._known = {key(trial["parameters"]): trial for trial in self.trials}
+
+    def _read(self) -> None:
+        *lines, _ = self.file.read_bytes().split(b"\n")  # _: what a killed process was writing
+        for number, line in enumerate(lines, start=1):
+            try:
+                trial = json.loads(line)
+                key(trial["parameters"]), trial["status"], trial["trial"]
+            except (ValueError, KeyError, TypeError):
+                raise ConfigError(
+                    f"'{self.file}' line {number} is no trial; mend it or take it out, then resume again."
+                ) from None
+            if trial["status"] != FAILED:  # one that failed is tried again: there may be more memory now
+                self.trials.append(trial)
+        text = "".join(json.dumps(trial) + "\n" for trial in self.trials)
+        write_whole(self.file, lambda file: file.write(text.encode()), AutoRecError, HINT)
 
     def known(self, parameters: Mapping[str, Any]) -> Trial | None:
         return self._known.get(key(parameters))
 
     def add(self, trial: Trial) -> Trial:
         """Write a trial down and number it."""
-        trial = {"trial": len(self.trials) + 1, **trial}
+        trial = {"trial": 1 + max((known["trial"] for known in self.trials), default=0), **trial}
+        size = self.file.stat().st_size if self.file.is_file() else 0
         try:
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(trial) + "\n")
+            with self.file.open("ab") as file:
+                file.write((json.dumps(trial) + "\n").encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
+            with suppress(OSError):
+                os.truncate(self.file, size)
             raise AutoRecError(f"'{self.file}' cannot be written: {error.strerror}; {HINT}") from error
         self.trials.append(trial)
         self._known[key(trial["parameters"])] = trial
@@ -190,7 +205,7 @@ class Search:
         algo: exhaustive, random or bayes.
         max_evals: configurations to ask for at most.
         seed: of the search.
-        time_budget: seconds after which no trial starts; None for no limit.
+        time_budget: seconds; None for no limit.
         ended: called with each trial that has ended.
     """
 

@@ -46,7 +46,7 @@ class Dimension:
             return self.values[int(drawn)]
         low, high, step = self._bounds()
         number = min(max(float(drawn), low), high)  # quniform rounds to multiples of its step, past the bounds
-        number = float(f"{number:.4g}")
+        number = float(f"{number:.{12 if step else 4}g}")
         return int(number) if step and float(step).is_integer() and number.is_integer() else number
 
     def drawn(self, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,9 @@ from recbole_autorec.checks import is_number, is_whole
 from recbole_autorec.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError
-from recbole_autorec.files import claim_folder, write_json, write_whole
+from recbole_autorec.files import claimed_folder, write_json, write_whole
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
+from recbole_autorec.trainer.rating_trainer import RESUMABLE
 from recbole_autorec.tuning.report import report
 from recbole_autorec.tuning.search import FAILED, HINT, STOPPED, Search, Setting, Trial, Trials
 from recbole_autorec.tuning.space import Space, combinations, draws, parameters_of, read_space, space_from
@@ -39,7 +41,7 @@ NEEDED = {"hyperopt": ("hyperopt",), "ray": ("hyperopt", "ray", "pyarrow", "tens
 FIXED = {"model", "dataset", "features", "refit", "saved", "device", *dataset_arguments, *general_arguments,
          *evaluation_arguments}  # fmt: skip
 # They say where a search runs and what it prints; a resumed one may have others.
-MACHINE = {"data_path", "checkpoint_dir", "state", "show_progress", "use_gpu", "gpu_id", "worker", "log_wandb", "refit"}
+MACHINE = RESUMABLE - {"epochs", "stopping_step", "eval_step"}
 
 
 @dataclass
@@ -87,7 +89,7 @@ def tune(
         engine: hyperopt, one trial after the other; or ray, several at once, with early stopping by ASHA.
         algo: bayes (tree of Parzen estimators), random, or exhaustive for a space of choices.
         max_evals: configurations to try; 50, or all of an exhaustive search, unless given.
-        time_budget: seconds after which no trial starts.
+        time_budget: seconds after which no trial starts; with Ray, those that run are cut and forgotten.
         output: folder for what comes out, results/tune-<model>-<dataset>-<time> unless given.
         resume: go on with the search in `output`.
         ray_address, cpus_per_trial, gpus_per_trial, storage_path: see Cluster; for engine ray.
@@ -96,9 +98,11 @@ def tune(
     Raises:
         AutoRecError: before any trial; or because every trial failed.
     """
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES")  # RecBole's Config leaves one of them
     cluster = {"ray_address": ray_address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial,
                "storage_path": storage_path}  # fmt: skip
     _check(engine, algo, max_evals, time_budget, output, resume, cluster)
+    cluster["cards"] = cards
     layers = (*map(file_layer, config_file_list), ("config_dict", parsed(config_dict or {})))
     setting = Setting(model, dataset, layers, dict(flags or {}))
     with quiet_recbole():
@@ -111,49 +115,62 @@ def tune(
     folder = Path(output) if output else Path("results") / name
     metric = config["valid_metric"].lower()
     identity = _identity(config, searched, engine, algo)
-    claim_folder(folder, "tuning.json", identity, "search", partial(_refusal, identity, folder, resume), HINT)
-    trials = Trials(folder / "trials.jsonl", metric, config["valid_metric_bigger"])
-    most = combinations(searched) if algo == "exhaustive" else 50
-    evals = most if max_evals is None else min(max_evals, most) if algo == "exhaustive" else max_evals
-
-    start = perf_counter()
-    with _progress(trials, evals, show_progress) as ended:
-        search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
-        try:
-            if engine == "ray":
-                from recbole_autorec.tuning.ray_tune import Cluster, search_with_ray
-
-                room = cpus_per_trial or 1, gpus_per_trial or 0, None if storage_path is None else str(storage_path)
-                search_with_ray(search, Cluster(ray_address, *room), folder.name)
-            else:
-                from recbole_autorec.tuning.hyper_tuning import HyperTuning
-
-                HyperTuning(search).run()
-        except KeyboardInterrupt:
-            logger.warning(
-                f"interrupted after {len(trials.trials)} trials; "
-                f"the same command with --output {folder} --resume goes on"
+    refusal = partial(_refusal, identity, folder, resume)
+    with claimed_folder(folder, "tuning.json", identity, "search", refusal, HINT):
+        trials = Trials(folder / "trials.jsonl", metric, config["valid_metric_bigger"])
+        most = combinations(searched) if algo == "exhaustive" else 50
+        evals = most if max_evals is None else min(max_evals, most) if algo == "exhaustive" else max_evals
+        start = perf_counter()
+        with _progress(trials, evals, show_progress) as ended:
+            search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
+            try:
+                _search(search, engine, cluster, folder.name)
+            except KeyboardInterrupt:
+                logger.warning(
+                    f"interrupted after {len(trials.trials)} trials; "
+                    f"the same command with --output {folder} --resume goes on"
+                )
+                raise
+            finally:
+                _save(folder, search)
+        best = trials.best
+        if best is None:
+            reasons = dict.fromkeys(trial["error"] for trial in trials.trials)
+            raise AutoRecError(
+                f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'there was no time for one'}; see '{folder}'."
             )
-            raise
-        finally:
-            if trials.trials:
-                _save(folder, trials, searched, setting)
-    best = trials.best
-    if best is None:
-        reasons = dict.fromkeys(trial["error"] for trial in trials.trials)
-        raise AutoRecError(
-            f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'there was no time for one'}; see '{folder}'."
-        )
-    logger.info(f"trial {best['trial']} is the best; it is trained again and tested")
-    chosen = setting.config(("the search", best["parameters"]))
-    result, _ = train_and_test(chosen, data, parts)
-    result["search"] = {
-        "trial": best["trial"], "parameters": best["parameters"], "valid": best["valid"],
-        "trials": len(trials.trials), "failed": sum(trial["status"] == FAILED for trial in trials.trials),
-        "engine": engine, "algo": algo, "seconds": round(perf_counter() - start, 3),
-    }  # fmt: skip
-    write_json(folder / "result.json", result, HINT)
+        logger.info(f"trial {best['trial']} is the best; it is trained again and tested")
+        result, _ = train_and_test(setting.config(("the search", best["parameters"])), data, parts)
+        result["search"] = {
+            "trial": best["trial"], "parameters": best["parameters"], "valid": best["valid"],
+            "trials": len(trials.trials), "failed": sum(trial["status"] == FAILED for trial in trials.trials),
+            "engine": engine, "algo": algo, "seconds": round(perf_counter() - start, 3),
+        }  # fmt: skip
+        write_json(folder / "result.json", result, HINT)
+        _write_best(folder, search, result["valid"])
     return Tuning(folder, best["parameters"], trials.table, result)
+
+
+def _search(search: Search, engine: str, cluster: Mapping[str, Any], name: str) -> None:
+    if engine == "hyperopt":
+        from recbole_autorec.tuning.hyper_tuning import HyperTuning
+
+        HyperTuning(search).run()
+    else:
+        from recbole_autorec.tuning.ray_tune import Cluster, search_with_ray
+
+        path = cluster["storage_path"]
+        search_with_ray(
+            search,
+            Cluster(
+                cluster["ray_address"],
+                1 if cluster["cpus_per_trial"] is None else cluster["cpus_per_trial"],
+                cluster["gpus_per_trial"] or 0,
+                None if path is None else str(path),
+                cluster["cards"],
+            ),
+            name,
+        )
 
 
 def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> None:
@@ -163,8 +180,8 @@ def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> Non
         ("algo", algo, algo in ALGOS, f"one of {', '.join(ALGOS)}"),
         ("max_evals", max_evals, max_evals is None or is_whole(max_evals, 1), "a whole number >= 1"),
         ("time_budget", time_budget, time_budget is None or is_number(time_budget, 1), "seconds, at least 1"),
-        ("cpus_per_trial", cluster["cpus_per_trial"], _is_share(cluster["cpus_per_trial"]), "a number > 0"),
-        ("gpus_per_trial", cluster["gpus_per_trial"], _is_share(cluster["gpus_per_trial"]), "a number > 0"),
+        ("cpus_per_trial", cpus := cluster["cpus_per_trial"], cpus is None or is_number(cpus, 0.001), "a number > 0"),
+        ("gpus_per_trial", gpus := cluster["gpus_per_trial"], gpus is None or is_number(gpus, 0), "a number >= 0"),
     ):
         if not fine:
             faults.append(f"{name}={value!r}; expected {expected}.")
@@ -184,10 +201,6 @@ def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> Non
             f"engine {engine} needs {', '.join(missing)}; pip install 'recbole-autorec[tune]', or in a checkout "
             "pip install -e '.[tune]'."
         )
-
-
-def _is_share(value: Any) -> bool:
-    return value is None or (is_number(value, 0) and value > 0)
 
 
 def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Space:
@@ -306,16 +319,25 @@ def _progress(trials: Trials, evals: int, show: bool):
         yield ended
 
 
-def _save(folder: Path, trials: Trials, space: Space, setting: Setting) -> None:
+def _save(folder: Path, search: Search) -> None:
     """best.yaml, trials.csv and tuning.html, of the trials so far."""
+    trials = search.trials
+    if not trials.trials:
+        return
+    if trials.best is not None:
+        _write_best(folder, search, trials.best["valid"])
+    write_whole(folder / "trials.csv", lambda file: trials.table.to_csv(file), AutoRecError, HINT)
+    page = report(trials, search.space, search.setting)
+    write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
+
+
+def _write_best(folder: Path, search: Search, valid: Mapping[str, float]) -> None:
+    trials = search.trials
     best = trials.best
     if best is not None:
-        config = setting.config(("the search", best["parameters"]))
-        score = best["valid"][trials.metric]
+        config = search.setting.config(("the search", best["parameters"]))
         parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
         lines = yaml.safe_dump({**parameters, **config.changed_parameters()}, sort_keys=False, allow_unicode=True)
-        text = f"# trial {best['trial']} of {len(trials.trials)}: validation {trials.metric.upper()} {score}\n{lines}"
+        score = f"validation {trials.metric.upper()} {valid[trials.metric]}"
+        text = f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}"
         write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
-    write_whole(folder / "trials.csv", lambda file: trials.table.to_csv(file), AutoRecError, HINT)
-    page = report(trials, space, setting)
-    write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
