@@ -70,7 +70,7 @@ def open_page(browser, address):
 
 
 def column(page, number: int) -> list[str]:
-    return page.locator(f"#comparison tbody tr > :nth-child({number})").all_inner_texts()
+    return page.locator(f"table tbody tr > :nth-child({number})").all_inner_texts()
 
 
 def test_it_opens_without_a_word_from_the_console_and_without_the_network(open_page, address):
@@ -104,7 +104,7 @@ def test_it_shows_a_row_for_each_model_with_its_name_as_it_is(open_page):
     page = open_page()
     names = column(page, 1)
     assert sorted(names) == sorted(["IAutoRec", "UAutoRec", "Bias", "<!--<script><b>&amp; (GlobalMean)"])
-    assert page.locator("#comparison tbody tr").count() == len(MODELS)
+    assert page.locator("table tbody tr").count() == len(MODELS)
 
 
 def test_a_click_sorts_and_a_second_one_turns_it_round(open_page):
@@ -128,7 +128,7 @@ def test_empty_cells_stay_last_however_it_is_sorted(open_page):
 
 
 def page_column(page, name: str) -> int:
-    return page.locator("#comparison thead button").all_inner_texts().index(name) + 1
+    return page.locator("table thead button").all_inner_texts().index(name) + 1
 
 
 @pytest.mark.parametrize("width", [390, 1280])
