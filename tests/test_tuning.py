@@ -465,6 +465,14 @@ def test_a_folder_of_another_search_is_refused_and_left_as_it_is(change, expecte
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+def test_another_model_is_named_before_its_other_defaults():
+    run(max_evals=1)
+    with pytest.raises(
+        ConfigError, match=r"^--output 'out' holds another search: model was 'IAutoRec' and is 'UAutoRec'"
+    ):
+        tune("UAutoRec", "tiny", SPACE, config_dict=SHARED, output="out", resume=True, show_progress=False)
+
+
 def test_a_search_that_never_had_a_trial_leaves_its_folder_free():
     run(max_evals=1)
     Path("out/trials.jsonl").unlink()

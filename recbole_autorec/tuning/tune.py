@@ -277,7 +277,9 @@ def _refusal(now: dict[str, Any], folder: Path, resume: bool, known: dict[str, A
     if not resume:
         return f"--output '{folder}' holds a search already; add --resume to go on with it, or give another --output."
     for part, was, is_ in (
-        *((name, known[name], now[name]) for name in ("version", "engine", "algo", "data")),
+        *((name, known[name], now[name]) for name in ("version", "engine", "algo")),
+        *((name, known["parameters"].get(name), now["parameters"][name]) for name in ("model", "dataset")),
+        ("data", known["data"], now["data"]),
         *_differences("space", known["space"], now["space"]),
         *_differences("parameter", known["parameters"], now["parameters"]),
     ):
