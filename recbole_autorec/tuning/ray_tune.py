@@ -45,7 +45,7 @@ class Cluster:
     address: str | None = None
     cpus_per_trial: float = 1
     gpus_per_trial: float = 0
-    storage_path: str | None = None
+    storage_path: str | Path | None = None
     cards: str | None = None
 
 
@@ -146,7 +146,7 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
             ),
             run_config=air.RunConfig(
                 name=name,
-                storage_path=cluster.storage_path or temporary.name,
+                storage_path=str(cluster.storage_path or temporary.name),
                 failure_config=air.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=air.CheckpointConfig(num_to_keep=1),
                 callbacks=[Listener()],

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_autorec.config import Config
+from recbole_autorec.config import Config, Layer
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
 from recbole_autorec.files import write_whole
@@ -38,10 +38,10 @@ class Setting:
 
     model: str | type | None
     dataset: str | None
-    layers: tuple[tuple[str, Mapping[str, Any]], ...]
+    layers: tuple[Layer, ...]
     flags: Mapping[str, str]
 
-    def config(self, *layers: tuple[str, Mapping[str, Any]]) -> Config:
+    def config(self, *layers: Layer) -> Config:
         """With more layers over those of the setting, and the flags over all."""
         return Config(self.model, self.dataset, [*self.layers, *layers], None, self.flags)
 

@@ -147,7 +147,7 @@ def tune(
             "engine": engine, "algo": algo, "seconds": round(perf_counter() - start, 3),
         }  # fmt: skip
         write_json(folder / "result.json", result, HINT)
-        _write_best(folder, search, result["valid"])
+        _write_best(folder, search, best, result["valid"])
     return Tuning(folder, best["parameters"], trials.table, result)
 
 
@@ -159,18 +159,8 @@ def _search(search: Search, engine: str, cluster: Mapping[str, Any], name: str) 
     else:
         from recbole_autorec.tuning.ray_tune import Cluster, search_with_ray
 
-        path = cluster["storage_path"]
-        search_with_ray(
-            search,
-            Cluster(
-                cluster["ray_address"],
-                1 if cluster["cpus_per_trial"] is None else cluster["cpus_per_trial"],
-                cluster["gpus_per_trial"] or 0,
-                None if path is None else str(path),
-                cluster["cards"],
-            ),
-            name,
-        )
+        given = {key.removeprefix("ray_"): value for key, value in cluster.items() if value is not None}
+        search_with_ray(search, Cluster(**given), name)
 
 
 def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> None:
@@ -327,19 +317,17 @@ def _save(folder: Path, search: Search) -> None:
     if not trials.trials:
         return
     if trials.best is not None:
-        _write_best(folder, search, trials.best["valid"])
+        _write_best(folder, search, trials.best, trials.best["valid"])
     write_whole(folder / "trials.csv", lambda file: trials.table.to_csv(file), AutoRecError, HINT)
     page = report(trials, search.space, search.setting)
     write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
 
 
-def _write_best(folder: Path, search: Search, valid: Mapping[str, float]) -> None:
-    trials = search.trials
-    best = trials.best
-    if best is not None:
-        config = search.setting.config(("the search", best["parameters"]))
-        parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
-        lines = yaml.safe_dump({**parameters, **config.changed_parameters()}, sort_keys=False, allow_unicode=True)
-        score = f"validation {trials.metric.upper()} {valid[trials.metric]}"
-        text = f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}"
-        write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
+def _write_best(folder: Path, search: Search, best: Trial, valid: Mapping[str, float]) -> None:
+    """best.yaml of a trial; `valid`: what it scores."""
+    trials, config = search.trials, search.setting.config(("the search", best["parameters"]))
+    parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
+    lines = yaml.safe_dump({**parameters, **config.changed_parameters()}, sort_keys=False, allow_unicode=True)
+    score = f"validation {trials.metric.upper()} {valid[trials.metric]}"
+    text = f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}"
+    write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
