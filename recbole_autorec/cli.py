@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
@@ -77,9 +79,16 @@ examples:
   %(prog)s --model UAutoRec --dataset ml-100k --engine ray --ray_address auto --cpus_per_trial 2"""
 
 
-def parser_for(verb: str, description: str, epilog: str) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours."""
+
+    def error(self, message):
+        raise ConfigError(f"command line: {message}; --help has the flags.")
+
+
+def parser_for(verb: str, description: str, epilog: str) -> Parser:
     program = "run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec"
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"{program} {verb}".strip(),
         description=description,
         epilog=epilog,
@@ -129,6 +138,10 @@ def compare(argv: list[str]) -> str:
     parser.add_argument("--output", metavar="DIR", help="folder of what comes out (default: results/<dataset>-<time>)")
     parser.add_argument("--jobs", default="1", help="trainings at once (default: 1)")
     file = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    if file is not None and not Path(file).is_file():
+        raise ConfigError(
+            f"command line: there is no comparison file {file!r}; a dataset is named by --dataset, models by --models."
+        )
     known, flags = parse(parser, argv)
 
     from recbole_autorec.comparison import tables
@@ -214,10 +227,11 @@ def tune(argv: list[str]) -> str:
     return f"\n{best}\n{report(tuning.result)}\n{tuning.folder}: {files}"
 
 
+FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
 VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare, "tune": tune}
 
 
-def parse(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Our own flags, and every other --key value as text."""
     known, rest = parser.parse_known_args(argv)
     ours = ("data_path", "seed", "features")  # which Config reads like the others
@@ -225,7 +239,10 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Na
     while rest:
         key, equals, value = rest.pop(0).partition("=")
         if not key.startswith("--"):
-            raise ConfigError(f"command line: {key!r} stands alone; parameters are given as --key value.")
+            near = [name for name in difflib.get_close_matches(key, VERBS, n=1) if name != key]
+            meant = near[0] if near else f"{FLAG_OF_FILE.get(Path(key).suffix, '--key')} {key}"
+            hint = "a verb comes first." if key in VERBS else f"did you mean {meant!r}?"
+            raise ConfigError(f"command line: {key!r} stands alone; {hint}")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"command line: {key} has no value; give {key} VALUE, such as {key} True.")
@@ -233,6 +250,13 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[argparse.Na
         if flags.get(key[2:], value) != value:
             raise ConfigError(f"command line: {key} is given twice, as {flags[key[2:]]!r} and as {value!r}.")
         flags[key[2:]] = value
+    for name in flags.keys() - vars(known).keys():
+        near = difflib.get_close_matches(name, vars(known), n=1, cutoff=0.75)
+        if near:
+            from recbole_autorec.config import is_parameter
+
+            if not is_parameter(name):
+                raise ConfigError(f"command line: unknown flag --{name}; did you mean --{near[0]}?")
     return known, flags
 
 

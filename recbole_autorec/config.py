@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole
 import torch
 import yaml
 from recbole.config import Config as RecBoleConfig
@@ -204,6 +205,15 @@ class Config(RecBoleConfig):
         super()._set_default_parameters()
         if own.is_dir():  # RecBole takes its packaged ml-100k even where data_path has one
             self.final_config_dict["data_path"] = str(own)
+
+
+def is_parameter(name: str) -> bool:
+    """Whether RecBole, or any model, has a parameter of that name; model and dataset are none."""
+    listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments, *UNLISTED_KEYS}
+    line = re.compile(rf"^{re.escape(name)}\s*:", re.MULTILINE)
+    roots = (properties_dir(), Path(recbole.__file__).parent / "properties")
+    texts = (path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.yaml"))
+    return name not in ("model", "dataset") and (name in listed or any(map(line.search, texts)))
 
 
 def parsed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,11 @@ class CheckpointError(AutoRecError):
     """A checkpoint is damaged, foreign, or does not belong to this data or model."""
 
 
+def counted(number: int, noun: str) -> str:
+    """1 trial, 2 trials."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def in_one_line(error: BaseException) -> str:
     """Another library's error, short enough for a table."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

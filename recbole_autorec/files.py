@@ -48,7 +48,8 @@ def make_folder(folder: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"folder '{path}' cannot be made: {error.strerror}.") from error
+        why = "a file of that name is there" if path.is_file() else error.strerror
+        raise ConfigError(f"folder '{path}' cannot be made: {why}; give another one.") from error
     if not os.access(path, os.W_OK):
         raise ConfigError(f"folder '{path}' cannot be written to; give another one.")
     return path

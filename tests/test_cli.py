@@ -50,7 +50,14 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
     [
         (["--foo"], "command line: --foo has no value; give --foo VALUE, such as --foo True."),
         (["--refit", "--epochs", "3"], "command line: --refit has no value; give --refit VALUE, such as --refit True."),
-        (["train"], "command line: 'train' stands alone; parameters are given as --key value."),
+        (["train"], "command line: 'train' stands alone; a verb comes first."),
+        (["trian"], "command line: 'trian' stands alone; did you mean 'train'?"),
+        (["5"], "command line: '5' stands alone; did you mean '--key 5'?"),
+        (["my.yaml"], "command line: 'my.yaml' stands alone; did you mean '--config_files my.yaml'?"),
+        (["--ouput", "out"], "command line: unknown flag --ouput; did you mean --output?"),
+        (["--model"], "command line: argument --model: expected one argument; --help has the flags."),
+        (["--data_path=nowhere"], "dataset 'tiny': data_path 'nowhere' is no folder; give the one that has the "
+         "dataset."),
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (
             ["--model", "NMF"],
@@ -64,11 +71,13 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         ),
         (
             ["--checkpoint_dir", "/dev/null/x"],
-            "folder '/dev/null/x' cannot be made: Not a directory.",
+            "folder '/dev/null/x' cannot be made: Not a directory; give another one.",
         ),
-        (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory."),
+        (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory; give another one."),
+        (["--output", str(ROOT / "setup.cfg")], f"folder '{ROOT / 'setup.cfg'}' cannot be made: a file of that name is "
+         "there; give another one."),
     ],
-)
+)  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
     assert cli.main([*QUICK, *arguments]) == 2
     out, err = capsys.readouterr()

@@ -36,8 +36,8 @@ def test_unknown_dataset_says_what_there_is():
 
 
 def test_empty_data_folder(tmp_path):
-    assert message(str(tmp_path / "no"), "nope") == (
-        f"dataset 'nope': no file '{tmp_path}/no/nope/nope.inter'; there is no dataset in '{tmp_path}/no', and ml-100k "
+    assert message(str(tmp_path), "nope") == (
+        f"dataset 'nope': no file '{tmp_path}/nope/nope.inter'; there is no dataset in '{tmp_path}', and ml-100k "
         "comes with RecBole. Put the file there in RecBole's atomic format, or point --data_path elsewhere."
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recbole_autorec import AutoRecError, cli, tune
+from recbole_autorec.quick_start import load_and_split
 from recbole_autorec.tuning.search import Search, Setting, Trials
 from recbole_autorec.tuning.space import draws, parameters_of, space_from
 from tests.conftest import DATA, QUICK, ROOT
@@ -129,6 +131,21 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
     assert moved  # and went on from the checkpoint:
     for name in moved:
         assert len((tmp_path / "marks" / f"head {name}").read_text()) < epochs[name]
+
+
+def test_only_the_machine_that_runs_the_command_needs_the_dataset(monkeypatch, tmp_path):
+    shutil.copytree(DATA / "tiny", tmp_path / "here" / "tiny")
+
+    def load_once(config):
+        loaded = load_and_split(config)
+        shutil.rmtree(config["data_path"])
+        return loaded
+
+    monkeypatch.setattr("recbole_autorec.tuning.tune.load_and_split", load_once)
+    tuning = tune("IAutoRec", "tiny", SPACE, engine="ray", algo="random", max_evals=2, output="out",
+                  config_dict={**SHARED, "data_path": str(tmp_path / "here")}, show_progress=False)  # fmt: skip
+    assert len(tuning.trials) == 2
+    assert set(tuning.trials["status"]) <= {"done", "stopped"}
 
 
 def test_failing_trials_and_searched_epochs():

@@ -378,6 +378,7 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
         ("\nreg_weight uniform 3,1", "space.hyper line 2: uniform 3,1: the bounds are the wrong way round; expected "
          "low < high."),
         ("reg_weight uniform 1", "space.hyper line 1: uniform 1; expected two numbers: low,high."),
+        ("reg_weight logunifrom 1,2", "space.hyper line 1: 'reg_weight logunifrom'; did you mean loguniform?"),
         ("reg_weight uniform a,b", "space.hyper line 1: uniform a,b; expected two numbers: low,high."),
         ("reg_weight uniform 0,inf", "space.hyper line 1: uniform 0,inf; expected two numbers: low,high."),
         ("reg_weight quniform 1,5,0", "space.hyper line 1: quniform 1,5,0: the step is 0; expected a number > 0."),
@@ -421,6 +422,8 @@ def test_every_faulty_line_is_named_at_once(capsys):
         (["--space", "nowhere.hyper"], "search space 'nowhere.hyper' cannot be read: No such file or directory."),
         (["--model", "FM"], "model FM has no search space of its own (BiasedMF, IAutoRec, UAutoRec have); give --space "
          "FILE with lines such as 'learning_rate loguniform -7,-4'."),
+        (["--max_eval", "3"], "command line: unknown flag --max_eval; did you mean --max_evals?"),
+        (["a.hyper"], "command line: 'a.hyper' stands alone; did you mean '--space a.hyper'?"),
         (["--engine", "optuna"], "engine='optuna'; expected one of hyperopt, ray."),
         (["--algo", "tpe"], "algo='tpe'; expected one of bayes, random, exhaustive."),
         (["--max_evals", "0"], "max_evals=0; expected a whole number >= 1."),

@@ -23,7 +23,7 @@ from recbole_autorec.comparison.plan import Plan, make_plan
 from recbole_autorec.comparison.runner import HINT, Task, run_all
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import data_digest
-from recbole_autorec.errors import ConfigError
+from recbole_autorec.errors import ConfigError, counted
 from recbole_autorec.files import claimed_folder, make_folder
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 
@@ -92,7 +92,7 @@ def compare(
         except KeyboardInterrupt:
             finished = sum(comparison.result(task) is not None for task in tasks)
             logger.warning(
-                f"interrupted after {finished} of {len(tasks)} trainings; "
+                f"interrupted after {finished} of {counted(len(tasks), 'training')}; "
                 f"the same command with --output {folder} goes on"
             )
             raise
@@ -108,7 +108,7 @@ def _run(comparison: Comparison, jobs: int, show_progress: bool) -> None:
         failed.result_file.unlink(missing_ok=True)  # a failure is tried again
     say = partial(tqdm.write, file=sys.stderr) if show_progress else logger.debug
     if len(todo) < len(tasks):
-        say(f"{len(tasks) - len(todo)} of {len(tasks)} trainings are in '{comparison.folder}' already")
+        say(f"{len(tasks) - len(todo)} of {counted(len(tasks), 'training')} found '{comparison.folder}'")
     seconds: dict[str, list[float]] = {}
     bar = tqdm(
         total=len(tasks), initial=len(tasks) - len(todo), unit="training", disable=None if show_progress else True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,15 @@ class Plan:
         Raises:
             ConfigError: with every row's faults, or because rows differ in what all must share.
         """
-        configs, faults = {}, []
+        configs, faults = {}, dict[str, dict[str, str]]()  # faults: what is wrong -> row -> with what to do
         for row in self.rows:
             try:
                 configs[row.label] = self.config(row, 1)
             except ConfigError as error:
-                faults += [f"{row.label}: {line}" for line in str(error).splitlines()]
+                for line in str(error).splitlines():
+                    faults.setdefault(line.partition("; ")[0], {})[row.label] = line
         if faults:
-            raise ConfigError("\n".join(faults))
+            raise ConfigError("\n".join(line for rows in faults.values() for line in self._said_once(rows)))
         first, *others = configs.items()
         for key in sorted(SHARED_KEYS | (ITEM_KEYS if self.ranks else set())):
             ours = first[1].plain_parameters.get(key)
@@ -109,6 +111,12 @@ class Plan:
                 "give repeats 1."
             )
         return configs
+
+    def _said_once(self, faults: Mapping[str, str]) -> list[str]:
+        """A fault of all rows as that of most; of some, with their labels."""
+        if len(self.rows) > 1 and len(faults) == len(self.rows):
+            return [Counter(faults.values()).most_common(1)[0][0]]
+        return [f"{label}: {line}" for label, line in faults.items()]
 
 
 def make_plan(
@@ -144,7 +152,7 @@ def make_plan(
     if repeats is not None and kfold is not None:
         raise ConfigError(f"repeats={repeats!r} and kfold={kfold!r}; give one of them.")
     if kfold is not None and not is_whole(kfold, 2):
-        raise ConfigError(f"kfold={kfold!r}; expected a whole number >= 2 of folds.")
+        raise ConfigError(f"kfold={kfold!r}; expected a number of folds, at least 2.")
     if repeats is not None and not is_whole(repeats, 1):
         raise ConfigError(f"repeats={repeats!r}; expected a whole number >= 1.")
 
@@ -156,7 +164,7 @@ def make_plan(
     for label, extra in (configs or {}).items():
         if label not in labels:
             raise ConfigError(f"config for {label!r}, but the rows are {', '.join(labels)}.")
-        layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else file_layer(extra)
+        layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else _file_of_row(label, extra)
         rows = [Row(row.label, row.model, (*row.layers, layer)) if row.label == label else row for row in rows]
     reference = chosen["reference"]
     if reference is not None and reference not in labels:
@@ -255,8 +263,15 @@ def _rows(
         if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
             raise ConfigError(f"{source}: {label}: config_files={files!r}; expected a file or a list of files.")
         own = (source, parsed(parameters) if source == "models" else parameters)
-        rows.append(Row(str(label), model, (*(file_layer(beside / name) for name in files), own)))
+        rows.append(Row(str(label), model, (*(_file_of_row(label, beside / name) for name in files), own)))
     return rows
+
+
+def _file_of_row(label: str, path: str | Path) -> Layer:
+    try:
+        return file_layer(path)
+    except ConfigError as error:
+        raise ConfigError(f"{label}: {error}") from error
 
 
 def _check_rows(rows: list[Row]) -> None:

@@ -44,14 +44,13 @@ def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
 def explanation(comparison: Comparison) -> list[str]:
     """What the table says and how it came about, a sentence each."""
     plan, splits = comparison.plan, comparison.splits()
-    drawn = (
-        f"{plan.repeats} folds of one partition" if plan.kfold else f"{plan.repeats} random splits, each with its seed"
-    )
+    drawn = "folds of one partition" if plan.kfold else "random splits, each with its seed"
+    mean = f": mean over {plan.repeats} {drawn}, ± half of the 95 % interval of the mean" if plan.repeats > 1 else ""
     unit = "" if plan.ranks else ", in stars"
     sentences = [
-        f"{', '.join(m.upper() for m in comparison.metrics)} on the test part{unit}: mean over {drawn}, ± half of the "
-        "95 % interval of the mean; every model on the same splits "
-        f"({', '.join(splits[n] for n in splits)}). The epoch was chosen on the validation part.",
+        f"{', '.join(m.upper() for m in comparison.metrics)} on the test part{unit}{mean}; every model on the same "
+        f"{'splits' if plan.repeats > 1 else 'split'} ({', '.join(splits[n] for n in splits)}). The epoch was chosen "
+        "on the validation part.",
     ]
     if not plan.ranks:
         sentences.append(

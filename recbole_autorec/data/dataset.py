@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
+from recbole_autorec.config import Config
 from recbole_autorec.errors import DataError
 
 logger = getLogger(__name__)
@@ -40,6 +40,9 @@ class RatingDataset(Dataset):
             super().__init__(config)
 
     def _load_data(self, token, dataset_path):
+        given = self.config.changed_parameters().get("data_path")
+        if given is not None and not Path(given).is_dir():  # RecBole would take its own ml-100k in silence
+            raise DataError(f"dataset {token!r}: data_path {given!r} is no folder; give the one that has the dataset.")
         folder = Path(dataset_path)
         names = self.config["benchmark_filename"]
         for file in [f"{token}.{name}.inter" for name in names] if names else [f"{token}.inter"]:

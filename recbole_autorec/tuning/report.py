@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from recbole_autorec.errors import counted
 from recbole_autorec.page import Section, empty_figure, render
 from recbole_autorec.quick_start import versions
 from recbole_autorec.tuning.search import DONE, FAILED, Setting, Trial, Trials
@@ -30,7 +31,8 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
         _sections(trials, table, space, best) if best else (),
         versions(),
         title=f"{config['model']} tuned on {config['dataset']}",
-        subtitle=f"{len(table)} trials: {counts}. Scores are of the validation part; no trial sees the test part.",
+        subtitle=f"{counted(len(table), 'trial')}: {counts}. Scores are of the validation part; no trial sees the test "
+        "part.",
         best=best,
         metric=trials.metric.upper(),
         columns=[trials.metric.upper() if column == trials.metric else column.replace("_", " ") for column in columns],

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ class Dimension:
     def drawn(self, value: Any) -> Any:
         """What hyperopt would have drawn for `value`."""
         return self.values.index(value) if self.kind == "choice" else value
+
+    def __str__(self):
+        low_high = " or ".join(map(str, self.values)) if self.kind == "choice" else "{} to {}".format(*self.extremes())
+        return f"{self.name} {low_high}" + (f" ({self.kind})" if self.kind != "choice" else "")
 
     def extremes(self) -> list[Any]:
         """Values that all others are like or between."""
@@ -103,9 +108,10 @@ def _space(given: list[tuple[str, list[str]]], what: str) -> Space:
     for source, (name, kind, text) in given:
         try:
             if kind not in KINDS:
-                raise ConfigError(
-                    f"{f'{name} {kind}'.strip()!r}; expected a name, one of {', '.join(KINDS)}, and values."
-                )
+                near = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.75)
+                all_kinds = f"expected a name, one of {', '.join(KINDS)}, and values."
+                hint = f"did you mean {near[0]}?" if near else all_kinds
+                raise ConfigError(f"{f'{name} {kind}'.strip()!r}; {hint}")
             if name in dimensions:
                 raise ConfigError(f"{name} was given in {dimensions[name].source} already.")
             dimensions[name] = Dimension(name, kind, _values(kind, text), source)

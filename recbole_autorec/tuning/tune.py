@@ -24,7 +24,7 @@ import recbole_autorec
 from recbole_autorec.checks import is_number, is_whole
 from recbole_autorec.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
-from recbole_autorec.errors import AutoRecError, ConfigError
+from recbole_autorec.errors import AutoRecError, ConfigError, counted
 from recbole_autorec.files import claimed_folder, write_json, write_whole
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 from recbole_autorec.trainer.rating_trainer import RESUMABLE
@@ -121,13 +121,13 @@ def tune(
         most = combinations(searched) if algo == "exhaustive" else 50
         evals = most if max_evals is None else min(max_evals, most) if algo == "exhaustive" else max_evals
         start = perf_counter()
-        with _progress(trials, evals, show_progress) as ended:
+        with _progress(searched, trials, evals, show_progress) as ended:
             search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
             try:
                 _search(search, engine, cluster, folder.name)
             except KeyboardInterrupt:
                 logger.warning(
-                    f"interrupted after {len(trials.trials)} trials; "
+                    f"interrupted after {counted(len(trials.trials), 'trial')}; "
                     f"the same command with --output {folder} --resume goes on"
                 )
                 raise
@@ -286,11 +286,12 @@ def _differences(what: str, known: Mapping[str, Any], now: Mapping[str, Any]):
 
 
 @contextmanager
-def _progress(trials: Trials, evals: int, show: bool):
+def _progress(space: Space, trials: Trials, evals: int, show: bool):
     """Says how it goes; yields what is to be called with each trial that has ended."""
     say = partial(tqdm.write, file=sys.stderr) if show else logger.debug
     if trials.trials:
-        say(f"{len(trials.trials)} trials are in '{trials.file.parent}' already")
+        say(f"{counted(len(trials.trials), 'trial')} found in '{trials.file.parent}'")
+    say("\n".join(["searched:", *(f"  {dimension}" for dimension in space)]))
     with tqdm(total=evals, initial=min(len(trials.trials), evals), unit="trial", disable=None if show else True) as bar:
 
         def ended(trial: Trial) -> None:
