@@ -89,6 +89,7 @@ CHECKS: dict[str, Check] = {
     ),
     "checkpoint_dir": _FOLDER,
     "data_path": _FOLDER,
+    "download_url": (lambda v: isinstance(v, str) and "://" in v, "an address, such as https://host/folder"),
     "field_separator": _SEPARATOR,
     "seq_separator": _SEPARATOR,
     "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last: a pair may be rated once only"),

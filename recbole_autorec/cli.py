@@ -15,7 +15,7 @@ TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
 The epoch is chosen on a validation part; the test part is used once, at the end.
 
-Other verbs: compare, tune (compare --help, tune --help)."""
+Other verbs: compare, tune, convert (compare --help and so on)."""
 
 TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
@@ -86,15 +86,32 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"command line: {message}; --help has the flags.")
 
 
-def parser_for(verb: str, description: str, epilog: str) -> Parser:
+CONVERT = """\
+Write ratings in RecBole's format into --data_path: from csv, tsv, GroupLens's .dat and u.data, Netflix's files, JSON
+lines, Parquet; alone, or in .gz, .zip or a folder. Separator, header and columns are found out where they can be."""
+
+CONVERT_EPILOG = """\
+examples:
+  %(prog)s --input ratings.csv --name mine
+  %(prog)s --input reviews.jsonl.gz --name books --columns user=reviewer,item=isbn,rating=stars
+  %(prog)s --input ml-1m.zip --name ml-1m
+  %(prog)s --input ml-100k --split u1.base,u1.test --name ml-100k-u1"""
+
+
+def bare_parser(verb: str, description: str, epilog: str) -> Parser:
     program = "run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec"
-    parser = Parser(
+    return Parser(
         prog=f"{program} {verb}".strip(),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def parser_for(verb: str, description: str, epilog: str) -> Parser:
+    """With the flags of the verbs that train."""
+    parser = bare_parser(verb, description, epilog)
     parser.add_argument(
         "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
     )
@@ -227,8 +244,52 @@ def tune(argv: list[str]) -> str:
     return f"\n{best}\n{report(tuning.result)}\n{tuning.folder}: {files}"
 
 
+def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
+    """The flags of a verb that takes no parameters."""
+    known, rest = parser.parse_known_args(argv)
+    if rest:
+        name = rest[0].partition("=")[0]
+        near = difflib.get_close_matches(name.lstrip("-"), vars(known), n=1)
+        hint = f"did you mean --{near[0]}?" if near else "--help has the flags."
+        raise ConfigError(f"command line: unknown flag {name}; {hint}")
+    return known
+
+
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
-VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare, "tune": tune}
+
+
+def convert(argv: list[str]) -> str:
+    """Write a dataset in RecBole's format; what is in it."""
+    parser = bare_parser("convert", CONVERT, CONVERT_EPILOG)
+    parser.add_argument(
+        "--input", required=True, metavar="FILE", help="file, .gz, .zip or folder; or ml-1m and the like"
+    )
+    parser.add_argument("--name", required=True, help="of the dataset")
+    parser.add_argument(
+        "--data_path", default="dataset", metavar="DIR", help="folder of the datasets (default: dataset)"
+    )
+    parser.add_argument(
+        "--columns", help="user,item,rating,timestamp by place, - for others; or user=NAME,item=NAME,..."
+    )
+    parser.add_argument("--separator", help="between fields (default: found out)")
+    parser.add_argument("--encoding", default="utf-8-sig", help="of text files (default: utf-8)")
+    parser.add_argument(
+        "--split", metavar="TRAIN,TEST", help="a ready split: these files in --input; or TRAIN,VALID,TEST"
+    )
+    parser.add_argument("--seed", type=int, default=2020, help="of the valid part, where the split has none")
+    parser.add_argument(
+        "--skip_bad_lines", action="store_true", help="leave out lines that are no ratings, and list them"
+    )
+    parser.add_argument("--download_url", metavar="URL", help="where MovieLens archives are (default: GroupLens)")
+    known = vars(only_known(parser, argv))
+
+    from recbole_autorec.data.convert import convert as run
+    from recbole_autorec.data.convert import report
+
+    return "\n" + report(run(**known))
+
+
+VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare, "tune": tune, "convert": convert}
 
 
 def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:

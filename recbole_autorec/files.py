@@ -38,6 +38,13 @@ def write_json(path: Path, content: Any, hint: str) -> None:
     write_whole(path, lambda file: file.write(text.encode()), AutoRecError, hint)
 
 
+def add_to_digest(digest: Any, path: Path) -> None:
+    """Feed a file's content to one of hashlib's."""
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+
+
 def make_folder(folder: str | Path) -> Path:
     """The folder, made if it was not there.
 

@@ -162,7 +162,7 @@ def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
             label: {
                 key: value
                 for key, value in config.plain_parameters.items()
-                if key not in ("data_path", "checkpoint_dir", "state", "show_progress", "device")
+                if key not in ("data_path", "download_url", "checkpoint_dir", "state", "show_progress", "device")
             }
             for label, config in configs.items()
         },

@@ -16,7 +16,10 @@ from recbole.data.interaction import cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.config import Config
+from recbole_autorec.data.convert import fetch
+from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.errors import DataError
+from recbole_autorec.files import add_to_digest
 
 logger = getLogger(__name__)
 
@@ -45,6 +48,8 @@ class RatingDataset(Dataset):
             raise DataError(f"dataset {token!r}: data_path {given!r} is no folder; give the one that has the dataset.")
         folder = Path(dataset_path)
         names = self.config["benchmark_filename"]
+        if token in ARCHIVES and not folder.exists():
+            fetch(token, folder.parent, self.config["download_url"], self.config["show_progress"])
         for file in [f"{token}.{name}.inter" for name in names] if names else [f"{token}.inter"]:
             if not (folder / file).is_file():
                 raise DataError(_no_dataset(token, folder, file))
@@ -210,7 +215,8 @@ def _no_dataset(name: str, folder: Path, file: str) -> str:
     there = f"there are {', '.join(found)}" if found else "there is no dataset"
     return (
         f"dataset {name!r}: no file '{folder / file}'; {there} in '{root}', and ml-100k comes with RecBole. "
-        "Put the file there in RecBole's atomic format, or point --data_path elsewhere."
+        f"Write it there: run_recbole_autorec.py convert --input FILE --name {name} --data_path {root}, or point "
+        "--data_path elsewhere."
     )
 
 
@@ -248,7 +254,5 @@ def data_digest(config: Config) -> str:
     digest = hashlib.sha256()
     for path in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        add_to_digest(digest, path)
     return digest.hexdigest()[:16]

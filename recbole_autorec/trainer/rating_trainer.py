@@ -21,8 +21,9 @@ from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
-RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "checkpoint_dir", "eval_batch_size",
-             "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb", "wandb_project"}  # fmt: skip
+RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "download_url", "checkpoint_dir",
+             "eval_batch_size", "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb",
+             "wandb_project"}  # fmt: skip
 
 
 class RatingTrainer(Trainer):

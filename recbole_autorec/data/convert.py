@@ -1,0 +1,268 @@
+"""Rating files into RecBole's atomic files: one folder, complete or not there at all."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from logging import getLogger
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from tqdm import tqdm
+
+from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
+from recbole_autorec.data.readers import BadLines, Source, read_ratings, sources_of
+from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
+from recbole_autorec.files import make_folder
+
+logger = getLogger(__name__)
+
+PARTS = ("train", "valid", "test")
+
+
+@dataclass
+class Ratings:
+    """Ratings as they are read: ids once, and a number for each rating.
+
+    Attributes:
+        users, items: id -> its number, in order of appearance.
+        columns: user, item (int32), rating, timestamp (float64), a list of arrays each.
+    """
+
+    users: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        for name in frame:
+            values = frame[name]
+            if name in ("user", "item"):
+                ids = self.users if name == "user" else self.items
+                numbers = np.array([ids.setdefault(text, len(ids)) for text in values.cat.categories], dtype=np.int32)
+                self.columns.setdefault(name, []).append(numbers[values.cat.codes])
+            else:
+                self.columns.setdefault(name, []).append(values.to_numpy(np.float64))
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.columns.get("user", ())))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The columns, each in one piece; empties this."""
+        return {name: np.concatenate(self.columns.pop(name)) for name in list(self.columns)}
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What became of a file.
+
+    Attributes:
+        folder: with the atomic files.
+        n_users, n_items, n_ratings: in them.
+        n_duplicates: ratings left out, since their pair was rated again.
+        bad_lines: how many were left out.
+        parts: names for benchmark_filename, of a ready split.
+    """
+
+    folder: Path
+    n_users: int
+    n_items: int
+    n_ratings: int
+    n_duplicates: int
+    bad_lines: int
+    parts: tuple[str, ...] = ()
+
+
+def convert(
+    input: str | Path,
+    name: str,
+    data_path: str | Path = "dataset",
+    *,
+    columns: str | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8-sig",
+    split: str | Sequence[str] | None = None,
+    seed: int = 2020,
+    skip_bad_lines: bool = False,
+    download_url: str | None = None,
+    show_progress: bool = True,
+) -> Converted:
+    """Write the dataset `name` in RecBole's format into `data_path`.
+
+    Args:
+        input: a file, a .zip, a folder, or the name of a MovieLens archive, which is downloaded.
+        name: of the dataset.
+        data_path: folder of the datasets.
+        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,..."; None to find out.
+        separator, encoding: of text; the separator is found out unless given.
+        split: train and test files, or train, valid and test, within `input`: a ready split. Without a valid file, a
+            random tenth of train becomes one.
+        seed: of that tenth.
+        skip_bad_lines: leave lines out that are no ratings, and list the first ten; otherwise they are errors.
+        download_url: where archives are; GroupLens's unless given.
+        show_progress: a progress bar on stderr.
+
+    Raises:
+        AutoRecError: the input is no file of ratings, or the dataset is there already. Nothing is left behind.
+    """
+    root, path = Path(data_path), Path(input)
+    if not name or PurePosixPath(name).name != name or name.startswith("."):
+        raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
+    if (root / name).exists():
+        raise ConfigError(f"'{root / name}' is there already; give another --name, or delete it first.")
+    if str(input) in ARCHIVES and not path.exists():
+        path = download(str(input), root, download_url, show_progress)
+    sources = sources_of(path)
+    files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
+    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines), []
+    with _placed(root, name) as folder:
+        with tqdm(unit=" ratings", unit_scale=True, leave=False, disable=None if show_progress else True) as bar:
+            for source in files:
+                for frame in read_ratings(source, columns, separator, encoding, bad, logger.info):
+                    ratings.add(frame)
+                    bar.update(len(frame))
+                ends.append(ratings.count)
+            if not ratings.count:
+                raise DataError(f"'{path}': there is no rating in it.")
+            bar.set_description_str("writing")
+            arrays = ratings.arrays()
+            kept = _last_of_each_pair(arrays, len(ratings.items))
+            n_duplicates = len(kept) - int(kept.sum())
+            if split is None:
+                _write(folder / f"{name}.inter", ratings, arrays, np.flatnonzero(kept))
+            elif n_duplicates:
+                raise DataError(
+                    f"--split: {counted(n_duplicates, 'pair')} of user and item stand there twice; in a ready split "
+                    "each may be rated once."
+                )
+            else:
+                for part, chosen in zip(PARTS, _parts(ends, seed), strict=True):
+                    _write(folder / f"{name}.{part}.inter", ratings, arrays, chosen)
+        for kind, table in features(sources).items():
+            table.to_csv(folder / f"{name}.{kind}", sep="\t", index=False, quoting=csv.QUOTE_NONE)
+    converted = Converted(
+        root / name, len(ratings.users), len(ratings.items), int(kept.sum()), n_duplicates, bad.count,
+        PARTS if split is not None else (),
+    )  # fmt: skip
+    for line in bad.first:
+        logger.warning(f"left out: {line}")
+    if bad.count > len(bad.first):
+        logger.warning(f"... and {counted(bad.count - len(bad.first), 'bad line')} more")
+    if n_duplicates:
+        order = "time" if "timestamp" in arrays else "line"
+        logger.warning(
+            f"{counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is kept"
+        )
+    return converted
+
+
+def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
+    """The file with the ratings, or Netflix's many."""
+    named = {pattern: [source for source in sources if PurePosixPath(source.name).match(pattern)]
+             for pattern in (*RATINGS, "mv_*.txt", "combined_data_*.txt")}  # fmt: skip
+    for found in (sources, *(lowest(named[name]) for name in RATINGS)):
+        if len(found) == 1:
+            return found
+    if netflix := named["mv_*.txt"] or named["combined_data_*.txt"]:
+        return netflix
+    names = ", ".join(source.name for source in sources[:8]) + (", ..." if len(sources) > 8 else "")
+    raise DataError(
+        f"'{path}' holds {names or 'nothing'}; expected one file, or {', '.join(RATINGS)}, or Netflix's mv_*.txt. Give "
+        "the file with the ratings itself as --input, or name the files of a --split."
+    )
+
+
+def _of_split(split: str | Sequence[str], sources: list[Source], path: Path) -> list[Source]:
+    names = split.split(",") if isinstance(split, str) else list(split)
+    if len(names) not in (2, 3):
+        raise ConfigError(f"--split {','.join(names)!r}; expected two files, train,test, or three: train,valid,test.")
+    found = []
+    for name in names:
+        matching = lowest([source for source in sources if f"/{source.name}".endswith(f"/{name}")])
+        if not matching:
+            raise DataError(f"--split: there is no {name!r} in '{path}'.")
+        found.append(matching[0])
+    return found
+
+
+def _parts(ends: list[int], seed: int) -> tuple[np.ndarray, ...]:
+    """The ratings of train, valid and test, of files that end at `ends`; of two, a tenth of train validates."""
+    if len(ends) == 3:
+        return tuple(np.arange(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True))
+    train, validates = np.arange(ends[0]), np.zeros(ends[0], dtype=bool)
+    validates[np.random.default_rng(seed).choice(ends[0], ends[0] // 10, replace=False)] = True
+    return train[~validates], train[validates], np.arange(ends[0], ends[1])
+
+
+def _last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray:
+    """Which ratings stay: of those of one pair the last by time, among equals the last in the file."""
+    pairs = arrays["user"].astype(np.int64) * n_items + arrays["item"]
+    order = np.lexsort((arrays["timestamp"], pairs)) if "timestamp" in arrays else np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    kept = np.empty(len(pairs), dtype=bool)
+    kept[order] = np.append(ordered[1:] != ordered[:-1], True)
+    return kept
+
+
+def _write(path: Path, ratings: Ratings, arrays: dict[str, np.ndarray], chosen: np.ndarray) -> None:
+    """The chosen ratings as an atomic file."""
+    ids = {"user": pd.Index(list(ratings.users)), "item": pd.Index(list(ratings.items))}
+    header = {
+        "user": "user_id:token",
+        "item": "item_id:token",
+        "rating": "rating:float",
+        "timestamp": "timestamp:float",
+    }
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write("\t".join(header[name] for name in arrays) + "\n")
+        for start in range(0, len(chosen), 1 << 20):
+            part = chosen[start : start + (1 << 20)]
+            columns = {
+                name: pd.Categorical.from_codes(values[part], ids[name]) if name in ids else _plain(values[part])
+                for name, values in arrays.items()
+            }
+            pd.DataFrame(columns).to_csv(file, sep="\t", header=False, index=False, quoting=csv.QUOTE_NONE)
+
+
+def _plain(values: np.ndarray) -> pd.Categorical | np.ndarray:
+    """Whole numbers without a point, as they mostly came; the few different ratings written once each."""
+    if (np.abs(values) < 2**53).all() and (values == np.floor(values)).all():
+        return values.astype(np.int64)
+    different, codes = np.unique(values, return_inverse=True)
+    return pd.Categorical.from_codes(codes, [f"{value:.15g}" for value in different])
+
+
+@contextmanager
+def _placed(root: Path, name: str) -> Iterator[Path]:
+    """A folder to write in, which becomes root/name when all is well and vanishes otherwise."""
+    make_folder(root)
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
+        folder = Path(temporary) / name
+        folder.mkdir()
+        try:
+            yield folder
+            folder.rename(root / name)
+        except OSError as error:
+            raise AutoRecError(f"'{root / name}' cannot be written: {error.strerror}; free some space.") from error
+
+
+def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
+    """Download and convert a MovieLens archive, unless another process does so meanwhile."""
+    with FileLock(make_folder(root) / f".{name}.lock"):
+        if not (root / name).exists():
+            logger.info(report(convert(name, name, root, download_url=url, show_progress=show_progress)))
+
+
+def report(converted: Converted) -> str:
+    """For people."""
+    head = (
+        f"{converted.folder}: {converted.n_ratings:,} ratings, {converted.n_users:,} users, {converted.n_items:,} items"
+    )
+    flags = f"--dataset {converted.folder.name} --data_path {converted.folder.parent}"
+    ready = f' --benchmark_filename "[{", ".join(converted.parts)}]"' if converted.parts else ""
+    return f"{head}\ntrain with: {flags}{ready}"

@@ -1,0 +1,311 @@
+"""Rating files in, atomic files out."""
+
+import gzip
+import io
+import json
+import random
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_autorec import AutoRecError, cli, run_recbole_autorec
+from recbole_autorec.data import readers
+from recbole_autorec.data.convert import convert
+from recbole_autorec.data.readers import BadLines, Layout, _fast, _fast_netflix, _line_by_line
+
+ROWS = [("u 1", "007", "5", "978300760"), ("7", "B00X", "3.5", "978302109"), ("NA", "007", "-1", "978300275"),
+        ("ünï", "a:b", "0.5", "978824291")]  # fmt: skip
+DATES = [(user, item, rating, "2005-09-06") for user, item, rating, _ in ROWS]
+
+
+def text(rows, separator, header=None) -> str:
+    return "".join(separator.join(row) + "\n" for row in ([header] if header else []) + rows)
+
+
+def read(name="toy", data_path="data", part="") -> list[tuple]:
+    frame = pd.read_csv(Path(data_path) / name / f"{name}{part}.inter", sep="\t", dtype=str, keep_default_na=False)
+    return [tuple(frame.columns), *frame.itertuples(index=False, name=None)]
+
+
+HEADER = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
+JSON = "".join(
+    json.dumps({"reviewerID": u, "asin": i, "overall": float(r), "unixReviewTime": int(t), "text": "x"}) + "\n"
+    for u, i, r, t in ROWS
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ratings.dat", text(ROWS, "::")),
+        ("u.data", text(ROWS, "\t")),
+        ("a.csv", text(ROWS, ",")),
+        ("a.csv", text(ROWS, ",", ("userId", "movieId", "rating", "timestamp"))),
+        ("a.csv", "﻿" + text(ROWS, ",", ("userId", "movieId", "rating", "timestamp"))),
+        ("a.csv", '"user","item","rating","time"\n' + text([('"u 1"', *ROWS[0][1:]), *ROWS[1:]], ",")),
+        ("BX.csv", text([(i, u, t, r) for u, i, r, t in ROWS], ";", ("ISBN", "User-ID", "date", "Book-Rating"))),
+        ("a.tsv", text(ROWS, "\t", ("user_id:token", "item_id:token", "rating:float", "timestamp:float"))),
+        ("a.txt", text(ROWS, "|")),
+        ("a.csv", text(ROWS, ",").replace("\n", "\r\n")),
+        ("a.csv", text(ROWS, ",").replace("\n", "\n\n")),
+        ("a.csv", text(ROWS, ",").rstrip("\n")),
+        ("a.csv", text([(*row, "left out") for row in ROWS], ",", ("user", "item", "rating", "timestamp", "review"))),
+        ("a.json", JSON),
+    ],
+)
+@pytest.mark.parametrize("small", [False, True])
+def test_a_format_is_found_out(name, content, small, monkeypatch):
+    if small:  # blocks of two lines
+        monkeypatch.setattr(readers, "BLOCK", 2 * max(len(line.encode()) for line in content.splitlines()) + 4)
+    Path(name).write_text(content, encoding="utf-8", newline="")
+    found = convert(name, "toy", "data", show_progress=False)
+    assert read() == [HEADER, *ROWS]
+    assert (found.n_users, found.n_items, found.n_ratings, found.n_duplicates, found.bad_lines) == (4, 3, 4, 0, 0)
+
+
+def test_dates_become_seconds():
+    Path("a.csv").write_text(text(DATES, ",", ("user", "item", "rating", "date")))
+    convert("a.csv", "toy", "data")
+    assert {row[3] for row in read()[1:]} == {"1125964800"}
+
+
+@pytest.mark.parametrize("block", [1 << 25, 30])
+def test_netflix(block, monkeypatch):
+    monkeypatch.setattr(readers, "BLOCK", block)
+    Path("combined_data_1.txt").write_text("1:\n30,4,2005-09-06\n31,3,2005-09-07\n20:\n30,5,2004-01-01\n")
+    convert("combined_data_1.txt", "toy", "data")
+    expected = [("30", "1", "4", "1125964800"), ("31", "1", "3", "1126051200"), ("30", "20", "5", "1072915200")]
+    assert read() == [HEADER, *expected]
+    folder = Path("training_set")
+    folder.mkdir()
+    (folder / "mv_0000001.txt").write_text("1:\n30,4,2005-09-06\n31,3,2005-09-07\n")
+    (folder / "mv_0000020.txt").write_text("20:\n30,5,2004-01-01\n")
+    convert(folder, "many", "data")
+    assert read("many") == read()
+
+
+def test_packed_files():
+    content = text(ROWS, "\t").encode()
+    with gzip.open("u.data.gz", "wb") as file:
+        file.write(content)
+    with zipfile.ZipFile("a.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("folder/u.data", content)
+    for number, name in enumerate(("u.data.gz", "a.zip")):
+        convert(name, f"toy{number}", "data")
+        assert read(f"toy{number}") == [HEADER, *ROWS]
+
+
+def test_parquet():
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra tune)")
+    frame = pd.DataFrame(ROWS, columns=["user_id", "parent_asin", "rating", "when"])
+    frame = frame.astype({"rating": float}).assign(when=pd.to_datetime(frame["when"].astype(int), unit="s"))
+    frame.to_parquet("a.parquet")
+    convert("a.parquet", "toy", "data", columns="user=user_id,item=parent_asin,rating=rating,timestamp=when")
+    assert read() == [HEADER, *ROWS]
+    frame.assign(user_id=[3, 1, 2, 1]).to_parquet("b.parquet")
+    convert("b.parquet", "numbers", "data")
+    assert [row[0] for row in read("numbers")[1:]] == ["3", "1", "2", "1"]
+    frame.assign(rating=[1, None, 2, 3]).to_parquet("c.parquet")
+    assert convert("c.parquet", "less", "data", skip_bad_lines=True).bad_lines == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "content"),
+    [
+        ("item,user,-,rating", text([(i, u, "x", r) for u, i, r, _ in ROWS], "\t")),
+        ("item,user,,rating", text([(i, u, "x", r) for u, i, r, _ in ROWS], "\t", ("a", "b", "c", "d"))),
+        ("user=who,item=what,rating=how", text([(i, u, "x", r) for u, i, r, _ in ROWS], "\t", ("what", "who", "x", "how"))),
+        ("user=who,item=what,rating=how", "".join(json.dumps({"what": i, "who": u, "how": r}) + "\n" for u, i, r, _ in ROWS)),
+    ],
+)  # fmt: skip
+def test_columns_may_be_named(columns, content):
+    Path("a").write_text(content, encoding="utf-8")
+    convert("a", "toy", "data", columns=columns)
+    assert read() == [HEADER[:3], *(row[:3] for row in ROWS)]
+
+
+def test_a_pair_rated_again_keeps_its_last_rating_by_time_else_by_order(caplog):
+    rows = [("1", "9", "5", "30"), ("2", "9", "1", "40"), ("1", "9", "3", "20"), ("2", "9", "2", "40")]
+    Path("a").write_text(text(rows, "\t"))
+    assert convert("a", "timed", "data").n_duplicates == 2
+    assert read("timed") == [HEADER, rows[0], rows[3]]
+    assert caplog.messages[-1] == "2 ratings left out: the pair was rated again; the last by time is kept"
+    Path("b").write_text(text([row[:3] for row in rows], "\t"))
+    convert("b", "ordered", "data")
+    assert read("ordered") == [HEADER[:3], rows[2][:3], rows[3][:3]]
+
+
+def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
+    lines = text(ROWS, ",").splitlines()
+    Path("a.csv").write_text("\n".join([lines[0], "oops", lines[1], "1,2,many,3", *lines[2:], ",2,3,4"]) + "\n")
+    found = convert("a.csv", "toy", "data", skip_bad_lines=True)
+    assert (found.bad_lines, read()) == (3, [HEADER, *ROWS])
+    assert [message for message in caplog.messages if "left out" in message] == [
+        "left out: a.csv line 2: 'oops': 1 field instead of 4",
+        "left out: a.csv line 4: '1,2,many,3': rating 'many' is no finite number",
+        "left out: a.csv line 7: ',2,3,4': user '' is no id",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "expected"),
+    [
+        ("1,2,3,4\n1,2,x,4\n", [], "a line 2: '1,2,x,4': rating 'x' is no finite number. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3\n1,2\n", [], "a line 2: '1,2': 2 fields instead of 3. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3,4\n1,2,3,4,5\n", [], "a line 2: '1,2,3,4,5': 5 fields instead of 4. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3,4\n1,2,inf,4\n", [], "a line 2: '1,2,inf,4': rating 'inf' is no finite number. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3,4\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no number. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3,2005-01-01\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no date. --skip_bad_lines leaves such lines out and lists them."),
+        ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1}\n', [], "a line 2: '{\"user\": 1}': item '' is no id. --skip_bad_lines leaves such lines out and lists them."),
+        ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': it is no JSON object. --skip_bad_lines leaves such lines out and lists them."),
+        ("", [], "a is empty."),
+        ("\n \n", [], "a has no line with a rating."),
+        ("hello\nworld\n", [], "a: no separator found in 'hello'; expected a tab or one of :: , ; | between the fields, or --separator."),
+        ("user,item,stars\n", [], "a has a header and no rating."),
+        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; name them: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME."),
+        ("1,2,3,4,5\n", [], "a: 5 columns and no header; say what they are, with - for what is left out: --columns user,item,rating,-,timestamp."),
+        ("1,2,3\n", ["--columns", "user,item,stars"], "--columns 'user,item,stars': 'stars'; expected user, item, rating, timestamp, or - for another."),
+        ("1,2,3\n", ["--columns", "user,item,-,rating"], "--columns 'user,item,-,rating' has 4 columns; the first line of a has 3: ['1', '2', '3']."),
+        ("1,2,3\n", ["--columns", "user,user,rating"], "a: two columns for user in ['1', '2', '3']; name them: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME, or by place: --columns user,item,rating,timestamp."),
+        ("1,2,3\n", ["--columns", "user=a"], "a has no header with names; give --columns by place: user,item,rating,timestamp."),
+        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,rating=d"], "a: --columns rating=d, but there are a, b, c."),
+        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,stars=c"], "--columns 'user=a,item=b,stars=c': 'stars'='c'; expected FIELD=NAME of user, item, rating, timestamp."),
+        ("1,2,3\n", ["--name", "a/b"], "--name 'a/b'; expected a name for the dataset, which becomes a folder's."),
+        ("1,2,3\n", ["--split", "a,b"], "--split: there is no 'b' in 'a'."),
+        ("1,2,3\n", ["--split", "a"], "--split 'a'; expected two files, train,test, or three: train,valid,test."),
+        ("1,2,3\n", ["--input", "no.csv"], "'no.csv': no such file."),
+        ("1,2,3\n", ["--colums", "x"], "command line: unknown flag --colums; did you mean --columns?"),
+        ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message_and_exit_code_2(content, arguments, expected, capsys, tmp_path):
+    Path("a").write_text(content)
+    assert cli.main(["convert", "--input", "a", "--name", "toy", "--data_path", "data", *arguments]) == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+    assert [path for path in tmp_path.rglob("*") if path.name not in ("a", "data")] == []  # nothing half-written
+
+
+def test_a_dataset_that_is_there_is_left_alone(capsys):
+    Path("a").write_text("1,2,3\n")
+    arguments = ["convert", "--input", "a", "--name", "toy", "--data_path", "data"]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out == (
+        "\ndata/toy: 1 ratings, 1 users, 1 items\ntrain with: --dataset toy --data_path data\n"
+    )
+    before = (Path("data") / "toy" / "toy.inter").stat()
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == ("error: 'data/toy' is there already; give another --name, or delete it first.\n")
+    assert (Path("data") / "toy" / "toy.inter").stat() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.zip", b"PK\x03\x04 no archive"),
+        ("a.gz", b"\x1f\x8b no archive"),
+        ("a.gz", gzip.compress(b"1,2,3\n" * 1000)[:40]),
+        ("a.parquet", b"PAR1 none"),
+        ("a.csv", bytes(range(256))),
+        ("a.csv", b"1,2,3\n" + b"\xff,2,3\n"),
+    ],
+)
+def test_damaged_files_are_named(name, content):
+    Path(name).write_bytes(content)
+    with pytest.raises(AutoRecError, match=r"a\.|'a\.zip'|^a "):
+        convert(name, "toy", "data")
+
+
+def test_a_ready_split_is_used_as_it_is(tmp_path):
+    pairs = [(str(user), str(item)) for user in range(30) for item in range(20)]
+    rows = [
+        (user, item, str(1 + (int(user) * int(item)) % 5), "1") for user, item in random.Random(0).sample(pairs, 300)
+    ]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "u1.base").write_text(text(rows[:240], "\t"))
+    (tmp_path / "in" / "u1.test").write_text(text(rows[240:], "\t"))
+    (tmp_path / "in" / "u.data").write_text("not looked at")
+    found = convert("in", "toy", "data", split="u1.base,u1.test")
+    assert found.parts == ("train", "valid", "test")
+    parts = {part: read(part=f".{part}")[1:] for part in found.parts}
+    assert parts["test"] == rows[240:]
+    assert sorted(parts["train"] + parts["valid"]) == sorted(rows[:240])
+    assert len(parts["valid"]) == 24
+    result = run_recbole_autorec(
+        "Bias", "toy", config_dict={"data_path": "data", "benchmark_filename": list(found.parts), "saved": False}
+    )
+    assert (result["n_train"], result["n_valid"], result["n_test"]) == (216, 24, 60)
+    (tmp_path / "in" / "u1.valid").write_text(text(rows[220:240], "\t"))
+    (tmp_path / "in" / "u1.train").write_text(text(rows[:220], "\t"))
+    convert("in", "three", "data", split=["u1.train", "u1.valid", "u1.test"])
+    assert [len(read("three", part=f".{part}")) for part in found.parts] == [221, 21, 61]
+    (tmp_path / "in" / "again").write_text(text(rows[:1], "\t"))
+    with pytest.raises(AutoRecError, match=r"^--split: 1 pair of user and item stand there twice"):
+        convert("in", "twice", "data", split="u1.base,again")
+
+
+SEPARATORS = st.sampled_from(readers.SEPARATORS)
+FIELD = st.text(st.sampled_from('1207.-+eE"ax: \\ñ\r\x00nif_'), max_size=5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(SEPARATORS, st.lists(st.lists(FIELD | st.sampled_from(["1", "4.5", "77"]), min_size=2, max_size=5), max_size=4),
+       st.booleans(), st.sampled_from([("user", "item", "rating"), ("user", "item", "rating", None)]))  # fmt: skip
+def test_the_fast_reader_and_the_careful_one_agree(separator, rows, ends, columns):
+    block = "\n".join(separator.join(row) for row in rows).encode() + b"\n" * ends
+    layout = Layout(separator, False, columns, False, "utf-8")
+    fast = _fast(block, layout)
+    bad = BadLines(skip=True)
+    careful = _line_by_line("a", 1, block, layout, bad, [""])
+    if fast is not None:
+        assert bad.count == 0
+        assert [tuple(row) for row in fast.to_numpy()] == [tuple(row) for row in careful.to_numpy()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["1:", "22:", "5,3,2005-01-01", "6,4,2005-01-02", "x", "7,y,2005-01-01", ":", ""]), max_size=6
+    )
+)
+def test_the_fast_netflix_reader_agrees_too(lines):
+    block = "".join(line + "\n" for line in lines).encode()
+    layout = Layout("netflix", False, ("user", "rating", "timestamp"), True, "utf-8")
+    before, after, bad = ["9"], ["9"], BadLines(skip=True)
+    fast = _fast_netflix(block, layout, before)
+    careful = _line_by_line("a", 1, block, layout, bad, after)
+    if fast is not None:
+        assert bad.count == 0
+        assert [tuple(row) for row in fast[careful.columns].to_numpy()] == [tuple(row) for row in careful.to_numpy()]
+        assert before == after
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200) | st.text("12,:\t\n{}\"'user.", max_size=60).map(str.encode), st.sampled_from(
+    ["a.csv", "a.gz", "a.zip", "a.parquet", "a.jsonl"]), st.booleans())  # fmt: skip
+def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path_factory, content, name, skip):
+    folder = tmp_path_factory.mktemp("fuzz")
+    (folder / name).write_bytes(content)
+    try:
+        convert(folder / name, "toy", folder / "data", skip_bad_lines=skip, show_progress=False)
+    except AutoRecError:
+        assert not (folder / "data" / "toy").exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 255))
+def test_a_flipped_byte_in_an_archive_is_noticed_or_harmless(tmp_path_factory, place, byte):
+    folder, buffer = tmp_path_factory.mktemp("flip"), io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("u.data", text(ROWS * 20, "\t"))
+    content = bytearray(buffer.getvalue())
+    content[place % len(content)] = byte
+    (folder / "a.zip").write_bytes(content)
+    try:
+        convert(folder / "a.zip", "toy", folder / "data", show_progress=False)
+    except AutoRecError:
+        return
+    assert read(data_path=folder / "data") == [HEADER, *ROWS]
