@@ -11,6 +11,8 @@ _HOME = {
     "run_recbole_autorec": "quick_start",
     "compare": "comparison.compare",
     "tune": "tuning.tune",
+    "convert": "data.convert",
+    "Predictor": "predictor",
     "objective_function": "tuning.hyper_tuning",
     "load_data_and_model": "quick_start",
     "AutoRecError": "errors",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
 The epoch is chosen on a validation part; the test part is used once, at the end.
 
-Other verbs: compare, tune, convert (compare --help and so on)."""
+Other verbs: compare, tune, convert, predict, recommend, similar (compare --help and so on)."""
 
 TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
@@ -96,6 +97,32 @@ examples:
   %(prog)s --input reviews.jsonl.gz --name books --columns user=reviewer,item=isbn,rating=stars
   %(prog)s --input ml-1m.zip --name ml-1m
   %(prog)s --input ml-100k --split u1.base,u1.test --name ml-100k-u1"""
+
+
+PREDICT = """\
+Predict ratings in stars for pairs of user and item, in the order of the file. A pair whose user or item is unknown
+stays, with what the model falls back to, and a note."""
+
+PREDICT_EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.tsv --output predictions.tsv
+  %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.csv --new_ratings newcomers.csv --output predictions.csv"""
+
+RECOMMEND = """\
+The best items that each user has not rated, with predicted stars, and titles where the dataset had them."""
+
+RECOMMEND_EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --users 196,22 --topk 5
+  %(prog)s --checkpoint saved/IAutoRec.pth --users all --output recommendations.csv
+  %(prog)s --checkpoint saved/UAutoRec.pth --new_ratings newcomers.csv"""
+
+SIMILAR = """\
+The items most like others: cosine of the items' codes, each less the mean."""
+
+SIMILAR_EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --items 50 --topk 5"""
 
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:
@@ -244,6 +271,57 @@ def tune(argv: list[str]) -> str:
     return f"\n{best}\n{report(tuning.result)}\n{tuning.folder}: {files}"
 
 
+def predict(argv: list[str]) -> str:
+    """Predict the pairs of a file."""
+    parser = serving_parser("predict", PREDICT, PREDICT_EPILOG)
+    parser.add_argument("--input", required=True, metavar="FILE", help="pairs of user and item; what convert reads")
+    parser.add_argument("--columns", help="user,item by place, - for others; or user=NAME,item=NAME")
+    parser.add_argument("--separator", help="between fields (default: found out)")
+    parser.add_argument("--encoding", default="utf-8-sig", help="of the input (default: utf-8)")
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving import predict_file
+
+    return predict_file(known.checkpoint, known.input, known.output, known.new_ratings, known.columns,
+                        known.separator, known.encoding)  # fmt: skip
+
+
+def recommend(argv: list[str]) -> str:
+    """Recommend items to users."""
+    parser = serving_parser("recommend", RECOMMEND, RECOMMEND_EPILOG)
+    parser.add_argument("--users", help="ids with commas between them, or all (default: those of --new_ratings)")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving import recommend_to
+
+    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings)
+
+
+def similar(argv: list[str]) -> str:
+    """Items like others."""
+    parser = serving_parser("similar", SIMILAR, SIMILAR_EPILOG, new_ratings=False)
+    parser.add_argument("--items", required=True, help="ids with commas between them, or all")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each (default: 10)")
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving import similar_to
+
+    return similar_to(known.checkpoint, known.items, known.topk, known.output)
+
+
+def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
+    """With the flags of the verbs that use a checkpoint."""
+    parser = bare_parser(verb, description, epilog)
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: printed)")
+    if new_ratings:
+        parser.add_argument(
+            "--new_ratings", metavar="FILE", help="ratings of users, or of items, that training had not"
+        )
+    return parser
+
+
 def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
     """The flags of a verb that takes no parameters."""
     known, rest = parser.parse_known_args(argv)
@@ -289,7 +367,9 @@ def convert(argv: list[str]) -> str:
     return "\n" + report(run(**known))
 
 
-VERBS: dict[str, Callable[[list[str]], str]] = {"train": train, "compare": compare, "tune": tune, "convert": convert}
+VERBS: dict[str, Callable[[list[str]], str]] = {
+    verb.__name__: verb for verb in (train, compare, tune, convert, predict, recommend, similar)
+}
 
 
 def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
@@ -333,7 +413,10 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    print(text)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever read, head for example, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -161,6 +161,11 @@ def convert(
     return converted
 
 
+def one_file(path: Path) -> list[Source]:
+    """The file of ratings, or of pairs, that a path stands for."""
+    return _with_ratings(sources_of(path), path)
+
+
 def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
     """The file with the ratings, or Netflix's many."""
     named = {pattern: [source for source in sources if PurePosixPath(source.name).match(pattern)]

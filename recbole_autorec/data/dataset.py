@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+from collections.abc import Mapping
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import cat_interactions
+from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.config import Config
@@ -247,6 +249,70 @@ def split_fingerprint(parts: list[RatingDataset]) -> str:
         for column in (pairs, part.inter_feat[part.rating_field]):
             digest.update(column[order].numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def served_data(part: RatingDataset) -> dict[str, Any]:
+    """What predictions need of a training part, as plain values and tensors, for a checkpoint.
+
+    Keys: users, items (id of each number; 0 is padding), titles (of the items, or None), user, item, rating (of each
+    training rating: (M,) int32, int32, float32), fields (the columns that a model may see, in order).
+    """
+    users, items = (list(map(str, part.field2id_token[field])) for field in (part.uid_field, part.iid_field))
+    ratings = part.inter_feat
+    return {
+        "users": users,
+        "items": items,
+        "titles": _titles(part, items),
+        "user": ratings[part.uid_field].int(),
+        "item": ratings[part.iid_field].int(),
+        "rating": ratings[part.rating_field].float(),
+        "fields": [field for field in part.field2type if field not in (part.rating_field, part.time_field)],
+    }
+
+
+def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
+    """Of the .item file's column with a title, if there is one."""
+    path = Path(part.config["data_path"]) / f"{part.dataset_name}.item"
+    if not path.is_file():
+        return None
+    encoding, separator = part.config["encoding"] or "utf-8-sig", part.config["field_separator"]
+    with path.open(encoding=encoding, errors="replace") as file:
+        columns = [name.rpartition(":")[0] for name in file.readline().rstrip("\r\n").split(separator)]
+        title = next((name for name in ("movie_title", "title", "name") if name in columns), None)
+        if title is None or part.iid_field not in columns:
+            return None
+        places = columns.index(part.iid_field), columns.index(title)
+        rows = (line.rstrip("\r\n").split(separator) for line in file)
+        titles = {row[places[0]]: row[places[1]] for row in rows if len(row) > max(places)}
+    return [titles.get(item, "") for item in items]
+
+
+class ServedDataset(RatingDataset):
+    """The training ratings that a checkpoint carries, in a dataset's place: enough to build a model on.
+
+    Args:
+        config: of the model.
+        data: what served_data gave.
+    """
+
+    def __init__(self, config: Config, data: Mapping[str, Any]):
+        self.config, self.dataset_name, self.n_duplicates = config, config["dataset"], 0
+        self.logger = logger
+        self._get_preset()
+        self._get_field_from_config()
+        self.rating_field, self.user_feat, self.item_feat = config["RATING_FIELD"], None, None
+        ids = {self.uid_field: data["users"], self.iid_field: data["items"]}
+        sources = {self.uid_field: FeatureSource.USER_ID, self.iid_field: FeatureSource.ITEM_ID}
+        for field in (*data["fields"], self.rating_field):
+            token = field in ids
+            self.field2type[field] = FeatureType.TOKEN if token else FeatureType.FLOAT
+            self.field2source[field] = sources.get(field, FeatureSource.INTERACTION)
+            self.field2seqlen[field] = 1
+        self.field2id_token = {field: np.array(names) for field, names in ids.items()}
+        self.inter_feat = Interaction({
+            self.uid_field: data["user"].long(), self.iid_field: data["item"].long(), self.rating_field: data["rating"],
+        })  # fmt: skip
+        self.feat_name_list = ["inter_feat"]
 
 
 def data_digest(config: Config) -> str:

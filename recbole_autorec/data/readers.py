@@ -29,8 +29,8 @@ import pandas as pd
 
 from recbole_autorec.errors import DataError, counted
 
-FIELDS = ("user", "item", "rating", "timestamp")
-NEEDED = FIELDS[:3]
+FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
+PAIR = FIELDS[:2]
 SEPARATORS = ("::", "\t", ",", ";", "|")
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes
 BLOCK = 1 << 25  # bytes
@@ -132,7 +132,7 @@ def _one(path: Path, name: str) -> Source:
 
 def read_ratings(
     source: Source, columns: str | None, separator: str | None, encoding: str, bad: BadLines,
-    say: Callable[[str], object],
+    say: Callable[[str], object], wanted: tuple[str, ...] = FIELDS,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings: user and item as categories, rating in stars, timestamp in seconds where there is one.
 
@@ -143,19 +143,20 @@ def read_ratings(
         encoding: of a text file.
         bad: what becomes of bad lines.
         say: told how the file is read.
+        wanted: FIELDS, or PAIR for a file of pairs.
 
     Raises:
         DataError: with the line, or what is missing.
     """
     try:
         if source.name.lower().endswith(".parquet"):
-            yield from _read_parquet(source, columns, bad, say)
+            yield from _read_parquet(source, columns, bad, say, wanted)
             return
         with source.open() as stream:
             layout = None
             for number, block in _blocks(stream):
                 if layout is None:
-                    layout = _layout(source.name, block, columns, separator, encoding)
+                    layout = _layout(source.name, block, columns, separator, encoding, wanted)
                     say(f"{source.name}: {layout}")
                     movie = [""]
                 yield _read_block(source.name, number, block, layout, bad, movie)
@@ -186,7 +187,9 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 # Finding out how a file is to be read.
 
 
-def _layout(name: str, block: bytes, columns: str | None, separator: str | None, encoding: str) -> Layout:
+def _layout(
+    name: str, block: bytes, columns: str | None, separator: str | None, encoding: str, wanted: tuple[str, ...]
+) -> Layout:
     try:
         head = block[:100_000].rpartition(b"\n")[0] or block[:100_000]
         lines = [line for line in head.decode(encoding).splitlines() if line.strip()][:20]
@@ -195,18 +198,18 @@ def _layout(name: str, block: bytes, columns: str | None, separator: str | None,
     if not lines:
         raise DataError(f"{name} has no line with a rating.")
     if lines[0].lstrip().startswith("{"):
-        return _json_layout(name, lines[0], columns, encoding)
-    if lines[0].rstrip().endswith(":") and lines[0].count(":") == 1 and len(lines) > 1:
+        return _json_layout(name, lines[0], columns, encoding, wanted)
+    if wanted == FIELDS and lines[0].rstrip().endswith(":") and lines[0].count(":") == 1 and len(lines) > 1:
         dates = _is_date(lines[1].rpartition(",")[2])
         return Layout("netflix", False, ("user", "rating", "timestamp"), dates, encoding)
-    separator = separator or _separator(lines)
+    separator = separator or _separator(lines, len(_needed(wanted)))
     if separator is None:
         raise DataError(
             f"{name}: no separator found in {lines[0]!r}; expected a tab or one of :: , ; | between the fields, or "
             "--separator."
         )
     first = _fields(lines[0], separator)
-    by_place, header = _columns(name, first, columns)
+    by_place, header = _columns(name, first, columns, wanted)
     if len(lines) < 1 + header:
         raise DataError(f"{name} has a header and no rating.")
     sample = _fields(lines[int(header)], separator)
@@ -214,13 +217,17 @@ def _layout(name: str, block: bytes, columns: str | None, separator: str | None,
     return Layout(separator, header, by_place, place < len(sample) and _is_date(sample[place]), encoding)
 
 
-def _separator(lines: list[str]) -> str | None:
-    """The one that splits most lines into the same number of fields, three at least."""
+def _needed(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(field for field in wanted if field != "timestamp")
+
+
+def _separator(lines: list[str], least: int) -> str | None:
+    """The one that splits most lines into the same number of fields, so many at least."""
     best, agreeing = None, 0
     for separator in SEPARATORS:
         counts = [len(_fields(line, separator)) for line in lines]
         usual = max((counts.count(count), count) for count in counts)[1]
-        if usual >= 3 and counts.count(usual) > agreeing:
+        if usual >= least and counts.count(usual) > agreeing:
             best, agreeing = separator, counts.count(usual)
     return best
 
@@ -232,76 +239,85 @@ def _fields(line: str, separator: str) -> list[str]:
     return line.split(separator)
 
 
-def _columns(name: str, first: list[str], columns: str | None) -> tuple[list[str | None], bool]:
+def _columns(
+    name: str, first: list[str], columns: str | None, wanted: tuple[str, ...]
+) -> tuple[list[str | None], bool]:
     """The field in each column, and whether `first` is a header."""
-    header = not any(_is_number(text) for text in first)
+    by_name = [found if (found := _field_named(text)) in wanted else None for text in first]
+    if "rating" in wanted:
+        header = not any(_is_number(text) for text in first)
+    else:
+        header = all(field in by_name for field in wanted) or (columns is not None and "=" in columns)
     if columns is None and header:
-        by_place = [_field_named(text) for text in first]
+        by_place = by_name
     elif columns is None:
-        if len(first) > 4:
+        if len(first) > len(wanted):
             raise DataError(
                 f"{name}: {len(first)} columns and no header; say what they are, with - for what is left out: "
-                "--columns user,item,rating,-,timestamp."
+                f"--columns {','.join((*_needed(wanted), '-', *wanted[len(_needed(wanted)) :]))}."
             )
-        by_place = list(FIELDS[: len(first)])
+        by_place = list(wanted[: len(first)])
     elif "=" in columns:
-        names = _named(columns)
+        names = _named(columns, wanted)
         if not header:
-            raise DataError(f"{name} has no header with names; give --columns by place: user,item,rating,timestamp.")
+            raise DataError(f"{name} has no header with names; give --columns by place: {','.join(wanted)}.")
         _check_there(name, names, first)
         by_place = [next((field for field, key in names.items() if key == text), None) for text in first]
     else:
         by_place = [None if text.strip() in ("-", "") else text.strip() for text in columns.split(",")]
-        unknown = [text for text in by_place if text is not None and text not in FIELDS]
+        unknown = [text for text in by_place if text is not None and text not in wanted]
         if unknown:
-            raise DataError(f"--columns {columns!r}: {unknown[0]!r}; expected {', '.join(FIELDS)}, or - for another.")
+            raise DataError(f"--columns {columns!r}: {unknown[0]!r}; expected {', '.join(wanted)}, or - for another.")
         by_place += [None] * (len(first) - len(by_place))
         if len(by_place) > len(first):
             raise DataError(f"--columns {columns!r} has {len(by_place)} columns; the first line of {name} has "
                             f"{len(first)}: {first}.")  # fmt: skip
     twice = [field for field in FIELDS if by_place.count(field) > 1]
-    missing = [field for field in NEEDED if field not in by_place]
+    missing = [field for field in _needed(wanted) if field not in by_place]
     if twice or missing:
         what = f"two columns for {twice[0]}" if twice else f"no column for {missing[0]}"
+        by_name_of = ",".join(f"{field}=NAME" for field in wanted)
         raise DataError(
-            f"{name}: {what} in {first}; name them: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME"
-            + ("." if header else ", or by place: --columns user,item,rating,timestamp.")
+            f"{name}: {what} in {first}; name them: --columns {by_name_of}"
+            + ("." if header else f", or by place: --columns {','.join(wanted)}.")
         )
     return by_place, header
 
 
-def _json_layout(name: str, line: str, columns: str | None, encoding: str) -> Layout:
+def _json_layout(name: str, line: str, columns: str | None, encoding: str, wanted: tuple[str, ...]) -> Layout:
     try:
         first = json.loads(line)
     except ValueError as error:
         raise DataError(f"{name} line 1: no JSON object: {error}.") from error
     if columns is not None and "=" not in columns:
-        raise DataError(f"{name} has JSON lines; name the keys: --columns user=KEY,item=KEY,rating=KEY,timestamp=KEY.")
-    keys = _keys(name, list(first), columns)
+        raise DataError(
+            f"{name} has JSON lines; name the keys: --columns {','.join(f'{field}=KEY' for field in wanted)}."
+        )
+    keys = _keys(name, list(first), columns, wanted)
     return Layout("json", False, keys, _is_date(str(first.get(keys.get("timestamp"), 0))), encoding)
 
 
-def _keys(name: str, names: list[str], columns: str | None) -> dict[str, str]:
+def _keys(name: str, names: list[str], columns: str | None, wanted: tuple[str, ...]) -> dict[str, str]:
     """field -> what it is called among `names`."""
     if columns is None:
         keys = {field: key for key in reversed(names) if (field := _field_named(key))}
     else:
-        keys = _named(columns)
+        keys = _named(columns, wanted)
         _check_there(name, keys, names)
-    missing = [field for field in NEEDED if field not in keys]
+    missing = [field for field in _needed(wanted) if field not in keys]
     if missing:
         raise DataError(
             f"{name}: nothing called {missing[0]} in {names}; name them: "
-            "--columns user=NAME,item=NAME,rating=NAME,timestamp=NAME."
+            f"--columns {','.join(f'{field}=NAME' for field in wanted)}."
         )
-    return {field: keys[field] for field in FIELDS if field in keys}
+    return {field: keys[field] for field in wanted if field in keys}
 
 
-def _named(columns: str) -> dict[str, str]:
+def _named(columns: str, wanted: tuple[str, ...]) -> dict[str, str]:
     names = dict(part.partition("=")[::2] for part in columns.split(","))
     for name, key in names.items():
-        if name not in FIELDS or not key:
-            raise DataError(f"--columns {columns!r}: {name!r}={key!r}; expected FIELD=NAME of {', '.join(FIELDS)}.")
+        if name not in wanted or not key:
+            raise DataError(f"--columns {columns!r}: {name!r}={key!r}; expected FIELD=NAME of {', '.join(wanted)}.")
     return names
 
 
@@ -387,7 +403,7 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
         )
     except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
         return None
-    if len(frame) != n_lines or not np.isfinite(frame["rating"]).all():
+    if len(frame) != n_lines or not ("rating" not in frame or np.isfinite(frame["rating"]).all()):
         return None
     ids = (frame[name].cat.categories for name in ("user", "item") if name in frame)
     if not all(map(_is_id, chain.from_iterable(ids))):
@@ -452,8 +468,8 @@ def _line_by_line(
                 bad.add(source, count, text, why)
             else:
                 rows.append(row)
-    timed = "timestamp" in layout.columns
-    frame = pd.DataFrame(rows, columns=list(FIELDS if timed else NEEDED))
+    there = {*layout.columns, *(["item"] if layout.separator == "netflix" else [])}
+    frame = pd.DataFrame(rows, columns=[name for name in FIELDS if name in there])
     numbers = {name: np.float64 for name in frame.columns if name in ("rating", "timestamp")}
     return frame.astype({"user": "category", "item": "category", **numbers})
 
@@ -479,9 +495,12 @@ def _parsed(text: str, layout: Layout, movie: str) -> tuple[tuple | None, str]:
     for name in ("user", "item"):
         if not _is_id(values[name]):
             return None, f"{name} {values[name]!r} is no id"
+    row: tuple = values["user"], values["item"]
+    if "rating" not in values:
+        return row, ""
     if not _is_number(values["rating"]):
         return None, f"rating {values['rating']!r} is no finite number"
-    row = (values["user"], values["item"], float(values["rating"]))
+    row += (float(values["rating"]),)
     if "timestamp" not in values:
         return row, ""
     time, kind = values["timestamp"], "date" if layout.dates else "number"
@@ -490,7 +509,7 @@ def _parsed(text: str, layout: Layout, movie: str) -> tuple[tuple | None, str]:
 
 
 def _read_parquet(
-    source: Source, columns: str | None, bad: BadLines, say: Callable[[str], object]
+    source: Source, columns: str | None, bad: BadLines, say: Callable[[str], object], wanted: tuple[str, ...]
 ) -> Iterator[pd.DataFrame]:
     if find_spec("pyarrow") is None:
         raise DataError(f"{source.name}: reading Parquet needs pyarrow: pip install pyarrow.")
@@ -501,7 +520,7 @@ def _read_parquet(
         try:
             file = parquet.ParquetFile(io.BytesIO(stream.read()) if not stream.seekable() else stream)
             names = file.schema_arrow.names
-            keys = _keys(source.name, names, columns)
+            keys = _keys(source.name, names, columns, wanted)
             say(f"{source.name}: Parquet, " + ", ".join(f"{field} from {key!r}" for field, key in keys.items()))
             number = 1
             for batch in file.iter_batches(1 << 20, columns=list(keys.values())):
@@ -519,8 +538,9 @@ def _checked(source: str, number: int, frame: pd.DataFrame, bad: BadLines) -> pd
     for name in ("user", "item"):
         frame[name] = frame[name].map(str)
         there &= frame[name].map(_is_id)
-    frame["rating"] = pd.to_numeric(frame["rating"], errors="coerce").astype(np.float64)
-    there &= np.isfinite(frame["rating"])
+    if "rating" in frame:
+        frame["rating"] = pd.to_numeric(frame["rating"], errors="coerce").astype(np.float64)
+        there &= np.isfinite(frame["rating"])
     if "timestamp" in frame:
         time = frame["timestamp"]
         if not pd.api.types.is_numeric_dtype(time):

@@ -15,7 +15,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
-from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder, activity_scales
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
 
@@ -38,7 +38,8 @@ class AutoRec(RatingRecommender):
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )
         self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
-        self.row_scales = activity_scales(self.ratings.row_counts, config["row_scaling"])
+        self.row_scaling = config["row_scaling"]
+        self.row_scales = activity_scales(self.ratings.row_counts, self.row_scaling)
         self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
         self.inputs = self._scaled(self.ratings, self.row_scales)
         self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
@@ -95,6 +96,51 @@ class AutoRec(RatingRecommender):
             scores = self.autoencoder.decode_all(self.codes(), users).t()
             rated = self.column_is_rated[users, None] & self.row_is_rated
         return torch.where(rated, scores, self.cold_start_rating).reshape(-1)
+
+    def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
+        """Code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
+        n = len(values)
+        counts = torch.cat([self.ratings.row_counts, torch.tensor([n], device=values.device)])
+        scale = activity_scales(counts, self.row_scaling)[-1:]
+        row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
+        return self.autoencoder.encode(self._scaled(row, scale))[0]
+
+    def solve_new_column(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Output weights w (K,) and bias b of a column that training did not see, by its ratings (n,) in n rows. Ours.
+
+        The least J over them, the codes h of the rows being what they are:
+            sum (r - f(w . h + b))^2  +  reg_weight / 2 (|w - w'|^2 + (b - b')^2)
+        where w' and b' are the means of all columns: without ratings the new one is like the average. With f the
+        identity a ridge regression, solved by the smaller of its two normal equations; otherwise by L-BFGS.
+        """
+        rated, model = self.column_is_rated, self.autoencoder
+        mean = torch.cat([model.decoder_weight[rated].mean(0), model.decoder_bias[rated].mean()[None]]).double()
+        codes = torch.nn.functional.pad(self.codes()[rows].double(), (0, 1), value=1.0)  # (n, K + 1): the bias's is 1
+        values, ridge = values.double(), max(model.reg_weight[1] / 2, 1e-6)
+        if model.decoder_activation is not ACTIVATIONS["identity"]:
+            found = self._searched_column(codes, values, mean, ridge)
+        else:
+            rest, by_row = values - codes @ mean, len(values) <= codes.shape[1]
+            gram = codes @ codes.t() if by_row else codes.t() @ codes
+            gram.diagonal().add_(ridge)
+            solve = torch.linalg.solve
+            found = mean + (codes.t() @ solve(gram, rest) if by_row else solve(gram, codes.t() @ rest))
+        return found[:-1].float(), found[-1].float()
+
+    @torch.enable_grad()
+    def _searched_column(self, codes: Tensor, values: Tensor, mean: Tensor, ridge: float) -> Tensor:
+        column = mean.clone().requires_grad_()
+        optimizer = torch.optim.LBFGS([column], max_iter=200, line_search_fn="strong_wolfe")
+
+        def objective() -> Tensor:
+            optimizer.zero_grad()
+            error = self.autoencoder.output(codes @ column) - values
+            loss = error.square().sum() + ridge * (column - mean).square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(objective)  # type: ignore[arg-type]
+        return column.detach()
 
     def codes(self) -> Tensor:
         """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from recbole_autorec.errors import CheckpointError
 from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
-VERSION = 1
-KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "state_dict",
+VERSION = 2
+KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "data", "state_dict",
         "other_parameter", "optimizer", "random_state"}  # fmt: skip
 
 
@@ -42,6 +43,10 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     try:
         with warnings.catch_warnings():  # torch wonders aloud about a foreign pickle; the error below says it
             warnings.simplefilter("ignore")
+            with zipfile.ZipFile(path) as archive:  # torch itself leaves the check sums unread
+                damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"{damaged} is damaged")
             state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint '{path}': no such file.") from error

@@ -16,7 +16,7 @@ from recbole.utils import EvaluatorType, get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_autorec.data.dataset import split_fingerprint
+from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
 
@@ -132,6 +132,7 @@ class RatingTrainer(Trainer):
         state = {
             "parameters": self.config.plain_parameters,
             "train_fingerprint": self._train_fingerprint,
+            "data": served_data(self._train_data._dataset),
             "epoch": epoch,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": self._last_result if self._validates else None,

@@ -1,0 +1,387 @@
+"""A trained model that serves without its dataset: the checkpoint has all it takes. External ids in, stars out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_autorec.checks import compares_ratings, is_number
+from recbole_autorec.config import Config, quoted
+from recbole_autorec.data.dataset import ServedDataset
+from recbole_autorec.errors import AutoRecError, CheckpointError, DataError, in_one_line
+from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.rating_recommender import in_stars
+from recbole_autorec.processes import environment
+from recbole_autorec.quick_start import quiet_recbole
+from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
+from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
+
+BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
+RATINGS_ONLY = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False}
+
+
+class Predictor:
+    """Predictions of a checkpoint's model, on the CPU. Safe to share between threads.
+
+    Ids are those of the dataset's files, as text; numbers count as their text. An unknown id is no error in `predict`:
+    see `notes`.
+
+    Attributes:
+        model: in evaluation mode.
+        users, items: the ids that training knew.
+        rating_range: lowest and highest training rating, in stars.
+    """
+
+    def __init__(self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], name: str):
+        self.model: Any = model.eval()
+        self.name = name
+        self.users, self.items = data["users"][1:], data["items"][1:]
+        self.titles: list[str] | None = data["titles"][1:] if data["titles"] else None
+        ratings = dataset.inter_feat
+        self._user_field, self._item_field = dataset.uid_field, dataset.iid_field
+        values = ratings[dataset.rating_field]
+        self.rating_range = values.min().item(), values.max().item()
+        self._mean_rating = values.double().mean().item()
+        self._numbers_of = {
+            "user": {user: number for number, user in enumerate(data["users"]) if number},
+            "item": {item: number for number, item in enumerate(data["items"]) if number},
+        }
+        users, items = ratings[self._user_field], ratings[self._item_field]
+        self._rated = {
+            "user": torch.bincount(users, minlength=len(data["users"])).bool().numpy(),
+            "item": torch.bincount(items, minlength=len(data["items"])).bool().numpy(),
+        }
+        order = torch.argsort(users, stable=True)
+        self._seen = items[order].numpy()  # by user
+        self._starts = np.searchsorted(users[order].numpy(), np.arange(len(data["users"]) + 1))
+        if isinstance(model, AutoRec):
+            with torch.no_grad():
+                model.codes()  # once, before there are threads
+
+    @classmethod
+    def load(cls, checkpoint: str | Path, model: type | None = None) -> Predictor:
+        """The predictor of a checkpoint. A stranger's file is safe to load: it cannot run code.
+
+        Args:
+            checkpoint: of a model that predicts ratings.
+            model: its class, where it is one of your own.
+
+        Raises:
+            CheckpointError: unreadable, damaged, or of a model that cannot predict ratings from users and items alone.
+        """
+        content = load_checkpoint(checkpoint)
+        place = f"checkpoint '{checkpoint}'"
+        try:
+            data = _checked(content["data"])
+            parameters = dict(content["parameters"])
+            name, dataset_name = model or parameters.pop("model"), parameters.pop("dataset")
+            parameters.pop("model", None)
+            model_class = get_model(name)
+            reason = _why_not_here(model_class, parameters, data["fields"])
+            if reason is not None:
+                raise CheckpointError(f"{place}: its model {model_class.__name__} cannot predict here: {reason}.")
+            with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
+                config = Config(model_class, dataset_name, config_dict={**quoted(parameters), **RATINGS_ONLY})
+                dataset = ServedDataset(config, data)
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(config["seed"])
+                    built = (model_class if predicts_stars(model_class) else in_stars(model_class))(config, dataset)
+            load_weights(built, content, checkpoint)
+            if not all(torch.isfinite(weights).all() for weights in built.state_dict().values()):
+                raise CheckpointError(f"{place} has weights that are no finite numbers; train again.")
+            return cls(built, dataset, data, model_class.__name__)
+        except CheckpointError:
+            raise
+        except AutoRecError as error:
+            raise CheckpointError(f"{place}: its model cannot be built: {error}") from error
+        except Exception as error:  # whatever a forged file makes of RecBole's classes
+            raise CheckpointError(f"{place} is damaged: {in_one_line(error)}.") from error
+
+    @property
+    def rated_users(self) -> list[str]:
+        """The users with a training rating."""
+        return [user for user, rated in zip(self.users, self._rated["user"][1:], strict=True) if rated]
+
+    @property
+    def rated_items(self) -> list[str]:
+        """The items with a training rating."""
+        return [item for item, rated in zip(self.items, self._rated["item"][1:], strict=True) if rated]
+
+    # Known users and items.
+
+    def predict(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> np.ndarray:
+        """Ratings of the pairs (P,): (P,) float32, in stars. One user or one item stands for all of the others.
+
+        The same pair has the same prediction, whatever it is asked with. See `notes` for ids without training ratings.
+        """
+        user_numbers, item_numbers = self._pairs(users, items)
+        return self._predict(user_numbers, item_numbers)
+
+    def notes(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> list[str]:
+        """For each pair what its prediction lacks: "" or "unknown user", "unrated item" and the like.
+
+        Such a prediction is what the model falls back to: AutoRec's cold_start_rating, offsets that are known, or the
+        mean of the training ratings.
+        """
+        numbers = dict(zip(("user", "item"), self._pairs(users, items), strict=True))
+        lacks = {
+            kind: np.where(numbers[kind] == 0, f"unknown {kind}",
+                           np.where(self._rated[kind][numbers[kind]], "", f"unrated {kind}"))
+            for kind in numbers
+        }  # fmt: skip
+        return [", ".join(filter(None, both)) for both in zip(lacks["user"], lacks["item"], strict=True)]
+
+    def recommend(self, user: Any, k: int = 10) -> pd.DataFrame:
+        """The k best items that the user has not rated in training, best first: item, rating in stars, title if known.
+
+        Raises:
+            DataError: the user is unknown or has no training rating.
+        """
+        number = self._number("user", user)
+        seen = self._seen[self._starts[number] : self._starts[number + 1]]
+        return self._best_items(self._scores(number), seen, k)
+
+    def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
+        """The k items most like this one, most alike first: item, similarity, title if known.
+
+        Similarity is the cosine between the items' codes, each less the mean of all: 1 is alike, 0 is nothing in
+        common. The codes are I-AutoRec's hidden layer, U-AutoRec's output weights, BiasedMF's factors.
+
+        Raises:
+            DataError: the item is unknown or has no training rating, or the model has no codes of items.
+        """
+        codes, number = self._item_codes(), self._number("item", item)
+        rated = torch.from_numpy(self._rated["item"])
+        codes = codes - codes[rated].mean(0)
+        codes = torch.nn.functional.normalize(codes, dim=1)
+        similarity = codes @ codes[number]
+        return self._table(similarity, "similarity", np.array([number]), k)
+
+    # New users and items, without training.
+
+    def fold_in_user(self, ratings: Mapping[Any, float]) -> NewUser:
+        """A user that training did not see, from ratings of known items.
+
+        U-AutoRec encodes the ratings as any user's. I-AutoRec solves for the user's output weights on the items' codes,
+        a ridge regression with the model's own penalty.
+
+        Args:
+            ratings: item -> stars.
+
+        Raises:
+            DataError: no rating, an unknown item, a rating outside the training range, or another model. Items that are
+                known and have no training rating are left out.
+        """
+        return NewUser(self, *self._folded("user", "item", ratings))
+
+    def fold_in_item(self, ratings: Mapping[Any, float]) -> NewItem:
+        """An item that training did not see, from known users' ratings; otherwise as fold_in_user.
+
+        Args:
+            ratings: user -> stars.
+        """
+        return NewItem(self, *self._folded("item", "user", ratings))
+
+    @torch.no_grad()
+    def _folded(self, new: str, known: str, ratings: Mapping[Any, float]) -> tuple[Tensor, np.ndarray]:
+        """Scores of the new row or column at all of the other side, unclipped, and which of them it has rated."""
+        model = self.model
+        if not isinstance(model, AutoRec):
+            raise DataError(f"model {self.name} takes no new {new}s; IAutoRec and UAutoRec do.")
+        if not ratings:
+            raise DataError(f"a new {new} needs ratings: give at least one.")
+        low, high = self.rating_range
+        for key, stars in ratings.items():
+            if not is_number(stars, low, high):
+                raise DataError(
+                    f"a new {new}'s rating {stars!r} of {known} {str(key)!r}; expected {low:g} to {high:g}."
+                )
+        keys = [str(key) for key in ratings]
+        if len(set(keys)) < len(keys):
+            raise DataError(f"a new {new}'s ratings name a {known} twice.")
+        for key in keys:
+            self._known(known, key)
+        there = self._rated[known][self._numbers(known, keys)]
+        numbers = torch.from_numpy(self._numbers(known, keys)[there])
+        values = torch.tensor([float(stars) for stars in ratings.values()])[torch.from_numpy(there)]
+        if not len(numbers):
+            raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
+        if model.rows == new:
+            code = model.encode_new_row(numbers, values)
+            n = len(self._rated[known])
+            scores = model.autoencoder.decode_all(code[None], torch.arange(n))[0]
+        else:
+            weight, bias = model.solve_new_column(numbers, values)
+            scores = model.autoencoder.output(model.codes() @ weight + bias)
+        scores = torch.where(torch.from_numpy(self._rated[known]), scores, model.cold_start_rating)
+        return scores, numbers.numpy()
+
+    # Inside: numbers instead of ids.
+
+    def _numbers(self, kind: str, ids: Iterable[Any]) -> np.ndarray:
+        """0 for one that is unknown."""
+        known = self._numbers_of[kind]
+        if isinstance(ids, pd.Series) and isinstance(ids.dtype, pd.CategoricalDtype):
+            return self._numbers(kind, ids.cat.categories)[ids.cat.codes]
+        return np.array([known.get(str(each), 0) for each in ids], dtype=np.int64)
+
+    def _known(self, kind: str, name: Any) -> int:
+        number = self._numbers_of[kind].get(str(name), 0)
+        if number == 0:
+            raise DataError(f"{kind} {str(name)!r} is unknown: training had none of that id.")
+        return number
+
+    def _number(self, kind: str, name: Any) -> int:
+        number = self._known(kind, name)
+        if not self._rated[kind][number]:
+            raise DataError(f"{kind} {str(name)!r} has no training rating; nothing is known about it.")
+        return number
+
+    def _pairs(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers of the pairs."""
+        given = [[ids] if isinstance(ids, str | int | np.integer) else ids for ids in (users, items)]
+        pair = [self._numbers(kind, ids) for kind, ids in zip(("user", "item"), given, strict=True)]
+        if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
+            raise DataError(
+                f"{len(pair[0])} users and {len(pair[1])} items; expected as many of each, or one of either."
+            )
+        both = np.broadcast_arrays(*pair)
+        return both[0], both[1]
+
+    @torch.no_grad()
+    def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Stars of numbered pairs."""
+        n, found = len(users), []
+        for start in range(0, n, BLOCK):
+            block = [np.resize(ids[start : start + BLOCK], BLOCK) for ids in (users, items)]
+            pairs = Interaction({
+                self._user_field: torch.from_numpy(block[0].astype(np.int64)),
+                self._item_field: torch.from_numpy(block[1].astype(np.int64)),
+            })  # fmt: skip
+            found.append(self.model.predict(pairs).reshape(-1).numpy())
+        stars = np.concatenate(found)[:n] if found else np.empty(0, dtype=np.float32)
+        if not predicts_stars(type(self.model)):  # RecBole's models have drawn at random what 0 stands for
+            stars = np.where((users == 0) | (items == 0), np.float32(self._mean_rating), stars)
+        return stars
+
+    @torch.no_grad()
+    def _scores(self, user: int) -> Tensor:
+        """Of all items, unclipped where the model can rank."""
+        if predicts_stars(type(self.model)):
+            return self.model.full_sort_predict(Interaction({self._user_field: torch.tensor([user])}))
+        n = len(self._rated["item"])
+        return torch.from_numpy(self._predict(np.full(n, user), np.arange(n)))
+
+    def _item_codes(self) -> Tensor:
+        model = self.model
+        if isinstance(model, AutoRec):
+            with torch.no_grad():
+                return model.codes() if model.rows == "item" else model.autoencoder.decoder_weight.detach()
+        factors = getattr(model, "item_factors", None)
+        if factors is None:
+            raise DataError(
+                f"model {self.name} has no codes of items to compare; IAutoRec, UAutoRec and BiasedMF have."
+            )
+        return factors.weight.detach()
+
+    def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> pd.DataFrame:
+        table = self._table(scores, "rating", seen, k)
+        low, high = self.rating_range
+        return table.assign(rating=table["rating"].clip(low, high))
+
+    def _table(self, scores: Tensor, column: str, left_out: np.ndarray, k: int) -> pd.DataFrame:
+        """The k rated items with the highest scores, except for some."""
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise DataError(f"k={k!r}; expected a whole number >= 1.")
+        scores = torch.where(torch.from_numpy(self._rated["item"]), scores, -torch.inf)
+        scores[torch.from_numpy(left_out.copy())] = -torch.inf
+        order = torch.argsort(scores, descending=True, stable=True)[:k]
+        best = order[scores[order] > -torch.inf].tolist()
+        table = pd.DataFrame({"item": [self.items[n - 1] for n in best], column: scores[best].numpy()})
+        return table.assign(title=[self.titles[n - 1] for n in best]) if self.titles else table
+
+
+class _New:
+    """What fold_in_user and fold_in_item have in common.
+
+    Attributes:
+        scores: of all of the other side, in stars, unclipped.
+    """
+
+    _other: str
+
+    def __init__(self, predictor: Predictor, scores: Tensor, rated: np.ndarray):
+        self._predictor, self._rated, self.scores = predictor, rated, scores
+
+    def predict(self, ids: Iterable[Any] | str) -> np.ndarray:
+        """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating."""
+        numbers = self._predictor._numbers(self._other, [ids] if isinstance(ids, str | int) else ids)
+        model, rated = self._predictor.model, self._predictor._rated[self._other]
+        stars = self.scores.numpy()[numbers]
+        clipped = stars.clip(*self._predictor.rating_range) if model.clip_prediction else stars
+        return np.where(rated[numbers], clipped, np.float32(model.cold_start_rating))
+
+
+class NewUser(_New):
+    """A folded-in user: predicts and recommends like a known one."""
+
+    _other = "item"
+
+    def recommend(self, k: int = 10) -> pd.DataFrame:
+        """As Predictor.recommend; the items that were given are left out."""
+        return self._predictor._best_items(self.scores.clone(), self._rated, k)
+
+
+class NewItem(_New):
+    """A folded-in item: predicts like a known one."""
+
+    _other = "user"
+
+
+def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
+    """Why a model gives no stars for a user and an item alone, in half a sentence; None if it does."""
+    more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
+    if why_no_ratings(model_class):
+        return why_no_ratings(model_class)
+    if not (compares_ratings(parameters) or predicts_stars(model_class)):
+        return "it was trained to rank"
+    if more:
+        return f"it sees {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
+    return None
+
+
+def _checked(data: Any) -> Mapping[str, Any]:
+    """A checkpoint's data, when nothing in it could crash or mislead a model.
+
+    Raises:
+        ValueError: something could.
+    """
+    if not isinstance(data, Mapping) or not _is_fine(data):
+        raise ValueError("its ids or ratings are not what training writes")
+    return data
+
+
+def _is_fine(data: Mapping[str, Any]) -> bool:
+    ids, titles = (data["users"], data["items"]), data["titles"]
+    texts = [*ids, data["fields"], *([titles] if titles is not None else [])]
+    if not all(type(names) is list and all(type(name) is str for name in names) for names in texts):
+        return False
+    if any(len(set(names)) < len(names) for names in ids) or (titles is not None and len(titles) != len(ids[1])):
+        return False
+    n, kinds = len(data["user"]), {"user": torch.int32, "item": torch.int32, "rating": torch.float32}
+    for name, kind in kinds.items():
+        if data[name].shape != (n,) or data[name].dtype != kind or data[name].layout != torch.strided or n == 0:
+            return False
+    in_range = (
+        numbers.min() >= 1 and numbers.max() < len(names)
+        for numbers, names in zip((data["user"], data["item"]), ids, strict=True)
+    )
+    return bool(all(in_range) and torch.isfinite(data["rating"]).all())

@@ -1,0 +1,219 @@
+"""A predictor's answers to files and tables: in constant memory, and written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from logging import getLogger
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pandas as pd
+
+from recbole_autorec.data.convert import one_file
+from recbole_autorec.data.readers import PAIR, BadLines, read_ratings
+from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
+from recbole_autorec.files import make_folder, write_whole
+from recbole_autorec.predictor import NewItem, NewUser, Predictor
+
+logger = getLogger(__name__)
+
+SUFFIXES = (".tsv", ".csv", ".json", ".jsonl")
+PART = 1 << 17  # pairs written at once
+
+
+def predict_file(
+    checkpoint: str | Path,
+    input: str | Path,
+    output: str | Path | None = None,
+    new_ratings: str | Path | None = None,
+    columns: str | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8-sig",
+) -> str:
+    """Predict the pairs of `input`: user, item, rating in stars, note, a line each, in their order.
+
+    Args:
+        checkpoint: of the model.
+        input: any file with a user and an item that convert could read.
+        output: .tsv, .csv, .json (one array) or .jsonl; None prints the pairs as .tsv.
+        new_ratings: ratings of users or items to fold in first.
+        columns, separator, encoding: of the input, as of convert.
+
+    Returns:
+        What was done, for people.
+    """
+    _check_output(output)
+    predictor = Predictor.load(checkpoint)
+    new_users, new_items = _folded_in(predictor, new_ratings)
+    count, notes = 0, 0
+
+    def tables() -> Iterator[pd.DataFrame]:
+        nonlocal count, notes
+        for source in one_file(Path(input)):
+            for frame in read_ratings(source, columns, separator, encoding, BadLines(skip=False), logger.info, PAIR):
+                for start in range(0, len(frame), PART):
+                    table = _predicted(predictor, frame.iloc[start : start + PART], new_users, new_items)
+                    count, notes = count + len(table), notes + int((table["note"] != "").sum())
+                    yield table
+
+    _write(tables(), output)
+    text = f"{counted(count, 'pair')} predicted"
+    return "" if output is None else f"{output}: {text}" + (f", {notes:,} with a note" if notes else "")
+
+
+def recommend_to(
+    checkpoint: str | Path,
+    users: str | None,
+    k: int = 10,
+    output: str | Path | None = None,
+    new_ratings: str | Path | None = None,
+) -> str:
+    """The k best unseen items of each user: user, rank, item, rating, title.
+
+    Args:
+        users: ids with commas between them, or "all" with a training rating; None: those of `new_ratings`.
+        checkpoint, output, new_ratings: see predict_file.
+    """
+    _check_output(output)
+    if users is None and new_ratings is None:
+        raise ConfigError("recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings.")
+    predictor = Predictor.load(checkpoint)
+    new_users, new_items = _folded_in(predictor, new_ratings)
+    if new_items:
+        raise ConfigError(
+            f"--new_ratings: training had no item {next(iter(new_items))!r}; recommend takes new users' ratings of "
+            "known items only."
+        )
+    known = predictor.rated_users if users == "all" else users.split(",") if users else []
+    new = [user for user in new_users if user not in known] if users in (None, "all") else []
+
+    def tables() -> Iterator[pd.DataFrame]:
+        for user in (*known, *new):
+            best = new_users[user].recommend(k) if user in new_users else predictor.recommend(user, k)
+            yield _ranked("user", user, best)
+
+    return _answer(tables(), output)
+
+
+def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Path | None = None) -> str:
+    """The k most similar items of each of `items`, ids with commas between them, or "all": item, rank, similar, ..."""
+    _check_output(output)
+    predictor = Predictor.load(checkpoint)
+    chosen = predictor.rated_items if items == "all" else items.split(",")
+    tables = (
+        _ranked("item", item, predictor.similar_items(item, k).rename(columns={"item": "similar"})) for item in chosen
+    )
+    return _answer(tables, output)
+
+
+def _folded_in(
+    predictor: Predictor, file: str | Path | None
+) -> tuple[dict[str, NewUser], dict[str, NewItem]]:  # fmt: skip
+    """The users and items of a file of ratings that the predictor does not know."""
+    if file is None:
+        return {}, {}
+    frames = [
+        frame.astype({"user": str, "item": str})
+        for source in one_file(Path(file))
+        for frame in read_ratings(source, None, None, "utf-8-sig", BadLines(skip=False), logger.info)
+    ]
+    ratings = pd.concat(frames)
+    known = {"user": set(predictor.users), "item": set(predictor.items)}
+    is_new = {kind: ~ratings[kind].isin(ids) for kind, ids in known.items()}
+    for user, item, both in zip(ratings["user"], ratings["item"], is_new["user"] == is_new["item"], strict=True):
+        if both:
+            what = "training knew both" if user in known["user"] else "training knew neither"
+            raise DataError(
+                f"{Path(file).name}: user {user!r} and item {item!r}: {what}; a new rating is of a known item by a new "
+                "user, or of a new item by a known user."
+            )
+    users = {
+        user: predictor.fold_in_user(dict(zip(theirs["item"], theirs["rating"], strict=True)))
+        for user, theirs in ratings[is_new["user"]].groupby("user", sort=False)
+    }
+    items = {
+        item: predictor.fold_in_item(dict(zip(its["user"], its["rating"], strict=True)))
+        for item, its in ratings[is_new["item"]].groupby("item", sort=False)
+    }
+    return users, items
+
+
+def _predicted(
+    predictor: Predictor, pairs: pd.DataFrame, new_users: dict[str, NewUser], new_items: dict[str, NewItem]
+) -> pd.DataFrame:
+    users, items = pairs["user"], pairs["item"]
+    table = pd.DataFrame({
+        "user": users.astype(object), "item": items.astype(object), "rating": predictor.predict(users, items),
+        "note": predictor.notes(users, items),
+    })  # fmt: skip
+    for new, mine, other in ((new_users, "user", "item"), (new_items, "item", "user")):
+        for name in set(new).intersection(pairs[mine].cat.categories):
+            rows = np.flatnonzero(table[mine] == name)
+            found = new[name].predict(table[other].iloc[rows])
+            table.iloc[rows, table.columns.get_loc("rating")] = found
+            known = table["note"].iloc[rows].str.replace(f"unknown {mine}", "folded in")
+            table.iloc[rows, table.columns.get_loc("note")] = known
+    return table
+
+
+def _ranked(kind: str, name: str, best: pd.DataFrame) -> pd.DataFrame:
+    best.insert(0, kind, name)
+    best.insert(1, "rank", np.arange(1, len(best) + 1))
+    return best
+
+
+def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
+    """The tables as a file, or as text."""
+    if output is None:
+        return "\n" + pd.concat(list(tables)).to_string(index=False, float_format="%.4f")
+    count = 0
+
+    def counting() -> Iterator[pd.DataFrame]:
+        nonlocal count
+        for table in tables:
+            count += len(table)
+            yield table
+
+    _write(counting(), output)
+    return f"{output}: {counted(count, 'line')}"
+
+
+def _check_output(output: str | Path | None) -> None:
+    if output is not None and Path(output).suffix not in SUFFIXES:
+        raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
+
+
+def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
+    if output is None:
+        for number, table in enumerate(tables):
+            table.to_csv(sys.stdout, sep="\t", index=False, header=number == 0, float_format="%.4f")
+        return
+    path = Path(output)
+    make_folder(path.parent)
+    hint = "free some space, or give another --output."
+    write_whole(path, lambda file: _fill(tables, file, path.suffix), AutoRecError, hint)
+
+
+def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> None:
+    file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
+    write: Callable[[pd.DataFrame, int], object]
+    if suffix in (".tsv", ".csv"):
+        separator = "\t" if suffix == ".tsv" else ","
+
+        def write(table: pd.DataFrame, number: int) -> None:
+            table.to_csv(file, sep=separator, index=False, header=number == 0, float_format="%.4f")
+    else:
+        between = ",\n" if suffix == ".json" else "\n"
+
+        def write(table: pd.DataFrame, number: int) -> None:
+            lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).splitlines()
+            file.write((between if number else "") + between.join(lines))
+
+    file.write("[\n" if suffix == ".json" else "")
+    for number, table in enumerate(tables):
+        write(table, number)
+    file.write({".json": "\n]\n", ".jsonl": "\n"}.get(suffix, ""))
+    file.detach()

@@ -1,0 +1,511 @@
+"""A checkpoint serves alone: the same predictions as in training, for known and new users and items."""
+
+import json
+import pickletools
+import random
+import shutil
+import threading
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_autorec import (
+    CheckpointError,
+    DataError,
+    IAutoRec,
+    Predictor,
+    cli,
+    load_data_and_model,
+    run_recbole_autorec,
+)
+from recbole_autorec.data.dataset import ServedDataset, served_data
+from recbole_autorec.trainer.checkpoint import load_checkpoint
+from tests.conftest import DATA, QUICK, QUICK_ANY
+
+
+class Mine(IAutoRec):
+    """A model of one's own."""
+
+
+AUTOREC = ("IAutoRec", "UAutoRec")
+MODELS = (*AUTOREC, "BiasedMF", "Bias", "GlobalMean", "FM", "NeuMF", "DMF", "NAIS", "DeepFM")
+
+
+def train(model: str, folder: Path, dataset="tiny", data_path=DATA, **parameters) -> str:
+    quick = QUICK if model in AUTOREC else QUICK_ANY
+    config_dict = {"data_path": str(data_path), **quick, "saved": True, "checkpoint_dir": str(folder), **parameters}
+    return run_recbole_autorec(model, dataset, config_dict=config_dict)["checkpoint"]
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Paths, by model; each trained once."""
+    folder, made = tmp_path_factory.mktemp("checkpoints"), {}
+
+    def checkpoint(model: str) -> str:
+        if model not in made:
+            made[model] = train(model, folder)
+        return made[model]
+
+    return checkpoint
+
+
+def all_pairs(predictor) -> tuple[list[str], list[str]]:
+    pairs = [(user, item) for user in predictor.users for item in predictor.items]
+    return [user for user, _ in pairs], [item for _, item in pairs]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_predictions_are_the_models_own_and_need_no_dataset(model, checkpoints, monkeypatch):
+    _, trained, data, *_ = load_data_and_model(checkpoints(model))
+    monkeypatch.setattr("recbole_autorec.data.dataset.RatingDataset.__init__", None)  # no dataset can be read
+    predictor = Predictor.load(checkpoints(model))
+    users, items = all_pairs(predictor)
+    numbers = {"user_id": [data.token2id("user_id", user) for user in users],
+               "item_id": [data.token2id("item_id", item) for item in items]}  # fmt: skip
+    from recbole.data.interaction import Interaction
+
+    with torch.no_grad():
+        expected = trained.predict(Interaction({name: torch.tensor(ids) for name, ids in numbers.items()}))
+    np.testing.assert_allclose(predictor.predict(users, items), expected.numpy(), rtol=1e-6)
+    assert predictor.predict(users, items).dtype == np.float32
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "BiasedMF", "NeuMF"])
+def test_a_prediction_is_the_same_alone_in_any_batch_and_in_any_thread(model, checkpoints):
+    predictor = Predictor.load(checkpoints(model))
+    users, items = (ids * 60 for ids in all_pairs(predictor))
+    together = predictor.predict(users, items)
+    assert (
+        together[:60] == [predictor.predict(user, item)[0] for user, item in zip(users[:60], items[:60], strict=True)]
+    ).all()
+    assert (together[7:1999] == predictor.predict(users[7:1999], items[7:1999])).all()
+    start = threading.Barrier(4)
+
+    def ask(number: int):
+        if number < 4:
+            start.wait()
+        return predictor.predict(users, items), predictor.recommend(users[0], 3)["item"].tolist()
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(ask, range(12)))
+    assert all((stars == together).all() and best == answers[0][1] for stars, best in answers)
+
+
+def test_one_user_or_item_stands_for_all_of_the_others(checkpoints):
+    predictor = Predictor.load(checkpoints("IAutoRec"))
+    user, items = predictor.users[0], predictor.items
+    assert (predictor.predict(user, items) == predictor.predict([user] * len(items), items)).all()
+    assert (predictor.predict(predictor.users, items[0])[0] == predictor.predict(user, items[0])).all()
+    assert (predictor.predict(pd.Series([user, user]), pd.Series(items[:2], dtype="category"))
+            == predictor.predict(user, items[:2])).all()  # fmt: skip
+    assert predictor.predict([], []).shape == (0,)
+    with pytest.raises(DataError, match=r"^2 users and 3 items; expected as many of each, or one of either\.$"):
+        predictor.predict(["a", "b"], ["c", "d", "e"])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_unknown_ids_get_what_the_model_falls_back_to_and_a_note(model, checkpoints):
+    predictor = Predictor.load(checkpoints(model))
+    user, item = predictor.rated_users[0], predictor.rated_items[0]
+    stars = predictor.predict([user, "who", user, "who"], [item, item, "what", "what"])
+    assert predictor.notes([user, "who", user, "who"], [item, item, "what", "what"]) == [
+        "", "unknown user", "unknown item", "unknown user, unknown item"]  # fmt: skip
+    if model in AUTOREC:
+        assert list(stars[1:]) == [2.5, 2.5, 2.5]  # the midpoint of 0 to 5
+    elif not hasattr(predictor.model, "full_sort_predict") or model in ("FM", "NeuMF", "DMF", "NAIS", "DeepFM"):
+        data = load_checkpoint(checkpoints(model))["data"]
+        assert stars[1:] == pytest.approx(data["rating"].mean().item(), abs=1e-5)
+    assert np.isfinite(stars).all()
+
+
+def test_an_id_that_training_never_rated_has_a_note(write_dataset, tmp_path):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(8) for i in range(8)] + ["rare\ti1\t5"]
+    checkpoint = next(
+        path
+        for seed in range(40)
+        for path in [train("IAutoRec", tmp_path / "c", "toy", write_dataset(lines), seed=seed, epochs=1)]
+        if "rare" not in Predictor.load(path).rated_users
+    )
+    predictor = Predictor.load(checkpoint)
+    assert predictor.notes("rare", ["i1", "x"]) == ["unrated user", "unrated user, unknown item"]
+    assert list(predictor.predict("rare", "i1")) == [3.0]
+    with pytest.raises(DataError, match=r"^user 'rare' has no training rating; nothing is known about it\.$"):
+        predictor.recommend("rare")
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "Bias", "FM"])
+def test_recommendations_are_the_best_unseen_items(model, checkpoints):
+    predictor = Predictor.load(checkpoints(model))
+    data = load_checkpoint(checkpoints(model))["data"]
+    for user in predictor.rated_users:
+        number = data["users"].index(user)
+        seen = {data["items"][item] for item in data["item"][data["user"] == number]}
+        best = predictor.recommend(user, 3)
+        unseen = [item for item in predictor.rated_items if item not in seen]
+        assert (
+            list(best["item"]) == sorted(best["item"], key=lambda item: -predictor.predict(user, item)[0])
+            or model == "UAutoRec"
+        )
+        assert len(best) == min(3, len(unseen))
+        assert set(best["item"]) <= set(unseen)
+        np.testing.assert_allclose(best["rating"], predictor.predict(user, best["item"]), atol=1e-5)
+        assert (best["rating"] >= predictor.predict(user, unseen).max() - 1e-5).any() if unseen else True
+    with pytest.raises(DataError, match=r"^user 'who' is unknown: training had none of that id\.$"):
+        predictor.recommend("who")
+    with pytest.raises(DataError, match=r"^k=0; expected a whole number >= 1\.$"):
+        predictor.recommend(predictor.rated_users[0], 0)
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "BiasedMF"])
+def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
+    generator = random.Random(1)
+    taste = {user: generator.random() < 0.5 for user in range(60)}
+    lines = [
+        f"u{user}\t{'ab'[kind]}{number}\t{5 - generator.random() if taste[user] == kind else 1 + generator.random():.2f}"
+        for user in taste for kind in (0, 1) for number in range(6) if generator.random() < 0.7
+    ]  # fmt: skip
+    learned = {"BiasedMF": {"epochs": 60, "learning_rate": 0.03, "embedding_size": 2, "train_batch_size": 8}}
+    checkpoint = train(model, tmp_path, "toy", write_dataset(lines), **learned.get(model, {"epochs": 10}))
+    best = Predictor.load(checkpoint).similar_items("a0", 5)
+    assert {item[0] for item in best["item"]} == {"a"}
+    assert "a0" not in set(best["item"])
+    assert best["similarity"].is_monotonic_decreasing
+    assert best["similarity"].max() <= 1 + 1e-6
+
+
+def test_models_without_codes_or_encoder_say_so(checkpoints):
+    predictor = Predictor.load(checkpoints("Bias"))
+    with pytest.raises(
+        DataError, match=r"^model Bias has no codes of items to compare; IAutoRec, UAutoRec and BiasedMF have\.$"
+    ):
+        predictor.similar_items(predictor.items[0])
+    with pytest.raises(DataError, match=r"^model Bias takes no new users; IAutoRec and UAutoRec do\.$"):
+        predictor.fold_in_user({predictor.items[0]: 3})
+
+
+def test_titles_come_from_the_item_file(tmp_path):
+    shutil.copytree(DATA / "tiny", tmp_path / "data" / "tiny")
+    items = sorted({line.split("\t")[1] for line in (DATA / "tiny" / "tiny.inter").read_text().splitlines()[1:]})
+    rows = "\n".join(f"1999\t{item}\tFilm of {item}" for item in items[1:])
+    (tmp_path / "data" / "tiny" / "tiny.item").write_text(f"year:token\titem_id:token\tmovie_title:token_seq\n{rows}\n")
+    predictor = Predictor.load(train("IAutoRec", tmp_path / "c", data_path=tmp_path / "data"))
+    assert dict(zip(predictor.items, predictor.titles, strict=True)) == {
+        **{item: f"Film of {item}" for item in items[1:]}, items[0]: ""}  # fmt: skip
+    best = predictor.recommend(predictor.rated_users[0])
+    assert list(best.columns) == ["item", "rating", "title"]
+
+
+# Folding in.
+
+
+def ratings_of(checkpoint: str, kind: str, number: int) -> dict[str, float]:
+    """Training ratings of user or item `number`."""
+    data, other = load_checkpoint(checkpoint)["data"], {"user": "item", "item": "user"}[kind]
+    mine = data[kind] == number
+    return {
+        data[f"{other}s"][n]: stars for n, stars in zip(data[other][mine], data["rating"][mine].tolist(), strict=True)
+    }
+
+
+@pytest.mark.parametrize(("model", "kind"), [("UAutoRec", "user"), ("IAutoRec", "item")])
+def test_a_row_folded_in_with_its_own_ratings_is_the_known_one(model, kind, checkpoints):
+    predictor = Predictor.load(checkpoints(model))
+    known, others = getattr(predictor, f"{kind}s"), predictor.items if kind == "user" else predictor.users
+    number = 1 + known.index(getattr(predictor, f"rated_{kind}s")[2])
+    ratings = ratings_of(checkpoints(model), kind, number)
+    new = predictor.fold_in_user(ratings) if kind == "user" else predictor.fold_in_item(ratings)
+    pair = (known[number - 1], others) if kind == "user" else (others, known[number - 1])
+    np.testing.assert_allclose(new.predict(others), predictor.predict(*pair), atol=1e-5)
+    if kind == "user":
+        pd.testing.assert_frame_equal(new.recommend(3), predictor.recommend(known[number - 1], 3), rtol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["identity", "sigmoid"])
+@pytest.mark.parametrize("count", [2, 30])  # fewer than hidden units, and more
+def test_a_column_folded_in_is_the_minimum_of_the_objective(activation, count, tmp_path, write_dataset):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i * i + u) % 5}" for u in range(12) for i in range(34)]
+    checkpoint = train(
+        "IAutoRec", tmp_path, "toy", write_dataset(lines), decoder_activation=activation, reg_weight=[1, 3]
+    )
+    predictor = Predictor.load(checkpoint)
+    model, chosen = predictor.model, predictor.rated_items[:count]
+    ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
+    rows = torch.tensor([1 + predictor.items.index(item) for item in chosen])
+    values = torch.tensor(list(ratings.values()))
+    with torch.no_grad():
+        weight, bias = model.solve_new_column(rows, values)
+        codes = model.codes()[rows].double()
+        mean_w = model.autoencoder.decoder_weight[model.column_is_rated].mean(0).double()
+        mean_b = model.autoencoder.decoder_bias[model.column_is_rated].mean().double()
+    w, b = weight.double().requires_grad_(), bias.double().requires_grad_()
+    error = model.autoencoder.output(codes @ w + b) - values
+    ridge = 3 / 2 * ((w - mean_w).square().sum() + (b - mean_b).square())
+    (error.square().sum() + ridge).backward()
+    assert w.grad.abs().max() < 1e-3
+    assert b.grad.abs() < 1e-3
+    new = predictor.fold_in_user(ratings)
+    others = [item for item in predictor.rated_items if item not in ratings]
+    assert set(new.recommend(100)["item"]) == set(others)
+    scores = model.autoencoder.output(codes @ weight.double() + bias).clamp(*predictor.rating_range)
+    np.testing.assert_allclose(new.predict(chosen), scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", AUTOREC)
+def test_what_a_new_user_likes_moves_what_is_recommended(model, write_dataset, tmp_path):
+    generator = random.Random(2)
+    taste = {user: user % 2 for user in range(80)}
+    lines = [
+        f"u{user}\t{'ab'[kind]}{number}\t{5 if taste[user] == kind else 1}"
+        for user in taste for kind in (0, 1) for number in range(8) if generator.random() < 0.7
+    ]  # fmt: skip
+    predictor = Predictor.load(train(model, tmp_path, "toy", write_dataset(lines), epochs=10))
+    for kind in "ab":
+        new = predictor.fold_in_user({f"{kind}0": 5, f"{kind}1": 5, f"{'ba'['ab'.index(kind)]}0": 1})
+        assert {item[0] for item in new.recommend(5)["item"]} == {kind}
+        assert new.predict([f"{kind}5"])[0] > 3.5
+    item = predictor.fold_in_item({f"u{user}": 1 if user % 2 else 5 for user in range(6, 50)})
+    assert item.predict("u4")[0] > item.predict("u5")[0] + 0.3
+
+
+def test_folding_in_leaves_the_predictor_as_it_was(checkpoints):
+    predictor = Predictor.load(checkpoints("IAutoRec"))
+    before = predictor.predict(*all_pairs(predictor))
+    for _ in range(3):
+        predictor.fold_in_user({predictor.rated_items[0]: 5}).recommend(2)
+    assert (predictor.predict(*all_pairs(predictor)) == before).all()
+
+
+@pytest.mark.parametrize("model", AUTOREC)
+def test_impossible_new_users_are_refused(model, checkpoints):
+    predictor = Predictor.load(checkpoints(model))
+    item = predictor.rated_items[0]
+    for ratings, expected in (
+        ({}, "a new user needs ratings: give at least one."),
+        ({"what": 3}, "item 'what' is unknown: training had none of that id."),
+        ({item: 6}, f"a new user's rating 6 of item '{item}'; expected 0 to 5."),
+        ({item: float("nan")}, f"a new user's rating nan of item '{item}'; expected 0 to 5."),
+        ({item: "5"}, f"a new user's rating '5' of item '{item}'; expected 0 to 5."),
+    ):
+        with pytest.raises(DataError) as error:
+            predictor.fold_in_user(ratings)
+        assert str(error.value) == expected
+
+
+# Files that are no good.
+
+
+def refused(path, **keywords) -> str:
+    with pytest.raises(CheckpointError) as error:
+        Predictor.load(path, **keywords)
+    return str(error.value)
+
+
+def test_models_that_cannot_serve_say_why(tmp_path):
+    ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@2", "topk": [2], "eval_args": {"mode": "full"}}
+    bpr = train("BPR", tmp_path, **ranked)
+    assert refused(bpr) == (
+        f"checkpoint '{bpr}': its model BPR cannot predict here: it learns which of two items a user prefers, not how "
+        "much either is liked."
+    )
+    neumf = train("NeuMF", tmp_path, **ranked)
+    assert refused(neumf) == f"checkpoint '{neumf}': its model NeuMF cannot predict here: it was trained to rank."
+    assert Predictor.load(train("IAutoRec", tmp_path, **ranked)).predict("a", "x2").shape == (1,)
+
+
+def test_a_model_that_sees_features_says_so(tmp_path, monkeypatch):
+    checkpoint = run_recbole_autorec("FM", "ml-100k", config_dict={"features": True, "epochs": 1, "show_progress": False})[
+        "checkpoint"]  # fmt: skip
+    assert refused(checkpoint).startswith(
+        f"checkpoint '{checkpoint}': its model FM cannot predict here: it sees age, gender, occupation, zip_code, "
+    )
+
+
+def with_data(checkpoint: str, path: Path, **changes) -> Path:
+    content = torch.load(checkpoint, weights_only=True)
+    torch.save({**content, "data": {**content["data"], **changes}}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"users": None}, {"users": ["[PAD]"]}, {"users": ["[PAD]", "1", "1"]}, {"items": [1, 2]}, {"titles": ["x"]},
+        {"user": torch.zeros(50, dtype=torch.int32)}, {"user": torch.full((50,), 1 << 30, dtype=torch.int32)},
+        {"item": torch.full((50,), -1, dtype=torch.int32)}, {"rating": torch.full((50,), torch.nan)},
+        {"rating": torch.ones(3)}, {"rating": torch.empty(0)}, {"item": torch.ones(50)}, {"item": "x"}, {"fields": [3]},
+        {"users": [str(n) for n in range(4)]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_forged_data_are_refused(changes, checkpoints, tmp_path):
+    assert "is damaged:" in refused(with_data(checkpoints("IAutoRec"), tmp_path / "forged.pth", **changes))
+
+
+def test_forged_parameters_and_weights_are_refused(checkpoints, tmp_path):
+    content = torch.load(checkpoints("IAutoRec"), weights_only=True)
+    path = tmp_path / "forged.pth"
+    for changes, expected in (
+        ({"parameters": {**content["parameters"], "model": "os.system"}}, "its model cannot be built: unknown model"),
+        (
+            {"parameters": {**content["parameters"], "hidden_size": [-1]}},
+            "its model cannot be built: config_dict: hidden_size",
+        ),
+        ({"parameters": {**content["parameters"], "hidden_size": [9]}}, "does not fit this model"),
+        ({"parameters": 3}, "is damaged: TypeError"),
+        ({"state_dict": {}}, "does not fit this model"),
+        (
+            {"state_dict": {name: weights * torch.nan for name, weights in content["state_dict"].items()}},
+            "no finite numbers",
+        ),
+        ({"data": None}, "is damaged: ValueError"),
+    ):
+        torch.save({**content, **changes}, path)
+        assert expected in refused(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 255), st.booleans())
+def test_a_flipped_or_truncated_checkpoint_is_refused_or_whole(checkpoints, tmp_path_factory, place, end, byte, cut):
+    good = Path(checkpoints("IAutoRec"))
+    path, content = tmp_path_factory.mktemp("fuzz") / "c.pth", bytearray(good.read_bytes())
+    if cut:
+        content = content[: end % len(content)]
+    if content:
+        content[place % len(content)] = byte
+    path.write_bytes(content)
+    try:
+        predictor = Predictor.load(path)
+    except CheckpointError:
+        return
+    expected = Predictor.load(good)
+    assert (predictor.predict(*all_pairs(expected)) == expected.predict(*all_pairs(expected))).all()
+
+
+def test_a_model_of_ones_own_is_given_as_its_class(tmp_path):
+    config_dict = {"data_path": str(DATA), **QUICK, "saved": True, "checkpoint_dir": str(tmp_path)}
+    checkpoint = run_recbole_autorec(Mine, "tiny", config_dict=config_dict)["checkpoint"]
+    assert "unknown model 'Mine'" in refused(checkpoint)
+    assert Predictor.load(checkpoint, model=Mine).predict("a", "x2").shape == (1,)
+
+
+def test_served_data_make_the_same_dataset(checkpoints):
+    config, _, _, train_data, *_ = load_data_and_model(checkpoints("FM"))
+    served = ServedDataset(config, served_data(train_data.dataset))
+    assert served.num("user_id") == train_data.dataset.num("user_id")
+    assert (served.inter_matrix(value_field="rating") != train_data.dataset.inter_matrix(value_field="rating")).nnz == 0
+
+
+# The command line.
+
+
+@pytest.fixture
+def pairs():
+    Path("pairs.tsv").write_text("user_id\titem_id\na\tx2\nwho\tx2\nb\twhat\na\tx2\n")
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".json", ".jsonl"])
+def test_predict_writes_a_line_for_each_pair_in_order(suffix, checkpoints, pairs, capsys):
+    checkpoint = checkpoints("IAutoRec")
+    assert cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.tsv", "--output", f"out/p{suffix}"]) == 0
+    assert capsys.readouterr().out == f"out/p{suffix}: 4 pairs predicted, 2 with a note\n"
+    text = Path(f"out/p{suffix}").read_text()
+    if suffix in (".tsv", ".csv"):
+        separator = {".tsv": "\t", ".csv": ","}[suffix]
+        rows = [line.split(separator) for line in text.splitlines()]
+        assert rows[0] == ["user", "item", "rating", "note"]
+        rows = rows[1:]
+    else:
+        content = json.loads(text) if suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+        rows = [[row["user"], row["item"], f"{row['rating']:.4f}", row["note"]] for row in content]
+    stars = f"{Predictor.load(checkpoint).predict('a', 'x2')[0]:.4f}"
+    assert rows == [["a", "x2", stars, ""], ["who", "x2", "2.5000", "unknown user"], ["b", "what", "2.5000", "unknown item"],
+                    ["a", "x2", stars, ""]]  # fmt: skip
+
+
+def test_new_ratings_are_folded_in_first(checkpoints, capsys):
+    checkpoint = checkpoints("IAutoRec")
+    predictor = Predictor.load(checkpoint)
+    item, user = predictor.rated_items[0], predictor.rated_users[0]
+    Path("new.csv").write_text(f"user,item,rating\nme,{item},5\n{user},novelty,1\n")
+    Path("pairs.csv").write_text(f"me,{item}\n{user},novelty\nme,novelty\n{user},{item}\n")
+    arguments = ["predict", "--checkpoint", checkpoint, "--input", "pairs.csv", "--new_ratings", "new.csv"]
+    assert cli.main(arguments) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines() if line][1:]
+    new_user, new_item = predictor.fold_in_user({item: 5}), predictor.fold_in_item({user: 1})
+    assert rows == [
+        ["me", item, f"{new_user.predict(item)[0]:.4f}", "folded in"],
+        [user, "novelty", f"{new_item.predict(user)[0]:.4f}", "folded in"],
+        ["me", "novelty", "2.5000", "folded in, folded in"],
+        [user, item, f"{predictor.predict(user, item)[0]:.4f}", ""],
+    ]
+    Path("new.csv").write_text(f"user,item,rating\nme,{item},5\n")
+    assert cli.main(["recommend", "--checkpoint", checkpoint, "--new_ratings", "new.csv", "--output", "r.csv"]) == 0
+    assert list(pd.read_csv("r.csv", dtype=str)["item"]) == list(new_user.recommend(10)["item"])
+
+
+def test_recommend_and_similar(checkpoints, capsys):
+    checkpoint = checkpoints("IAutoRec")
+    predictor = Predictor.load(checkpoint)
+    user, item = predictor.rated_users[0], predictor.rated_items[0]
+    assert cli.main(["recommend", "--checkpoint", checkpoint, "--users", user, "--topk", "1"]) == 0
+    best = predictor.recommend(user, 1)
+    assert capsys.readouterr().out.split() == ["user", "rank", "item", "rating", user, "1", best["item"][0],
+                                              f"{best['rating'][0]:.4f}"]  # fmt: skip
+    assert cli.main(["recommend", "--checkpoint", checkpoint, "--users", "all", "--output", "all.csv"]) == 0
+    assert set(pd.read_csv("all.csv", dtype=str)["user"]) <= set(predictor.rated_users)
+    assert cli.main(["similar", "--checkpoint", checkpoint, "--items", item, "--output", "s.json"]) == 0
+    assert [row["similar"] for row in json.loads(Path("s.json").read_text())] == list(
+        predictor.similar_items(item)["item"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["predict", "--input", "no.tsv"], "'no.tsv': no such file."),
+        (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
+        (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2. --skip_bad_lines leaves such lines out and lists them."),
+        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user'; expected a tab or one of :: , ; | between the fields, or --separator."),
+        (["predict", "--inptu", "pairs.tsv"], "command line: the following arguments are required: --input; --help has the flags."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: user 'a' and item 'x2': training knew both; a new rating is of a known item by a new user, or of a new item by a known user."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: user 'who' and item 'what': training knew neither; a new rating is of a known item by a new user, or of a new item by a known user."),
+        (["recommend", "--users", "who"], "user 'who' is unknown: training had none of that id."),
+        (["recommend"], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
+        (["recommend", "--users", "a", "--topk", "0"], "k=0; expected a whole number >= 1."),
+        (["recommend", "--users", "a", "--topk", "some"], "command line: argument --topk: invalid int value: 'some'; --help has the flags."),
+        (["similar", "--items", "what"], "item 'what' is unknown: training had none of that id."),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, checkpoints, pairs, capsys, tmp_path):
+    for name, text in (("bad.tsv", "user\titem\n1\t1\n1\n"), ("one.tsv", "user\n1\n"), ("known.csv", "user,item,rating\na,x2,3\n"),
+                       ("strange.csv", "user,item,rating\nwho,what,3\n")):  # fmt: skip
+        Path(name).write_text(text)
+    before = set(tmp_path.iterdir())
+    assert cli.main([arguments[0], "--checkpoint", checkpoints("IAutoRec"), *arguments[1:]]) == 2
+    assert capsys.readouterr().err == f"error: {expected}\n"
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_failure_midway_leaves_no_output(checkpoints, capsys, tmp_path):
+    Path("p.tsv").write_text("user\titem\n" + "a\tx2\n" * 3 + "a\n")
+    Path("out.tsv").write_text("from before")
+    assert (
+        cli.main(["predict", "--checkpoint", checkpoints("IAutoRec"), "--input", "p.tsv", "--output", "out.tsv"]) == 2
+    )
+    assert Path("out.tsv").read_text() == "from before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tsv", "p.tsv"]
+
+
+def test_a_checkpoint_holds_no_code(checkpoints):
+    with zipfile.ZipFile(checkpoints("IAutoRec")) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        classes = {operand for code, operand, _ in pickletools.genops(archive.read(pickled)) if code.name == "GLOBAL"}
+    assert all(name.startswith(("torch ", "torch._utils ", "collections ")) for name in classes)
