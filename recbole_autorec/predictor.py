@@ -196,8 +196,8 @@ class Predictor:
         model = self.model
         if not isinstance(model, AutoRec):
             raise DataError(f"model {self.name} takes no new {new}s; IAutoRec and UAutoRec do.")
-        if not ratings:
-            raise DataError(f"a new {new} needs ratings: give at least one.")
+        if not isinstance(ratings, Mapping) or not ratings:
+            raise DataError(f"a new {new} needs ratings: give at least one, as {{{known}: stars}}.")
         low, high = self.rating_range
         for key, stars in ratings.items():
             if not is_number(stars, low, high):

@@ -1,10 +1,15 @@
 """A checkpoint serves alone: the same predictions as in training, for known and new users and items."""
 
 import json
+import os
 import pickletools
 import random
 import shutil
+import subprocess
+import sys
 import threading
+import urllib.error
+import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +32,7 @@ from recbole_autorec import (
 )
 from recbole_autorec.data.dataset import ServedDataset, served_data
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import DATA, QUICK, QUICK_ANY
+from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT
 
 
 class Mine(IAutoRec):
@@ -288,7 +293,8 @@ def test_impossible_new_users_are_refused(model, checkpoints):
     predictor = Predictor.load(checkpoints(model))
     item = predictor.rated_items[0]
     for ratings, expected in (
-        ({}, "a new user needs ratings: give at least one."),
+        ({}, "a new user needs ratings: give at least one, as {item: stars}."),
+        ([3], "a new user needs ratings: give at least one, as {item: stars}."),
         ({"what": 3}, "item 'what' is unknown: training had none of that id."),
         ({item: 6}, f"a new user's rating 6 of item '{item}'; expected 0 to 5."),
         ({item: float("nan")}, f"a new user's rating nan of item '{item}'; expected 0 to 5."),
@@ -509,3 +515,30 @@ def test_a_checkpoint_holds_no_code(checkpoints):
         pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         classes = {operand for code, operand, _ in pickletools.genops(archive.read(pickled)) if code.name == "GLOBAL"}
     assert all(name.startswith(("torch ", "torch._utils ", "collections ")) for name in classes)
+
+
+def test_the_example_server_recommends_to_known_and_new_users(checkpoints):
+    checkpoint = checkpoints("IAutoRec")
+    predictor = Predictor.load(checkpoint)
+    command = [sys.executable, str(ROOT / "examples" / "serve.py"), checkpoint, "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as server:
+        try:
+            address = server.stdout.readline().strip()
+
+            def ask(query: str, ratings=None):
+                body = None if ratings is None else json.dumps(ratings).encode()
+                with urllib.request.urlopen(f"{address}?{query}", data=body, timeout=30) as response:
+                    return [row["item"] for row in json.load(response)]
+
+            user, item = predictor.rated_users[0], predictor.rated_items[0]
+            assert ask(f"user={user}&k=2") == list(predictor.recommend(user, 2)["item"])
+            assert ask("k=2", {item: 5}) == list(predictor.fold_in_user({item: 5}).recommend(2)["item"])
+            for query, ratings in (("user=who", None), ("k=none", {item: 5}), ("k=2", {"what": 5}), ("k=2", [3])):
+                with pytest.raises(urllib.error.HTTPError) as error:
+                    ask(query, ratings)
+                assert error.value.code == 400
+        finally:
+            server.kill()
