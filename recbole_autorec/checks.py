@@ -28,6 +28,10 @@ def is_whole(value: Any, low: int, high: float = inf) -> bool:
     return isinstance(value, int) and is_number(value, low, high)
 
 
+def _are_penalties(value: Any) -> bool:
+    return is_number(value, 0) or (isinstance(value, list) and len(value) == 2 and all(is_number(w, 0) for w in value))
+
+
 def _whole(low: int) -> Check:
     return lambda value: is_whole(value, low), f"a whole number >= {low}"
 
@@ -109,9 +113,10 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "encoder_activation": _one_of(*ACTIVATIONS),
         "decoder_activation": _one_of(*ACTIVATIONS),
         "reg_weight": (
-            lambda v: is_number(v, 0) or (isinstance(v, list) and len(v) == 2 and all(is_number(w, 0) for w in v)),
-            "a number >= 0, or a pair [encoder, decoder] of such",
+            lambda v: v is None or _are_penalties(v),
+            "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
         ),
+        "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of such"),
         "row_scaling": _POWER,
         "column_scaling": _POWER,
         "init_std": _POSITIVE,

@@ -65,6 +65,7 @@ class Predictor:
         if isinstance(model, AutoRec):
             with torch.no_grad():
                 model.codes()  # once, before there are threads
+                model._spread()
 
     @classmethod
     def load(cls, checkpoint: str | Path, model: type | None = None) -> Predictor:
@@ -170,8 +171,9 @@ class Predictor:
     def fold_in_user(self, ratings: Mapping[Any, float]) -> NewUser:
         """A user that training did not see, from ratings of known items.
 
-        U-AutoRec encodes the ratings as any user's. I-AutoRec solves for the user's output weights on the items' codes,
-        a ridge regression with the model's own penalty.
+        U-AutoRec encodes the ratings and corrects the code by them: see AutoRec.solve_new_row. I-AutoRec solves for the
+        user's output weights on the items' codes, by ridge regression with the model's own penalty: see
+        solve_new_column.
 
         Args:
             ratings: item -> stars.
@@ -215,7 +217,7 @@ class Predictor:
         if not len(numbers):
             raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
         if model.rows == new:
-            code = model.encode_new_row(numbers, values)
+            code = model.solve_new_row(numbers, values)
             n = len(self._rated[known])
             scores = model.autoencoder.decode_all(code[None], torch.arange(n))[0]
         else:

@@ -83,6 +83,9 @@ def train_and_test(
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
         trainer = build_trainer(config, parts[0])
+        if isinstance(trainer.model, AutoRec) and config["reg_weight"] is None:
+            encoder, decoder = trainer.model.autoencoder.reg_weight
+            logger.info(f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings")
         if resume is not None:
             trainer.resume_checkpoint(resume)
         saved, show_progress = config["saved"], config["show_progress"]

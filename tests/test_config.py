@@ -15,7 +15,12 @@ FAULTS = {
     "hidden_size": (-5, "a list of whole numbers >= 1, such as [500] (the paper's)"),
     "encoder_activation": ("sigmoidd", "one of identity, sigmoid, tanh, relu, elu"),
     "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
-    "reg_weight": ([1, -1], "a number >= 0, or a pair [encoder, decoder] of such"),
+    "reg_weight": (
+        [1, -1],
+        "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
+    ),
+    "download_url": ("grouplens", "an address, such as https://host/folder"),
+    "reg_scale": (None, "a number >= 0, or a pair [encoder, decoder] of such"),
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
     "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),
     "init_std": (0, "a number > 0"),
@@ -288,7 +293,7 @@ def test_a_model_of_ones_own_takes_the_defaults_of_the_one_it_extends():
     class Mine(IAutoRec):
         pass
 
-    assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_weight"]) == ("Mine", 400)
+    assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_scale"]) == ("Mine", [3.5, 1.15])
     with pytest.raises(ConfigError) as caught:
         Config(Config, "tiny")
     assert str(caught.value) == (

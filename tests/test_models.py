@@ -215,3 +215,13 @@ def test_no_dense_matrix_of_users_and_items_anywhere(name, write_dataset):
     with torch.no_grad():
         model.predict(Interaction(parts[1].inter_feat.interaction))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 3 * 2**20  # KiB
+
+
+def test_the_default_penalty_follows_the_number_of_ratings(name):
+    _, parts, model = tiny_model(name, reg_weight=None, reg_scale=[3, 2])
+    feat = parts[0].inter_feat
+    sides = len(feat["user_id"].unique()) * len(feat["item_id"].unique())
+    density = len(feat) / sides**0.5
+    assert model.autoencoder.reg_weight == pytest.approx((3 * density, 2 * density))
+    assert tiny_model(name, reg_weight=None, reg_scale=3)[2].autoencoder.reg_weight == pytest.approx((3 * density,) * 2)
+    assert tiny_model(name, reg_weight=7, reg_scale=3)[2].autoencoder.reg_weight == (7, 7)

@@ -211,55 +211,75 @@ def test_titles_come_from_the_item_file(tmp_path):
 # Folding in.
 
 
-def ratings_of(checkpoint: str, kind: str, number: int) -> dict[str, float]:
-    """Training ratings of user or item `number`."""
-    data, other = load_checkpoint(checkpoint)["data"], {"user": "item", "item": "user"}[kind]
-    mine = data[kind] == number
-    return {
-        data[f"{other}s"][n]: stars for n, stars in zip(data[other][mine], data["rating"][mine].tolist(), strict=True)
-    }
-
-
 @pytest.mark.parametrize(("model", "kind"), [("UAutoRec", "user"), ("IAutoRec", "item")])
-def test_a_row_folded_in_with_its_own_ratings_is_the_known_one(model, kind, checkpoints):
+def test_a_new_rows_code_is_the_one_it_would_have_in_training(model, kind, checkpoints):
     predictor = Predictor.load(checkpoints(model))
-    known, others = getattr(predictor, f"{kind}s"), predictor.items if kind == "user" else predictor.users
-    number = 1 + known.index(getattr(predictor, f"rated_{kind}s")[2])
-    ratings = ratings_of(checkpoints(model), kind, number)
-    new = predictor.fold_in_user(ratings) if kind == "user" else predictor.fold_in_item(ratings)
-    pair = (known[number - 1], others) if kind == "user" else (others, known[number - 1])
-    np.testing.assert_allclose(new.predict(others), predictor.predict(*pair), atol=1e-5)
-    if kind == "user":
-        pd.testing.assert_frame_equal(new.recommend(3), predictor.recommend(known[number - 1], 3), rtol=1e-4)
+    number = 1 + getattr(predictor, f"{kind}s").index(getattr(predictor, f"rated_{kind}s")[2])
+    data, other = load_checkpoint(checkpoints(model))["data"], {"user": "item", "item": "user"}[kind]
+    mine = data[kind] == number
+    with torch.no_grad():
+        code = predictor.model.encode_new_row(data[other][mine].long(), data["rating"][mine])
+        torch.testing.assert_close(code, predictor.model.codes()[number])
 
 
-@pytest.mark.parametrize("activation", ["identity", "sigmoid"])
-@pytest.mark.parametrize("count", [2, 30])  # fewer than hidden units, and more
-def test_a_column_folded_in_is_the_minimum_of_the_objective(activation, count, tmp_path, write_dataset):
-    lines = [f"u{u}\ti{i}\t{1 + (u * i * i + u) % 5}" for u in range(12) for i in range(34)]
-    checkpoint = train(
-        "IAutoRec", tmp_path, "toy", write_dataset(lines), decoder_activation=activation, reg_weight=[1, 3]
-    )
+def dense_ratings(write_dataset) -> str:
+    return write_dataset([f"u{u}\ti{i}\t{1 + (u * i * i + u) % 5}" for u in range(12) for i in range(34)])
+
+
+# A new user by 2 ratings, fewer than there are hidden units, and by 30.
+folding = pytest.mark.parametrize(
+    ("activation", "count"), [("identity", 2), ("identity", 30), ("sigmoid", 2), ("sigmoid", 30)]
+)
+
+
+@folding
+def test_a_folded_in_column_is_the_minimum_of_the_objective(activation, count, tmp_path, write_dataset):
+    settings = {"decoder_activation": activation, "reg_weight": [1, 3]}
+    predictor = Predictor.load(train("IAutoRec", tmp_path, "toy", dense_ratings(write_dataset), **settings))
+    model, chosen = predictor.model, predictor.rated_items[:count]
+    ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
+    rows, values = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
+    with torch.no_grad():
+        weight, bias = model.solve_new_column(rows, values)
+        codes, rated = model.codes().double(), model.column_is_rated
+        mean_w = model.autoencoder.decoder_weight[rated].mean(0).double()
+        mean_b = model.autoencoder.decoder_bias[rated].mean().double()
+    w, b = weight.double().requires_grad_(), bias.double().requires_grad_()
+    error = model.autoencoder.output(codes[rows] @ w + b) - values
+    (error.square().sum() + 3 / 2 * ((w - mean_w).square().sum() + (b - mean_b).square())).backward()
+    assert torch.cat([w.grad, b.grad[None]]).abs().max() < 1e-3
+    new = predictor.fold_in_user(ratings)
+    scores = model.autoencoder.output(codes[rows] @ weight.double() + bias).clamp(*predictor.rating_range)
+    np.testing.assert_allclose(new.predict(chosen), scores, atol=1e-5)
+    assert set(new.recommend(100)["item"]) == set(predictor.rated_items) - set(chosen)
+
+
+@folding
+def test_a_folded_in_row_is_the_minimum_of_its_objective(activation, count, tmp_path, write_dataset):
+    checkpoint = train("UAutoRec", tmp_path, "toy", dense_ratings(write_dataset), decoder_activation=activation)
     predictor = Predictor.load(checkpoint)
     model, chosen = predictor.model, predictor.rated_items[:count]
     ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
-    rows = torch.tensor([1 + predictor.items.index(item) for item in chosen])
-    values = torch.tensor(list(ratings.values()))
+    columns, values = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
     with torch.no_grad():
-        weight, bias = model.solve_new_column(rows, values)
-        codes = model.codes()[rows].double()
-        mean_w = model.autoencoder.decoder_weight[model.column_is_rated].mean(0).double()
-        mean_b = model.autoencoder.decoder_bias[model.column_is_rated].mean().double()
-    w, b = weight.double().requires_grad_(), bias.double().requires_grad_()
-    error = model.autoencoder.output(codes @ w + b) - values
-    ridge = 3 / 2 * ((w - mean_w).square().sum() + (b - mean_b).square())
-    (error.square().sum() + ridge).backward()
-    assert w.grad.abs().max() < 1e-3
-    assert b.grad.abs() < 1e-3
+        code, found = model.encode_new_row(columns, values).double(), model.solve_new_row(columns, values)
+        codes = model.codes()[model.rated_rows].double()
+        training = model.autoencoder.decode(model.codes(), model.ratings) - model.ratings.values
+        error, covariance = training.double().square().mean(), torch.cov(codes.t())
+    # off the eight codes' span the covariance is 0, and h stays where it was
+    values_of, vectors = torch.linalg.eigh(covariance)
+    span = vectors[:, values_of > 1e-9 * values_of.max()]
+    z = (span.t() @ (found.double() - code)).requires_grad_()
+    torch.testing.assert_close(span @ z.detach() + code, found.double(), atol=1e-4, rtol=0)
+    weights = model.autoencoder.decoder_weight.detach()[columns].double()
+    biases = model.autoencoder.decoder_bias.detach()[columns].double()
+    residual = model.autoencoder.output(weights @ (code + span @ z) + biases) - values
+    inverse = torch.linalg.inv(span.t() @ covariance @ span)
+    (residual.square().sum() + error * (z @ inverse @ z)).backward()
+    scale = (error * inverse).diagonal().max()
+    assert z.grad.abs().max() < 1e-4 * scale
     new = predictor.fold_in_user(ratings)
-    others = [item for item in predictor.rated_items if item not in ratings]
-    assert set(new.recommend(100)["item"]) == set(others)
-    scores = model.autoencoder.output(codes @ weight.double() + bias).clamp(*predictor.rating_range)
+    scores = model.autoencoder.output(weights @ found.double() + biases).clamp(*predictor.rating_range)
     np.testing.assert_allclose(new.predict(chosen), scores, atol=1e-5)
 
 

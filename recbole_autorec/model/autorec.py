@@ -6,6 +6,7 @@ Cold     a user or an item with no training rating gets cold_start_rating (the p
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -50,18 +51,22 @@ class AutoRec(RatingRecommender):
         self.cold_start_rating = sum(self.rating_range) / 2 if cold_start_rating is None else cold_start_rating
 
         reg_weight = config["reg_weight"]
+        if reg_weight is None:
+            per_side = len(self.ratings) / math.sqrt(len(self.rated_rows) * int(self.column_is_rated.sum()))
+            reg_weight = [per_side * scale for scale in _pair(config["reg_scale"])]
         self.autoencoder = MaskedAutoencoder(
             n_columns=self.ratings.shape[1],
             hidden_size=config["hidden_size"],
             encoder_activation=config["encoder_activation"],
             decoder_activation=config["decoder_activation"],
-            reg_weight=tuple(reg_weight) if isinstance(reg_weight, list) else (reg_weight, reg_weight),
+            reg_weight=_pair(reg_weight),
             init_std=config["init_std"],
             dropout_prob=config["dropout_prob"],
             rating_range=self.rating_range,
         )
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
+        self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
 
     def forward(self, rows: Tensor) -> Tensor:
         """Codes of the rows (B,): (B, K)."""
@@ -98,49 +103,79 @@ class AutoRec(RatingRecommender):
         return torch.where(rated, scores, self.cold_start_rating).reshape(-1)
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
-        """Code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
-        n = len(values)
-        counts = torch.cat([self.ratings.row_counts, torch.tensor([n], device=values.device)])
+        """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
+        counts = torch.nn.functional.pad(self.ratings.row_counts, (0, 1), value=len(values))
         scale = activity_scales(counts, self.row_scaling)[-1:]
         row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
         return self.autoencoder.encode(self._scaled(row, scale))[0]
 
+    def solve_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
+        """A better code h (K,) for such a row. Ours.
+
+        The weights were fitted to the training rows, and a new row's level and taste show in its code only in part. So
+        its ratings are looked at once more: h is the minimum of
+            sum (r - f(W h + b))^2 / s^2  +  (h - h')^T C^-1 (h - h')
+        with h' the encoder's code, C the covariance of the training rows' codes, s^2 the mean squared training error.
+        """
+        model = self.autoencoder
+        code = self.encode_new_row(columns, values).double()
+        root, error = self._spread()
+        weights = model.decoder_weight[columns].double()  # (n, K)
+        score = weights @ code + model.decoder_bias[columns].double()
+        return (code + root @ self._ridge(weights @ root, score, values.double(), error)).float()
+
     def solve_new_column(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Output weights w (K,) and bias b of a column that training did not see, by its ratings (n,) in n rows. Ours.
 
-        The least J over them, the codes h of the rows being what they are:
+        The minimum of J over them, the codes h of the rows being what they are:
             sum (r - f(w . h + b))^2  +  reg_weight / 2 (|w - w'|^2 + (b - b')^2)
-        where w' and b' are the means of all columns: without ratings the new one is like the average. With f the
-        identity a ridge regression, solved by the smaller of its two normal equations; otherwise by L-BFGS.
+        where w' and b' are the means of all columns: without ratings the new one is like the average.
         """
         rated, model = self.column_is_rated, self.autoencoder
         mean = torch.cat([model.decoder_weight[rated].mean(0), model.decoder_bias[rated].mean()[None]]).double()
         codes = torch.nn.functional.pad(self.codes()[rows].double(), (0, 1), value=1.0)  # (n, K + 1): the bias's is 1
-        values, ridge = values.double(), max(model.reg_weight[1] / 2, 1e-6)
-        if model.decoder_activation is not ACTIVATIONS["identity"]:
-            found = self._searched_column(codes, values, mean, ridge)
-        else:
-            rest, by_row = values - codes @ mean, len(values) <= codes.shape[1]
-            gram = codes @ codes.t() if by_row else codes.t() @ codes
-            gram.diagonal().add_(ridge)
-            solve = torch.linalg.solve
-            found = mean + (codes.t() @ solve(gram, rest) if by_row else solve(gram, codes.t() @ rest))
-        return found[:-1].float(), found[-1].float()
+        column = mean + self._ridge(codes, codes @ mean, values.double(), max(model.reg_weight[1] / 2, 1e-6))
+        return column[:-1].float(), column[-1].float()
+
+    def _ridge(self, design: Tensor, score: Tensor, values: Tensor, penalty: float) -> Tensor:
+        """z (P,) with the least sum (values - f(score + design z))^2 + penalty |z|^2.
+
+        score, values (n,); design (n, P). With f the identity the smaller of the two normal equations is solved;
+        otherwise L-BFGS goes there.
+        """
+        if self.autoencoder.decoder_activation is not ACTIVATIONS["identity"]:
+            return self._search(design, score, values, penalty)
+        by_row = design.shape[0] <= design.shape[1]
+        gram = design @ design.t() if by_row else design.t() @ design
+        gram.diagonal().add_(penalty)
+        rest, solve = values - score, torch.linalg.solve
+        return design.t() @ solve(gram, rest) if by_row else solve(gram, design.t() @ rest)
 
     @torch.enable_grad()
-    def _searched_column(self, codes: Tensor, values: Tensor, mean: Tensor, ridge: float) -> Tensor:
-        column = mean.clone().requires_grad_()
-        optimizer = torch.optim.LBFGS([column], max_iter=200, line_search_fn="strong_wolfe")
+    def _search(self, design: Tensor, score: Tensor, values: Tensor, penalty: float) -> Tensor:
+        z = design.new_zeros(design.shape[1], requires_grad=True)
+        optimizer = torch.optim.LBFGS([z], max_iter=200, line_search_fn="strong_wolfe")
 
         def objective() -> Tensor:
             optimizer.zero_grad()
-            error = self.autoencoder.output(codes @ column) - values
-            loss = error.square().sum() + ridge * (column - mean).square().sum()
+            error = self.autoencoder.output(score + design @ z) - values
+            loss = error.square().sum() + penalty * z.square().sum()
             loss.backward()
             return loss
 
         optimizer.step(objective)  # type: ignore[arg-type]
-        return column.detach()
+        return z.detach()
+
+    def _spread(self) -> tuple[Tensor, float]:
+        """A root of the covariance of the rated rows' codes (K, K), and the mean squared training error in stars^2."""
+        codes = self.codes()
+        if self._spread_of is not codes:
+            values, vectors = torch.linalg.eigh(torch.cov(codes[self.rated_rows].double().t()))
+            error = self.autoencoder.decode(codes, self.ratings) - self.ratings.values
+            mean_square = max(error.double().square().mean().item(), 1e-6)
+            self._kept_spread = vectors * values.clamp(min=0).sqrt(), mean_square
+            self._spread_of = codes
+        return self._kept_spread
 
     def codes(self) -> Tensor:
         """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""
@@ -155,3 +190,9 @@ class AutoRec(RatingRecommender):
         """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
         self._codes = None
         return super().train(mode)
+
+
+def _pair(value: float | list[float]) -> tuple[float, float]:
+    """[encoder, decoder], or one number for both."""
+    encoder, decoder = value if isinstance(value, list) else (value, value)
+    return encoder, decoder
