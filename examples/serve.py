@@ -29,7 +29,7 @@ def handler_for(predictor: Predictor) -> type[BaseHTTPRequestHandler]:
             try:
                 best = recommend(asked.get("user", [""])[0], int(asked.get("k", ["10"])[0]))
                 code, text = 200, best.to_json(orient="records")
-            except (AutoRecError, ValueError, AttributeError) as error:
+            except (AutoRecError, ValueError) as error:
                 code, text = 400, json.dumps({"error": str(error)})
             self.send_response(code)
             self.send_header("Content-Type", "application/json")

@@ -21,7 +21,7 @@ Other verbs: compare, tune, convert, predict, recommend, similar (compare --help
 TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
   --hidden_size [500]        units of each hidden layer
-  --reg_weight 400           the paper's lambda
+  --reg_weight 400           the paper's lambda; it follows the number of ratings unless given
   --row_scaling 0.5          tame long rows; 0 is the paper
   --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
   --epochs 20                at most; --stopping_step 3 ends earlier
@@ -324,13 +324,13 @@ def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool =
 
 def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
     """The flags of a verb that takes no parameters."""
-    known, rest = parser.parse_known_args(argv)
-    if rest:
-        name = rest[0].partition("=")[0]
-        near = difflib.get_close_matches(name.lstrip("-"), vars(known), n=1)
-        hint = f"did you mean --{near[0]}?" if near else "--help has the flags."
-        raise ConfigError(f"command line: unknown flag {name}; {hint}")
-    return known
+    flags = list(parser._option_string_actions)
+    for name in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
+        if name not in flags:
+            near = difflib.get_close_matches(name, flags, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help has the flags."
+            raise ConfigError(f"command line: unknown flag {name}; {hint}")
+    return parser.parse_args(argv)
 
 
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
@@ -407,16 +407,15 @@ def main(argv: list[str] | None = None) -> int:
     verb = VERBS[argv.pop(0)] if argv and argv[0] in VERBS else train
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        text = verb(argv)
+        if text := verb(argv):
+            print(text, flush=True)
+    except BrokenPipeError:  # whoever read, head for example, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except AutoRecError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever read, head for example, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor
 
 from recbole_autorec.checks import compares_ratings, is_number
@@ -18,6 +20,7 @@ from recbole_autorec.config import Config, quoted
 from recbole_autorec.data.dataset import ServedDataset
 from recbole_autorec.errors import AutoRecError, CheckpointError, DataError, in_one_line
 from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
 from recbole_autorec.model.rating_recommender import in_stars
 from recbole_autorec.processes import environment
 from recbole_autorec.quick_start import quiet_recbole
@@ -25,7 +28,10 @@ from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
 
 BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
-RATINGS_ONLY = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False}
+# What a checkpoint's parameters may not say here: how it was evaluated, where, and other files to read.
+SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False,
+           "log_wandb": False}  # fmt: skip
+NO_OTHER_FILES = {"use_pretrain": False, "pretrain_path": None}  # of NeuMF, of NAIS
 
 
 class Predictor:
@@ -65,7 +71,6 @@ class Predictor:
         if isinstance(model, AutoRec):
             with torch.no_grad():
                 model.codes()  # once, before there are threads
-                model._spread()
 
     @classmethod
     def load(cls, checkpoint: str | Path, model: type | None = None) -> Predictor:
@@ -90,7 +95,8 @@ class Predictor:
             if reason is not None:
                 raise CheckpointError(f"{place}: its model {model_class.__name__} cannot predict here: {reason}.")
             with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
-                config = Config(model_class, dataset_name, config_dict={**quoted(parameters), **RATINGS_ONLY})
+                over = SERVING | {key: value for key, value in NO_OTHER_FILES.items() if key in parameters}
+                config = Config(model_class, dataset_name, config_dict={**quoted(parameters), **over})
                 dataset = ServedDataset(config, data)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(config["seed"])
@@ -159,12 +165,9 @@ class Predictor:
         Raises:
             DataError: the item is unknown or has no training rating, or the model has no codes of items.
         """
-        codes, number = self._item_codes(), self._number("item", item)
-        rated = torch.from_numpy(self._rated["item"])
-        codes = codes - codes[rated].mean(0)
-        codes = torch.nn.functional.normalize(codes, dim=1)
-        similarity = codes @ codes[number]
-        return self._table(similarity, "similarity", np.array([number]), k)
+        number = self._number("item", item)
+        codes = self._item_codes
+        return self._table(codes @ codes[number], "similarity", np.array([number]), k)
 
     # New users and items, without training.
 
@@ -201,7 +204,8 @@ class Predictor:
         if not isinstance(ratings, Mapping) or not ratings:
             raise DataError(f"a new {new} needs ratings: give at least one, as {{{known}: stars}}.")
         low, high = self.rating_range
-        for key, stars in ratings.items():
+        plain = {key: stars.item() if isinstance(stars, np.generic) else stars for key, stars in ratings.items()}
+        for key, stars in plain.items():
             if not is_number(stars, low, high):
                 raise DataError(
                     f"a new {new}'s rating {stars!r} of {known} {str(key)!r}; expected {low:g} to {high:g}."
@@ -213,7 +217,7 @@ class Predictor:
             self._known(known, key)
         there = self._rated[known][self._numbers(known, keys)]
         numbers = torch.from_numpy(self._numbers(known, keys)[there])
-        values = torch.tensor([float(stars) for stars in ratings.values()])[torch.from_numpy(there)]
+        values = torch.tensor([float(stars) for stars in plain.values()])[torch.from_numpy(there)]
         if not len(numbers):
             raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
         if model.rows == new:
@@ -228,11 +232,13 @@ class Predictor:
 
     # Inside: numbers instead of ids.
 
-    def _numbers(self, kind: str, ids: Iterable[Any]) -> np.ndarray:
-        """0 for one that is unknown."""
+    def _numbers(self, kind: str, ids: Iterable[Any] | str) -> np.ndarray:
+        """Of one id or many; 0 for one that is unknown."""
+        if isinstance(ids, str | int | np.integer):
+            ids = [ids]
         known = self._numbers_of[kind]
         if isinstance(ids, pd.Series) and isinstance(ids.dtype, pd.CategoricalDtype):
-            return self._numbers(kind, ids.cat.categories)[ids.cat.codes]
+            return np.append(self._numbers(kind, ids.cat.categories), 0)[ids.cat.codes]  # -1: missing
         return np.array([known.get(str(each), 0) for each in ids], dtype=np.int64)
 
     def _known(self, kind: str, name: Any) -> int:
@@ -249,8 +255,7 @@ class Predictor:
 
     def _pairs(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the pairs."""
-        given = [[ids] if isinstance(ids, str | int | np.integer) else ids for ids in (users, items)]
-        pair = [self._numbers(kind, ids) for kind, ids in zip(("user", "item"), given, strict=True)]
+        pair = [self._numbers(kind, ids) for kind, ids in (("user", users), ("item", items))]
         if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
             raise DataError(
                 f"{len(pair[0])} users and {len(pair[1])} items; expected as many of each, or one of either."
@@ -270,8 +275,9 @@ class Predictor:
             })  # fmt: skip
             found.append(self.model.predict(pairs).reshape(-1).numpy())
         stars = np.concatenate(found)[:n] if found else np.empty(0, dtype=np.float32)
-        if not predicts_stars(type(self.model)):  # RecBole's models have drawn at random what 0 stands for
-            stars = np.where((users == 0) | (items == 0), np.float32(self._mean_rating), stars)
+        if not predicts_stars(type(self.model)):  # RecBole's models keep what was drawn at random for such ids
+            rated = self._rated["user"][users] & self._rated["item"][items]
+            stars = np.where(rated, stars, np.float32(self._mean_rating))
         return stars
 
     @torch.no_grad()
@@ -282,22 +288,25 @@ class Predictor:
         n = len(self._rated["item"])
         return torch.from_numpy(self._predict(np.full(n, user), np.arange(n)))
 
+    @cached_property
+    @torch.no_grad()
     def _item_codes(self) -> Tensor:
+        """Each less the mean of the rated ones, of length 1."""
         model = self.model
         if isinstance(model, AutoRec):
-            with torch.no_grad():
-                return model.codes() if model.rows == "item" else model.autoencoder.decoder_weight.detach()
-        factors = getattr(model, "item_factors", None)
-        if factors is None:
+            codes = model.codes() if model.rows == "item" else model.autoencoder.decoder_weight
+        elif isinstance(model, BiasedMF):
+            codes = model.item_factors.weight
+        else:
             raise DataError(
                 f"model {self.name} has no codes of items to compare; IAutoRec, UAutoRec and BiasedMF have."
             )
-        return factors.weight.detach()
+        return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
     def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> pd.DataFrame:
         table = self._table(scores, "rating", seen, k)
-        low, high = self.rating_range
-        return table.assign(rating=table["rating"].clip(low, high))
+        clips = getattr(self.model, "clip_prediction", True)
+        return table.assign(rating=table["rating"].clip(*self.rating_range)) if clips else table
 
     def _table(self, scores: Tensor, column: str, left_out: np.ndarray, k: int) -> pd.DataFrame:
         """The k rated items with the highest scores, except for some."""
@@ -325,7 +334,7 @@ class _New:
 
     def predict(self, ids: Iterable[Any] | str) -> np.ndarray:
         """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating."""
-        numbers = self._predictor._numbers(self._other, [ids] if isinstance(ids, str | int) else ids)
+        numbers = self._predictor._numbers(self._other, ids)
         model, rated = self._predictor.model, self._predictor._rated[self._other]
         stars = self.scores.numpy()[numbers]
         clipped = stars.clip(*self._predictor.rating_range) if model.clip_prediction else stars
@@ -351,11 +360,13 @@ class NewItem(_New):
 def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
     """Why a model gives no stars for a user and an item alone, in half a sentence; None if it does."""
     more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
+    if parameters.get("phase") == "finetuning":  # KD_DAGFM
+        return "its constructor reads its teacher's file"
     if why_no_ratings(model_class):
         return why_no_ratings(model_class)
     if not (compares_ratings(parameters) or predicts_stars(model_class)):
         return "it was trained to rank"
-    if more:
+    if more and issubclass(model_class, ContextRecommender):
         return f"it sees {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
     return None
 

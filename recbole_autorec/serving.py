@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 from typing import IO
@@ -78,7 +79,7 @@ def recommend_to(
         checkpoint, output, new_ratings: see predict_file.
     """
     _check_output(output)
-    if users is None and new_ratings is None:
+    if not users and new_ratings is None:
         raise ConfigError("recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings.")
     predictor = Predictor.load(checkpoint)
     new_users, new_items = _folded_in(predictor, new_ratings)
@@ -88,7 +89,7 @@ def recommend_to(
             "known items only."
         )
     known = predictor.rated_users if users == "all" else users.split(",") if users else []
-    new = [user for user in new_users if user not in known] if users in (None, "all") else []
+    new = list(new_users) if users in (None, "all") else []
 
     def tables() -> Iterator[pd.DataFrame]:
         for user in (*known, *new):
@@ -121,7 +122,13 @@ def _folded_in(
         for frame in read_ratings(source, None, None, "utf-8-sig", BadLines(skip=False), logger.info)
     ]
     ratings = pd.concat(frames)
-    known = {"user": set(predictor.users), "item": set(predictor.items)}
+    if "timestamp" in ratings:
+        ratings = ratings.sort_values("timestamp", kind="stable")
+    again = ratings.duplicated(["user", "item"], keep="last")
+    if again.any():
+        logger.warning(f"{Path(file).name}: {counted(int(again.sum()), 'rating')} left out: the pair was rated again")
+        ratings = ratings[~again]
+    known = {"user": set(predictor.rated_users), "item": set(predictor.rated_items)}
     is_new = {kind: ~ratings[kind].isin(ids) for kind, ids in known.items()}
     for user, item, both in zip(ratings["user"], ratings["item"], is_new["user"] == is_new["item"], strict=True):
         if both:
@@ -130,15 +137,24 @@ def _folded_in(
                 f"{Path(file).name}: user {user!r} and item {item!r}: {what}; a new rating is of a known item by a new "
                 "user, or of a new item by a known user."
             )
-    users = {
-        user: predictor.fold_in_user(dict(zip(theirs["item"], theirs["rating"], strict=True)))
-        for user, theirs in ratings[is_new["user"]].groupby("user", sort=False)
-    }
-    items = {
-        item: predictor.fold_in_item(dict(zip(its["user"], its["rating"], strict=True)))
-        for item, its in ratings[is_new["item"]].groupby("item", sort=False)
-    }
+    with _named(Path(file).name):
+        users = {
+            user: predictor.fold_in_user(dict(zip(theirs["item"], theirs["rating"], strict=True)))
+            for user, theirs in ratings[is_new["user"]].groupby("user", sort=False)
+        }
+        items = {
+            item: predictor.fold_in_item(dict(zip(its["user"], its["rating"], strict=True)))
+            for item, its in ratings[is_new["item"]].groupby("item", sort=False)
+        }
     return users, items
+
+
+@contextmanager
+def _named(file: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from error
 
 
 def _predicted(
@@ -146,16 +162,17 @@ def _predicted(
 ) -> pd.DataFrame:
     users, items = pairs["user"], pairs["item"]
     table = pd.DataFrame({
-        "user": users.astype(object), "item": items.astype(object), "rating": predictor.predict(users, items),
+        "user": users.to_numpy(), "item": items.to_numpy(), "rating": predictor.predict(users, items),
         "note": predictor.notes(users, items),
     })  # fmt: skip
     for new, mine, other in ((new_users, "user", "item"), (new_items, "item", "user")):
-        for name in set(new).intersection(pairs[mine].cat.categories):
-            rows = np.flatnonzero(table[mine] == name)
-            found = new[name].predict(table[other].iloc[rows])
-            table.iloc[rows, table.columns.get_loc("rating")] = found
-            known = table["note"].iloc[rows].str.replace(f"unknown {mine}", "folded in")
-            table.iloc[rows, table.columns.get_loc("note")] = known
+        categories = pairs[mine].cat.categories
+        for code in np.flatnonzero(categories.isin(list(new))):
+            rows = np.flatnonzero(pairs[mine].cat.codes == code)
+            table.loc[rows, "rating"] = new[categories[code]].predict(table[other].iloc[rows])
+            table.loc[rows, "note"] = (
+                table["note"].iloc[rows].str.replace(f"un(known|rated) {mine}", "folded in", regex=True)
+            )
     return table
 
 
@@ -199,21 +216,18 @@ def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
 
 def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> None:
     file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
-    write: Callable[[pd.DataFrame, int], object]
-    if suffix in (".tsv", ".csv"):
-        separator = "\t" if suffix == ".tsv" else ","
-
-        def write(table: pd.DataFrame, number: int) -> None:
-            table.to_csv(file, sep=separator, index=False, header=number == 0, float_format="%.4f")
-    else:
-        between = ",\n" if suffix == ".json" else "\n"
-
-        def write(table: pd.DataFrame, number: int) -> None:
-            lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).splitlines()
-            file.write((between if number else "") + between.join(lines))
-
+    written = False
     file.write("[\n" if suffix == ".json" else "")
-    for number, table in enumerate(tables):
-        write(table, number)
+    for table in tables:
+        if suffix in (".tsv", ".csv"):
+            separator = "\t" if suffix == ".tsv" else ","
+            table.to_csv(file, sep=separator, index=False, header=not written, float_format="%.4f")
+        elif len(table):
+            lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).rstrip("\n")
+            between = ",\n" if suffix == ".json" else "\n"
+            file.write((between if written else "") + lines.replace("\n", between))
+        else:
+            continue
+        written = True
     file.write({".json": "\n]\n", ".jsonl": "\n"}.get(suffix, ""))
     file.detach()

@@ -154,14 +154,14 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
 @pytest.mark.parametrize(
     ("content", "arguments", "expected"),
     [
-        ("1,2,3,4\n1,2,x,4\n", [], "a line 2: '1,2,x,4': rating 'x' is no finite number. --skip_bad_lines leaves such lines out and lists them."),
-        ("1,2,3\n1,2\n", [], "a line 2: '1,2': 2 fields instead of 3. --skip_bad_lines leaves such lines out and lists them."),
-        ("1,2,3,4\n1,2,3,4,5\n", [], "a line 2: '1,2,3,4,5': 5 fields instead of 4. --skip_bad_lines leaves such lines out and lists them."),
-        ("1,2,3,4\n1,2,inf,4\n", [], "a line 2: '1,2,inf,4': rating 'inf' is no finite number. --skip_bad_lines leaves such lines out and lists them."),
-        ("1,2,3,4\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no number. --skip_bad_lines leaves such lines out and lists them."),
-        ("1,2,3,2005-01-01\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no date. --skip_bad_lines leaves such lines out and lists them."),
-        ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1}\n', [], "a line 2: '{\"user\": 1}': item '' is no id. --skip_bad_lines leaves such lines out and lists them."),
-        ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': it is no JSON object. --skip_bad_lines leaves such lines out and lists them."),
+        ("1,2,3,4\n1,2,x,4\n", [], "a line 2: '1,2,x,4': rating 'x' is no finite number. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3\n1,2\n", [], "a line 2: '1,2': 2 fields instead of 3. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3,4\n1,2,3,4,5\n", [], "a line 2: '1,2,3,4,5': 5 fields instead of 4. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3,4\n1,2,inf,4\n", [], "a line 2: '1,2,inf,4': rating 'inf' is no finite number. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3,4\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no number. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3,2005-01-01\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no date like %Y-%m-%d. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1}\n', [], "a line 2: '{\"user\": 1}': item '' is no id. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': it is no JSON object. --skip_bad_lines leaves such lines out and lists the first ten."),
         ("", [], "a is empty."),
         ("\n \n", [], "a has no line with a rating."),
         ("hello\nworld\n", [], "a: no separator found in 'hello'; expected a tab or one of :: , ; | between the fields, or --separator."),
@@ -179,6 +179,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("1,2,3\n", ["--split", "a"], "--split 'a'; expected two files, train,test, or three: train,valid,test."),
         ("1,2,3\n", ["--input", "no.csv"], "'no.csv': no such file."),
         ("1,2,3\n", ["--colums", "x"], "command line: unknown flag --colums; did you mean --columns?"),
+        ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
     ],
 )  # fmt: skip
@@ -249,20 +250,42 @@ def test_a_ready_split_is_used_as_it_is(tmp_path):
 
 SEPARATORS = st.sampled_from(readers.SEPARATORS)
 FIELD = st.text(st.sampled_from('1207.-+eE"ax: \\ñ\r\x00nif_'), max_size=5)
+GOOD = st.tuples(
+    st.sampled_from(["u1", "007", "a b", "ñ"]), st.sampled_from(["1", "x:y"]), st.sampled_from(["4.5", "-1", "3e0"])
+)
+TIMES = {None: st.sampled_from(["12", "978300760"]), "%Y-%m-%d": st.sampled_from(["2005-09-06", "1999-12-31"])}
 
 
 @settings(max_examples=400, deadline=None)
-@given(SEPARATORS, st.lists(st.lists(FIELD | st.sampled_from(["1", "4.5", "77"]), min_size=2, max_size=5), max_size=4),
-       st.booleans(), st.sampled_from([("user", "item", "rating"), ("user", "item", "rating", None)]))  # fmt: skip
-def test_the_fast_reader_and_the_careful_one_agree(separator, rows, ends, columns):
+@given(st.data(), SEPARATORS, st.sampled_from(list(TIMES)), st.booleans(), st.booleans(), st.booleans())
+def test_the_fast_reader_and_the_careful_one_agree(data, separator, dates, timed, more, ends):
+    """Good lines, of which one field is anything."""
+    fields = st.tuples(GOOD, TIMES[dates], st.just("more")).map(lambda f: [*f[0], *[f[1]] * timed, *[f[2]] * more])
+    rows = data.draw(st.lists(fields, min_size=1, max_size=4))
+    if data.draw(st.booleans()):
+        row = data.draw(st.sampled_from(rows))
+        row[data.draw(st.integers(0, len(row) - 1))] = data.draw(FIELD)
+        if data.draw(st.booleans()):
+            del row[-1]
+    columns = ("user", "item", "rating", *["timestamp"] * timed, *[None] * more)
+    layout = Layout(separator, False, columns, dates if timed else None, "utf-8")
     block = "\n".join(separator.join(row) for row in rows).encode() + b"\n" * ends
-    layout = Layout(separator, False, columns, False, "utf-8")
-    fast = _fast(block, layout)
-    bad = BadLines(skip=True)
+    fast, bad = _fast(block, layout), BadLines(skip=True)
     careful = _line_by_line("a", 1, block, layout, bad, [""])
     if fast is not None:
         assert bad.count == 0
         assert [tuple(row) for row in fast.to_numpy()] == [tuple(row) for row in careful.to_numpy()]
+
+
+@pytest.mark.parametrize("dates", list(TIMES))
+@pytest.mark.parametrize("separator", readers.SEPARATORS)
+def test_good_lines_are_read_fast(separator, dates):
+    time = {None: "978300760", "%Y-%m-%d": "2005-09-06"}[dates]
+    block = separator.join(["ñ", "1", "4.5", time, "more"]).encode() * 1 + b"\n"
+    assert (
+        len(_fast(block * 3, Layout(separator, False, ("user", "item", "rating", "timestamp", None), dates, "utf-8")))
+        == 3
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -273,7 +296,7 @@ def test_the_fast_reader_and_the_careful_one_agree(separator, rows, ends, column
 )
 def test_the_fast_netflix_reader_agrees_too(lines):
     block = "".join(line + "\n" for line in lines).encode()
-    layout = Layout("netflix", False, ("user", "rating", "timestamp"), True, "utf-8")
+    layout = Layout("netflix", False, ("user", "rating", "timestamp"), "%Y-%m-%d", "utf-8")
     before, after, bad = ["9"], ["9"], BadLines(skip=True)
     fast = _fast_netflix(block, layout, before)
     careful = _line_by_line("a", 1, block, layout, bad, after)
@@ -309,3 +332,41 @@ def test_a_flipped_byte_in_an_archive_is_noticed_or_harmless(tmp_path_factory, p
     except AutoRecError:
         return
     assert read(data_path=folder / "data") == [HEADER, *ROWS]
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [("2005-09-06", 1125964800), ("2005-09-06 00:00:00", 1125964800), ("09/06/2005", 1125964800), ("2005-09-06T00:00:00Z", 1125964800)],
+)  # fmt: skip
+def test_the_first_date_says_how_all_are_written(first, expected):
+    assert readers._seconds([first], readers._date_format(first))[0] == expected
+    Path("a.csv").write_text(f"1,2,3,{first}\n1,3,4,13/13/2005\n")
+    with pytest.raises(
+        AutoRecError, match=r"^a\.csv line 2: '1,3,4,13/13/2005': timestamp '13/13/2005' is no date like"
+    ):
+        convert("a.csv", "toy", "data")
+
+
+def test_whole_ids_of_parquet_stay_whole_beside_missing_ones():
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra tune)")
+    from pyarrow import parquet
+
+    columns = {
+        "user": [1, 2, 3, None],
+        "item": [1, 1, 2, 2],
+        "rating": [1.0, 2.0, 3.0, 4.0],
+        "timestamp": ["5", "6", "7", "8"],
+    }
+    parquet.write_table(pyarrow.table(columns), "a.parquet")
+    assert convert("a.parquet", "toy", "data", skip_bad_lines=True).bad_lines == 1
+    assert read()[1:] == [("1", "1", "1", "5"), ("2", "1", "2", "6"), ("3", "2", "3", "7")]
+
+
+def test_files_of_a_split_have_the_same_columns(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("1,2,3,4\n")
+    (tmp_path / "in" / "b").write_text("1,3,3\n")
+    with pytest.raises(
+        AutoRecError, match=r"^b: its columns are user, item, rating, those before user, item, rating, timestamp\.$"
+    ):
+        convert("in", "toy", "data", split="a,b")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_autorec import DataError, cli, run_recbole_autorec
+from recbole_autorec import AutoRecError, DataError, cli, run_recbole_autorec
 from recbole_autorec.data import movielens
 from recbole_autorec.data.convert import convert
 from tests.conftest import ROOT
@@ -203,7 +203,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(server, tmp_path):
         f"{address}/ml-1m.zip is damaged or another file: its MD5 is {wrong}, GroupLens publishes {right}. Get ml-1m.zip by "
         "another way, then: run_recbole_autorec.py convert --input ml-1m.zip --name ml-1m --data_path dataset"
     )
-    assert [path.name for path in (tmp_path / "dataset").iterdir()] == [".ml-1m.lock"]
+    assert sorted(path.name for path in (tmp_path / "dataset").iterdir()) == [".ml-1m.lock", ".ml-1m.zip.lock"]
 
 
 def test_a_server_that_has_it_not(server, capsys):
@@ -223,10 +223,43 @@ def test_no_server_at_all(capsys):
     )
 
 
-@pytest.mark.parametrize("address", ["grouplens", "nothing://x", 3])
-def test_an_address_that_is_none(address):
-    with pytest.raises(Exception, match=r"download_url=|cannot be downloaded: unknown url type"):
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("grouplens", "config_dict: download_url='grouplens'; expected an address, such as https://host/folder"),
+        (3, "config_dict: download_url=3; expected an address, such as https://host/folder"),
+        ("nothing://x", "nothing://x/ml-1m.zip cannot be downloaded: unknown url type: nothing."),
+    ],
+)
+def test_an_address_that_is_none(address, expected):
+    with pytest.raises(AutoRecError) as error:
         run("ml-1m", address)
+    assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "damage", [{"ml-1m/users.dat": "1::F\n"}, {"ml-1m/movies.dat": ""}, {"ml-1m/movies.dat": "1\n"}]
+)
+def test_tables_beside_the_ratings_that_are_no_good_are_left_out(damage):
+    files = {
+        "ml-1m/ratings.dat": rows("::"),
+        "ml-1m/movies.dat": movies("::"),
+        "ml-1m/users.dat": "1::F::1::10::48067\n",
+    }
+    Path("a.zip").write_bytes(packed({**files, **damage}))
+    assert convert("a.zip", "toy", "data").n_ratings == len(RATINGS)
+
+
+def test_a_folder_of_that_name_is_not_taken_for_the_archive(server):
+    Path("ml-1m").mkdir()
+    Path("ml-1m/notes.txt").write_text("1,2,3\n2,3,4\n")
+    result = run("ml-1m", server[0])
+    assert result["n_train"] + result["n_valid"] + result["n_test"] == len(RATINGS)
+
+
+def test_the_data_folder_is_made(server):
+    assert run("ml-1m", server[0], data_path="new/folder")["n_train"] > 0
+    assert Path("new/folder/ml-1m/ml-1m.inter").is_file()
 
 
 def test_two_processes_download_once(server):

@@ -29,6 +29,7 @@ from recbole_autorec import (
     cli,
     load_data_and_model,
     run_recbole_autorec,
+    serving,
 )
 from recbole_autorec.data.dataset import ServedDataset, served_data
 from recbole_autorec.trainer.checkpoint import load_checkpoint
@@ -73,6 +74,9 @@ def test_predictions_are_the_models_own_and_need_no_dataset(model, checkpoints, 
     monkeypatch.setattr("recbole_autorec.data.dataset.RatingDataset.__init__", None)  # no dataset can be read
     predictor = Predictor.load(checkpoints(model))
     users, items = all_pairs(predictor)
+    rated = set(predictor.rated_users), set(predictor.rated_items)  # the others get the mean from RecBole's models
+    pairs = [pair for pair in zip(users, items, strict=True) if pair[0] in rated[0] and pair[1] in rated[1]]
+    users, items = [user for user, _ in pairs], [item for _, item in pairs]
     numbers = {"user_id": [data.token2id("user_id", user) for user in users],
                "item_id": [data.token2id("item_id", item) for item in items]}  # fmt: skip
     from recbole.data.interaction import Interaction
@@ -125,7 +129,7 @@ def test_unknown_ids_get_what_the_model_falls_back_to_and_a_note(model, checkpoi
         "", "unknown user", "unknown item", "unknown user, unknown item"]  # fmt: skip
     if model in AUTOREC:
         assert list(stars[1:]) == [2.5, 2.5, 2.5]  # the midpoint of 0 to 5
-    elif not hasattr(predictor.model, "full_sort_predict") or model in ("FM", "NeuMF", "DMF", "NAIS", "DeepFM"):
+    elif model in ("FM", "NeuMF", "DMF", "NAIS", "DeepFM"):
         data = load_checkpoint(checkpoints(model))["data"]
         assert stars[1:] == pytest.approx(data["rating"].mean().item(), abs=1e-5)
     assert np.isfinite(stars).all()
@@ -155,10 +159,7 @@ def test_recommendations_are_the_best_unseen_items(model, checkpoints):
         seen = {data["items"][item] for item in data["item"][data["user"] == number]}
         best = predictor.recommend(user, 3)
         unseen = [item for item in predictor.rated_items if item not in seen]
-        assert (
-            list(best["item"]) == sorted(best["item"], key=lambda item: -predictor.predict(user, item)[0])
-            or model == "UAutoRec"
-        )
+        assert list(best["item"]) == sorted(best["item"], key=lambda item: -predictor.predict(user, item)[0])
         assert len(best) == min(3, len(unseen))
         assert set(best["item"]) <= set(unseen)
         np.testing.assert_allclose(best["rating"], predictor.predict(user, best["item"]), atol=1e-5)
@@ -212,10 +213,11 @@ def test_titles_come_from_the_item_file(tmp_path):
 
 
 @pytest.mark.parametrize(("model", "kind"), [("UAutoRec", "user"), ("IAutoRec", "item")])
-def test_a_new_rows_code_is_the_one_it_would_have_in_training(model, kind, checkpoints):
-    predictor = Predictor.load(checkpoints(model))
+def test_a_new_rows_code_is_the_one_it_would_have_in_training(model, kind, tmp_path):
+    checkpoint = train(model, tmp_path, row_scaling=0.4, column_scaling=-0.3)
+    predictor = Predictor.load(checkpoint)
     number = 1 + getattr(predictor, f"{kind}s").index(getattr(predictor, f"rated_{kind}s")[2])
-    data, other = load_checkpoint(checkpoints(model))["data"], {"user": "item", "item": "user"}[kind]
+    data, other = load_checkpoint(checkpoint)["data"], {"user": "item", "item": "user"}[kind]
     mine = data[kind] == number
     with torch.no_grad():
         code = predictor.model.encode_new_row(data[other][mine].long(), data["rating"][mine])
@@ -318,6 +320,7 @@ def test_impossible_new_users_are_refused(model, checkpoints):
         ({"what": 3}, "item 'what' is unknown: training had none of that id."),
         ({item: 6}, f"a new user's rating 6 of item '{item}'; expected 0 to 5."),
         ({item: float("nan")}, f"a new user's rating nan of item '{item}'; expected 0 to 5."),
+        ({item: np.float32(7)}, f"a new user's rating 7.0 of item '{item}'; expected 0 to 5."),
         ({item: "5"}, f"a new user's rating '5' of item '{item}'; expected 0 to 5."),
     ):
         with pytest.raises(DataError) as error:
@@ -354,25 +357,20 @@ def test_a_model_that_sees_features_says_so(tmp_path, monkeypatch):
     )
 
 
-def with_data(checkpoint: str, path: Path, **changes) -> Path:
-    content = torch.load(checkpoint, weights_only=True)
-    torch.save({**content, "data": {**content["data"], **changes}}, path)
-    return path
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("name", "forge"),
     [
-        {"users": None}, {"users": ["[PAD]"]}, {"users": ["[PAD]", "1", "1"]}, {"items": [1, 2]}, {"titles": ["x"]},
-        {"user": torch.zeros(50, dtype=torch.int32)}, {"user": torch.full((50,), 1 << 30, dtype=torch.int32)},
-        {"item": torch.full((50,), -1, dtype=torch.int32)}, {"rating": torch.full((50,), torch.nan)},
-        {"rating": torch.ones(3)}, {"rating": torch.empty(0)}, {"item": torch.ones(50)}, {"item": "x"}, {"fields": [3]},
-        {"users": [str(n) for n in range(4)]},
+        ("users", lambda users: None), ("users", lambda users: users[:1]), ("users", lambda users: [*users[:-1], users[1]]),
+        ("items", lambda items: list(range(len(items)))), ("items", lambda items: items[:-1]), ("titles", lambda _: ["x"]),
+        ("user", lambda numbers: numbers * 0), ("user", lambda numbers: numbers + (1 << 30)), ("item", lambda n: -n),
+        ("rating", lambda stars: stars * torch.nan), ("rating", lambda stars: stars[:3]), ("rating", lambda s: s[:0]),
+        ("item", lambda numbers: numbers.float()), ("item", lambda numbers: "x"), ("fields", lambda _: [3]),
     ],
-    ids=str,
 )  # fmt: skip
-def test_forged_data_are_refused(changes, checkpoints, tmp_path):
-    assert "is damaged:" in refused(with_data(checkpoints("IAutoRec"), tmp_path / "forged.pth", **changes))
+def test_forged_data_are_refused(name, forge, checkpoints, tmp_path):
+    content = torch.load(checkpoints("IAutoRec"), weights_only=True)
+    torch.save({**content, "data": {**content["data"], name: forge(content["data"][name])}}, tmp_path / "forged.pth")
+    assert "is damaged:" in refused(tmp_path / "forged.pth")
 
 
 def test_forged_parameters_and_weights_are_refused(checkpoints, tmp_path):
@@ -392,6 +390,7 @@ def test_forged_parameters_and_weights_are_refused(checkpoints, tmp_path):
             "no finite numbers",
         ),
         ({"data": None}, "is damaged: ValueError"),
+        ({"other_parameter": {"predict": torch.ones(1)}}, "does not fit this model"),
     ):
         torch.save({**content, **changes}, path)
         assert expected in refused(path)
@@ -498,11 +497,14 @@ def test_recommend_and_similar(checkpoints, capsys):
     [
         (["predict", "--input", "no.tsv"], "'no.tsv': no such file."),
         (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
-        (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2. --skip_bad_lines leaves such lines out and lists them."),
+        (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2."),
         (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user'; expected a tab or one of :: , ; | between the fields, or --separator."),
-        (["predict", "--inptu", "pairs.tsv"], "command line: the following arguments are required: --input; --help has the flags."),
+        (["predict", "--inptu", "pairs.tsv"], "command line: unknown flag --inptu; did you mean --input?"),
         (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: user 'a' and item 'x2': training knew both; a new rating is of a known item by a new user, or of a new item by a known user."),
         (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: user 'who' and item 'what': training knew neither; a new rating is of a known item by a new user, or of a new item by a known user."),
+        (["predict"], "command line: the following arguments are required: --input; --help has the flags."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "high.csv"], "high.csv: a new user's rating 9.0 of item 'x2'; expected 0 to 5."),
+        (["recommend", "--users", ""], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
         (["recommend", "--users", "who"], "user 'who' is unknown: training had none of that id."),
         (["recommend"], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
         (["recommend", "--users", "a", "--topk", "0"], "k=0; expected a whole number >= 1."),
@@ -512,7 +514,7 @@ def test_recommend_and_similar(checkpoints, capsys):
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, checkpoints, pairs, capsys, tmp_path):
     for name, text in (("bad.tsv", "user\titem\n1\t1\n1\n"), ("one.tsv", "user\n1\n"), ("known.csv", "user,item,rating\na,x2,3\n"),
-                       ("strange.csv", "user,item,rating\nwho,what,3\n")):  # fmt: skip
+                       ("strange.csv", "user,item,rating\nwho,what,3\n"), ("high.csv", "user,item,rating\nme,x2,9\n")):  # fmt: skip
         Path(name).write_text(text)
     before = set(tmp_path.iterdir())
     assert cli.main([arguments[0], "--checkpoint", checkpoints("IAutoRec"), *arguments[1:]]) == 2
@@ -562,3 +564,53 @@ def test_the_example_server_recommends_to_known_and_new_users(checkpoints):
                 assert error.value.code == 400
         finally:
             server.kill()
+
+
+def test_whatever_is_in_a_table_its_json_is_valid(tmp_path):
+    tables = [pd.DataFrame({"item": ["a\u2028b", "\x85"], "rating": [1.0, 2.0]}), pd.DataFrame({"item": [], "rating": []}),
+              pd.DataFrame({"item": ['"'], "rating": [3.0]})]  # fmt: skip
+    for suffix in (".json", ".jsonl"):
+        serving._write(tables, tmp_path / f"out{suffix}")
+        text = (tmp_path / f"out{suffix}").read_text(encoding="utf-8")
+        rows = json.loads(text) if suffix == ".json" else [json.loads(line) for line in text.split("\n")[:-1]]
+        assert [row["item"] for row in rows] == ["a\u2028b", "\x85", '"']
+        serving._write([tables[1]], tmp_path / f"none{suffix}")
+    assert json.loads((tmp_path / "none.json").read_text()) == []
+
+
+def test_a_reader_that_stops_early_is_no_error(checkpoints, tmp_path):
+    Path("p.tsv").write_text("user\titem\n" + "a\tx2\n" * 200_000)
+    command = [
+        sys.executable,
+        str(ROOT / "run_recbole_autorec.py"),
+        "predict",
+        "--checkpoint",
+        checkpoints("Bias"),
+        "--input",
+    ]
+    with subprocess.Popen([*command, "p.tsv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "user\titem\trating\tnote\n"
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_a_pretrained_model_reads_no_other_file(tmp_path, monkeypatch):
+    content = torch.load(train("NeuMF", tmp_path), weights_only=True)
+    content["parameters"] |= {"use_pretrain": True, "mf_pretrain_path": "evil", "mlp_pretrain_path": "evil"}
+    torch.save(content, tmp_path / "c.pth")
+    opened, load = [], torch.load
+    monkeypatch.setattr(
+        torch, "load", lambda path, *rest, **keywords: (opened.append(str(path)), load(path, *rest, **keywords))[1]
+    )
+    Predictor.load(tmp_path / "c.pth")
+    assert opened == [str(tmp_path / "c.pth")]
+
+
+def test_a_later_rating_of_a_new_user_counts(checkpoints, caplog):
+    predictor = Predictor.load(checkpoints("IAutoRec"))
+    item = predictor.rated_items[0]
+    Path("new.csv").write_text(f"user,item,rating,timestamp\nme,{item},5,20\nme,{item},1,10\n")
+    users, items = serving._folded_in(predictor, "new.csv")
+    assert items == {}
+    assert users["me"].predict(item) == predictor.fold_in_user({item: 5}).predict(item)
+    assert caplog.messages[-1] == "new.csv: 1 rating left out: the pair was rated again"

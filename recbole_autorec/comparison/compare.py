@@ -108,7 +108,7 @@ def _run(comparison: Comparison, jobs: int, show_progress: bool) -> None:
         failed.result_file.unlink(missing_ok=True)  # a failure is tried again
     say = partial(tqdm.write, file=sys.stderr) if show_progress else logger.debug
     if len(todo) < len(tasks):
-        say(f"{len(tasks) - len(todo)} of {counted(len(tasks), 'training')} found '{comparison.folder}'")
+        say(f"{len(tasks) - len(todo)} of {counted(len(tasks), 'training')} found in '{comparison.folder}'")
     seconds: dict[str, list[float]] = {}
     bar = tqdm(
         total=len(tasks), initial=len(tasks) - len(todo), unit="training", disable=None if show_progress else True,

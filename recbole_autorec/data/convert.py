@@ -15,6 +15,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
+from recbole_autorec.checks import is_whole
 from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
 from recbole_autorec.data.readers import BadLines, Source, read_ratings, sources_of
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
@@ -38,7 +39,9 @@ class Ratings:
     items: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, frame: pd.DataFrame, source: str) -> None:
+        if self.columns and set(frame) != set(self.columns):
+            raise DataError(f"{source}: its columns are {', '.join(frame)}, those before {', '.join(self.columns)}.")
         for name in frame:
             values = frame[name]
             if name in ("user", "item"):
@@ -115,16 +118,20 @@ def convert(
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
     if (root / name).exists():
         raise ConfigError(f"'{root / name}' is there already; give another --name, or delete it first.")
+    if not is_whole(seed, 0):
+        raise ConfigError(f"seed={seed!r}; expected a whole number >= 0.")
     if str(input) in ARCHIVES and not path.exists():
         path = download(str(input), root, download_url, show_progress)
     sources = sources_of(path)
     files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
-    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines), []
+    hint = " --skip_bad_lines leaves such lines out and lists the first ten."
+    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines, hint), list[int]()
     with _placed(root, name) as folder:
         with tqdm(unit=" ratings", unit_scale=True, leave=False, disable=None if show_progress else True) as bar:
-            for source in files:
-                for frame in read_ratings(source, columns, separator, encoding, bad, logger.info):
-                    ratings.add(frame)
+            for number, source in enumerate(files):
+                say = logger.debug if number else logger.info  # Netflix has 17,770 files
+                for frame in read_ratings(source, columns, separator, encoding, bad, say):
+                    ratings.add(frame, source.name)
                     bar.update(len(frame))
                 ends.append(ratings.count)
             if not ratings.count:
@@ -253,14 +260,15 @@ def _placed(root: Path, name: str) -> Iterator[Path]:
             yield folder
             folder.rename(root / name)
         except OSError as error:
-            raise AutoRecError(f"'{root / name}' cannot be written: {error.strerror}; free some space.") from error
+            raise AutoRecError(f"'{root / name}' cannot be written: {error.strerror}.") from error
 
 
 def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
     """Download and convert a MovieLens archive, unless another process does so meanwhile."""
     with FileLock(make_folder(root) / f".{name}.lock"):
         if not (root / name).exists():
-            logger.info(report(convert(name, name, root, download_url=url, show_progress=show_progress)))
+            archive = download(name, root, url, show_progress)
+            logger.info(report(convert(archive, name, root, show_progress=show_progress)))
 
 
 def report(converted: Converted) -> str:

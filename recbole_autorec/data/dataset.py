@@ -45,13 +45,12 @@ class RatingDataset(Dataset):
             super().__init__(config)
 
     def _load_data(self, token, dataset_path):
+        folder, names = Path(dataset_path), self.config["benchmark_filename"]
+        if token in ARCHIVES and not folder.exists():
+            fetch(token, folder.parent, self.config["download_url"], self.config["show_progress"])
         given = self.config.changed_parameters().get("data_path")
         if given is not None and not Path(given).is_dir():  # RecBole would take its own ml-100k in silence
             raise DataError(f"dataset {token!r}: data_path {given!r} is no folder; give the one that has the dataset.")
-        folder = Path(dataset_path)
-        names = self.config["benchmark_filename"]
-        if token in ARCHIVES and not folder.exists():
-            fetch(token, folder.parent, self.config["download_url"], self.config["show_progress"])
         for file in [f"{token}.{name}.inter" for name in names] if names else [f"{token}.inter"]:
             if not (folder / file).is_file():
                 raise DataError(_no_dataset(token, folder, file))

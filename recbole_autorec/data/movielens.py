@@ -13,15 +13,16 @@ from logging import getLogger
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
+from filelock import FileLock
 from tqdm import tqdm
 
-from recbole_autorec.data.readers import Source
+from recbole_autorec.config import properties_dir, read_yaml
+from recbole_autorec.data.readers import Source, reading
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest, make_folder
 
 logger = getLogger(__name__)
 
-URL = "https://files.grouplens.org/datasets/movielens"
 # name -> MD5 as GroupLens publishes it; None for the one that changes, whose sum is beside it.
 ARCHIVES = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",
@@ -36,7 +37,7 @@ LICENCE = (
     "MovieLens data are GroupLens's: for research; no redistribution and no commercial use without permission. Cite "
     "Harper and Konstan, The MovieLens Datasets, TiiS 2015, doi:10.1145/2827872."
 )
-TRIES = 3
+TRIES = 3  # of a connection, one after the other
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 18  # bytes
 
@@ -47,15 +48,23 @@ def download(name: str, folder: Path, url: str | None, show_progress: bool) -> P
     Raises:
         DataError: it cannot be had, or is not what GroupLens published.
     """
-    target, address = make_folder(folder) / f"{name}.zip", f"{(url or URL).rstrip('/')}/{name}.zip"
+    url = url or read_yaml(properties_dir() / "overall.yaml")["download_url"]
+    target, address = make_folder(folder) / f"{name}.zip", f"{url.rstrip('/')}/{name}.zip"
     part = target.with_suffix(".zip.part")
     instead = (
         f"Get {name}.zip by another way, then: run_recbole_autorec.py convert --input {name}.zip --name {name} "
         f"--data_path {folder}"
     )
-    if target.is_file():
-        return target
-    logger.info(f"downloading {address}\n{LICENCE}")
+    with FileLock(folder / f".{name}.zip.lock"):
+        if not target.is_file():
+            logger.info(f"downloading {address}\n{LICENCE}")
+            _download(name, address, part, instead, show_progress)
+            part.replace(target)
+    return target
+
+
+def _download(name: str, address: str, part: Path, instead: str, show_progress: bool) -> None:
+    """The whole archive into `part`; `instead`: what else can be done."""
     try:
         expected = ARCHIVES[name] or _published_sum(f"{address}.md5")
         _fetch(address, part, show_progress)
@@ -72,8 +81,6 @@ def download(name: str, folder: Path, url: str | None, show_progress: bool) -> P
         raise DataError(
             f"{address} is damaged or another file: its MD5 is {found}, GroupLens publishes {expected}. {instead}"
         )
-    part.replace(target)
-    return target
 
 
 def _published_sum(address: str) -> str:
@@ -86,7 +93,7 @@ def _published_sum(address: str) -> str:
 
 
 def _fetch(address: str, part: Path, show_progress: bool) -> None:
-    """Append to `part` until it is complete; a connection that breaks is made anew, while something comes."""
+    """Append to `part` until it is complete; a connection that breaks is made anew, up to TRIES times in all."""
     for left in reversed(range(TRIES)):
         there = part.stat().st_size if part.is_file() else 0
         try:
@@ -130,7 +137,7 @@ def features(sources: list[Source]) -> dict[str, pd.DataFrame]:
     for kind, readers in (("item", ITEM_READERS), ("user", USER_READERS)):
         for name, read in readers.items():
             if name in there and any(ratings in there for ratings in RATINGS):
-                with suppress(ValueError, KeyError):  # another file of that name
+                with suppress(ValueError, LookupError, csv.Error):  # another file of that name
                     tables[kind] = read(there, _lines(there[name]))
                 break
     return tables
@@ -143,7 +150,7 @@ def lowest(sources: list[Source]) -> list[Source]:
 
 
 def _lines(source: Source) -> list[str]:
-    with source.open() as file:
+    with reading(source), source.open() as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")

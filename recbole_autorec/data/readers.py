@@ -16,9 +16,9 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+from pandas.tseries.api import guess_datetime_format
 
 from recbole_autorec.errors import DataError, counted
 
@@ -60,14 +61,14 @@ class Layout:
         separator: between fields; "json" for JSON lines, "netflix" for Netflix's.
         header: whether the first line has names.
         columns: of text: the field in each column, None for one that is left out; of JSON lines: field -> key.
-        dates: whether timestamps are dates such as 2005-09-06.
+        dates: the format of timestamps that are dates, as of strptime; None where they are numbers.
         encoding: of the text.
     """
 
     separator: str
     header: bool
     columns: Sequence[str | None] | Mapping[str, str]
-    dates: bool
+    dates: str | None
     encoding: str
 
     def __str__(self):
@@ -85,11 +86,13 @@ class BadLines:
 
     Attributes:
         skip: count them and go on.
+        hint: how to skip them, in a sentence, for the error.
         count: how many there were.
         first: up to ten of them, each as "file line 3: why".
     """
 
     skip: bool
+    hint: str = ""
     count: int = 0
     first: list[str] = field(default_factory=list)
 
@@ -97,7 +100,7 @@ class BadLines:
         shown = text if len(text) <= 80 else text[:77] + "..."
         message = f"{source} line {line}: {shown!r}: {why}"
         if not self.skip:
-            raise DataError(f"{message}. --skip_bad_lines leaves such lines out and lists them.")
+            raise DataError(f"{message}.{self.hint}")
         self.count += 1
         if len(self.first) < 10:
             self.first.append(message)
@@ -130,6 +133,16 @@ def _one(path: Path, name: str) -> Source:
     return Source(name, partial(open, path, "rb"))
 
 
+@contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """What goes wrong with the file itself, in words."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error) or "it ends too early"
+        raise DataError(f"{source.name} cannot be read: {why}.") from error
+
+
 def read_ratings(
     source: Source, columns: str | None, separator: str | None, encoding: str, bad: BadLines,
     say: Callable[[str], object], wanted: tuple[str, ...] = FIELDS,
@@ -148,7 +161,7 @@ def read_ratings(
     Raises:
         DataError: with the line, or what is missing.
     """
-    try:
+    with reading(source):
         if source.name.lower().endswith(".parquet"):
             yield from _read_parquet(source, columns, bad, say, wanted)
             return
@@ -162,9 +175,6 @@ def read_ratings(
                 yield _read_block(source.name, number, block, layout, bad, movie)
             if layout is None:
                 raise DataError(f"{source.name} is empty.")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "it ends too early"
-        raise DataError(f"{source.name} cannot be read: {why}.") from error
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -195,12 +205,14 @@ def _layout(
         lines = [line for line in head.decode(encoding).splitlines() if line.strip()][:20]
     except (UnicodeDecodeError, LookupError) as error:
         raise DataError(f"{name} is no text in {encoding}: {error}. --encoding names another.") from error
+    if "a\n".encode(encoding) != b"a\n" and encoding != "utf-8-sig":
+        raise DataError(f"{name}: {encoding} has no lines of bytes; write the file anew in UTF-8.")
     if not lines:
         raise DataError(f"{name} has no line with a rating.")
     if lines[0].lstrip().startswith("{"):
         return _json_layout(name, lines[0], columns, encoding, wanted)
     if wanted == FIELDS and lines[0].rstrip().endswith(":") and lines[0].count(":") == 1 and len(lines) > 1:
-        dates = _is_date(lines[1].rpartition(",")[2])
+        dates = _date_format(lines[1].rpartition(",")[2])
         return Layout("netflix", False, ("user", "rating", "timestamp"), dates, encoding)
     separator = separator or _separator(lines, len(_needed(wanted)))
     if separator is None:
@@ -214,7 +226,7 @@ def _layout(
         raise DataError(f"{name} has a header and no rating.")
     sample = _fields(lines[int(header)], separator)
     place = by_place.index("timestamp") if "timestamp" in by_place else len(sample)
-    return Layout(separator, header, by_place, place < len(sample) and _is_date(sample[place]), encoding)
+    return Layout(separator, header, by_place, _date_format(sample[place]) if place < len(sample) else None, encoding)
 
 
 def _needed(wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -294,7 +306,7 @@ def _json_layout(name: str, line: str, columns: str | None, encoding: str, wante
             f"{name} has JSON lines; name the keys: --columns {','.join(f'{field}=KEY' for field in wanted)}."
         )
     keys = _keys(name, list(first), columns, wanted)
-    return Layout("json", False, keys, _is_date(str(first.get(keys.get("timestamp"), 0))), encoding)
+    return Layout("json", False, keys, _date_format(str(first.get(keys.get("timestamp"), 0))), encoding)
 
 
 def _keys(name: str, names: list[str], columns: str | None, wanted: tuple[str, ...]) -> dict[str, str]:
@@ -339,15 +351,15 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _is_date(text: str) -> bool:
-    return not _is_number(text) and _seconds(text) is not None
+def _date_format(text: str) -> str | None:
+    """Of a date, such as %Y-%m-%d; None for anything else."""
+    return None if _is_number(text) else guess_datetime_format(text.strip())
 
 
-@cache
-def _seconds(text: str) -> float | None:
-    """Of a date, since 1970."""
-    date = pd.to_datetime(text.strip(), errors="coerce", utc=True)
-    return None if pd.isna(date) else date.timestamp()
+def _seconds(texts: Any, form: str) -> np.ndarray:
+    """Of dates (n,), since 1970; nan for what is none."""
+    dates = pd.to_datetime(pd.Index(texts), format=form, errors="coerce", utc=True)
+    return np.asarray((dates - pd.Timestamp(0, tz="utc")).total_seconds(), dtype=np.float64)
 
 
 # Reading.
@@ -410,10 +422,10 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
         return None
     if "timestamp" in frame:
         if layout.dates:
-            seconds = [_seconds(text) for text in frame["timestamp"].cat.categories]
-            if None in seconds:
+            seconds = _seconds(frame["timestamp"].cat.categories, layout.dates)
+            if not np.isfinite(seconds).all():
                 return None
-            frame["timestamp"] = np.array(seconds, dtype=np.float64)[frame["timestamp"].cat.codes]
+            frame["timestamp"] = seconds[frame["timestamp"].cat.codes]
         elif not np.isfinite(frame["timestamp"]).all():
             return None
     return frame[[name for name in FIELDS if name in frame]]
@@ -503,9 +515,13 @@ def _parsed(text: str, layout: Layout, movie: str) -> tuple[tuple | None, str]:
     row += (float(values["rating"]),)
     if "timestamp" not in values:
         return row, ""
-    time, kind = values["timestamp"], "date" if layout.dates else "number"
-    seconds = _seconds(time) if layout.dates else float(time) if _is_number(time) else None
-    return (None, f"timestamp {time!r} is no {kind}") if seconds is None else ((*row, seconds), "")
+    time = values["timestamp"]
+    if layout.dates:
+        seconds = _seconds([time], layout.dates)[0]
+        return (
+            (None, f"timestamp {time!r} is no date like {layout.dates}") if np.isnan(seconds) else ((*row, seconds), "")
+        )
+    return ((*row, float(time)), "") if _is_number(time) else (None, f"timestamp {time!r} is no number")
 
 
 def _read_parquet(
@@ -524,7 +540,10 @@ def _read_parquet(
             say(f"{source.name}: Parquet, " + ", ".join(f"{field} from {key!r}" for field, key in keys.items()))
             number = 1
             for batch in file.iter_batches(1 << 20, columns=list(keys.values())):
-                frame = batch.to_pandas()[list(keys.values())].set_axis(list(keys), axis=1)
+                texts = {name: batch.column(keys[name]).cast(pyarrow.string()) for name in PAIR}  # an id of 1 stays "1"
+                others = [name for name in keys if name not in PAIR]
+                frame = pd.DataFrame({name: column.to_pandas() for name, column in texts.items()})
+                frame[others] = batch.select([keys[name] for name in others]).to_pandas()
                 yield _checked(source.name, number, frame, bad)
                 number += len(frame)
         except pyarrow.ArrowException as error:
@@ -533,18 +552,18 @@ def _read_parquet(
 
 def _checked(source: str, number: int, frame: pd.DataFrame, bad: BadLines) -> pd.DataFrame:
     """A frame of a typed file, without its bad rows."""
-    frame = frame.astype({"user": object, "item": object})
     there = frame[["user", "item"]].notna().all(axis=1)
-    for name in ("user", "item"):
-        frame[name] = frame[name].map(str)
-        there &= frame[name].map(_is_id)
+    for name in PAIR:
+        there &= frame[name].map(lambda text: text is not None and _is_id(text))
     if "rating" in frame:
         frame["rating"] = pd.to_numeric(frame["rating"], errors="coerce").astype(np.float64)
         there &= np.isfinite(frame["rating"])
     if "timestamp" in frame:
         time = frame["timestamp"]
         if not pd.api.types.is_numeric_dtype(time):
-            time = (pd.to_datetime(time, errors="coerce", utc=True) - pd.Timestamp(0, tz="utc")).dt.total_seconds()
+            numbers = pd.to_numeric(time.astype(str), errors="coerce")
+            as_dates = pd.to_datetime(time, errors="coerce", utc=True) - pd.Timestamp(0, tz="utc")
+            time = numbers if numbers.notna().any() else as_dates.dt.total_seconds()
         frame["timestamp"] = time.astype(np.float64)
         there &= np.isfinite(frame["timestamp"])
     for place in np.flatnonzero(~there.to_numpy()):

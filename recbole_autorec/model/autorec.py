@@ -104,8 +104,8 @@ class AutoRec(RatingRecommender):
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
         """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
-        counts = torch.nn.functional.pad(self.ratings.row_counts, (0, 1), value=len(values))
-        scale = activity_scales(counts, self.row_scaling)[-1:]
+        count = torch.tensor([len(values)], device=values.device)
+        scale = activity_scales(count, self.row_scaling, self.ratings.row_counts)
         row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
         return self.autoencoder.encode(self._scaled(row, scale))[0]
 
@@ -170,7 +170,8 @@ class AutoRec(RatingRecommender):
         """A root of the covariance of the rated rows' codes (K, K), and the mean squared training error in stars^2."""
         codes = self.codes()
         if self._spread_of is not codes:
-            values, vectors = torch.linalg.eigh(torch.cov(codes[self.rated_rows].double().t()))
+            centred = (codes[self.rated_rows] - codes[self.rated_rows].mean(0)).double()
+            values, vectors = torch.linalg.eigh(centred.t() @ centred / len(centred))
             error = self.autoencoder.decode(codes, self.ratings) - self.ratings.values
             mean_square = max(error.double().square().mean().item(), 1e-6)
             self._kept_spread = vectors * values.clamp(min=0).sqrt(), mean_square

@@ -124,12 +124,14 @@ class MaskedAutoencoder(nn.Module):
         return self.squared_error(inputs, targets) + share * self.penalty()
 
 
-def activity_scales(counts: Tensor, power: float) -> Tensor:
+def activity_scales(counts: Tensor, power: float, known: Tensor | None = None) -> Tensor:
     """Ours: factor n^-power * mean(n^power) for rows or columns of n ratings (N,), the mean over those that have any.
+
+    The mean is that of the numbers of ratings `known`, where they are given, instead of `counts`.
 
     0 is the paper. By rows: long rows saturate the sigmoid and short ones barely move it; 1 averages. By columns: a
     user who rates everything says less with one rating (for item rows).
     """
-    power_of = counts.double().clamp(min=1).pow(power)
-    rated = counts > 0
-    return torch.where(rated, power_of[rated].mean() / power_of, 0.0).float()
+    known = counts if known is None else known
+    mean = known[known > 0].double().pow(power).mean()
+    return torch.where(counts > 0, mean / counts.double().clamp(min=1).pow(power), 0.0).float()

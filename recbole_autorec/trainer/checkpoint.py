@@ -84,7 +84,12 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: s
     """
     try:
         model.load_state_dict(checkpoint["state_dict"])
-        model.load_other_parameter(checkpoint["other_parameter"])
+        others = checkpoint["other_parameter"]
+        if others.keys() - model.other_parameter() or any(
+            value is not None and not torch.is_tensor(value) for value in others.values()
+        ):  # RecBole sets whatever attribute is named
+            raise TypeError("other_parameter")
+        model.load_other_parameter(others)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"checkpoint '{path}' does not fit this model: another dataset or hidden_size."
