@@ -562,8 +562,10 @@ def _checked(source: str, number: int, frame: pd.DataFrame, bad: BadLines) -> pd
         time = frame["timestamp"]
         if not pd.api.types.is_numeric_dtype(time):
             numbers = pd.to_numeric(time.astype(str), errors="coerce")
-            as_dates = pd.to_datetime(time, errors="coerce", utc=True) - pd.Timestamp(0, tz="utc")
-            time = numbers if numbers.notna().any() else as_dates.dt.total_seconds()
+            if numbers.isna().all():
+                since = pd.to_datetime(time, errors="coerce", utc=True) - pd.Timestamp(0, tz="utc")
+                numbers = since.dt.total_seconds()
+            time = numbers
         frame["timestamp"] = time.astype(np.float64)
         there &= np.isfinite(frame["timestamp"])
     for place in np.flatnonzero(~there.to_numpy()):
