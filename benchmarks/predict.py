@@ -15,6 +15,8 @@ import pandas as pd
 from recbole_autorec import Predictor
 from recbole_autorec.serving import predict_file
 
+PART = 250_000  # pairs generated at once: no more memory than predicting them takes
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -24,9 +26,9 @@ def main() -> None:
     for count in (1_000_000, 4_000_000):
         with tempfile.TemporaryDirectory() as folder:
             pairs, output = Path(folder) / "pairs.tsv", Path(folder) / "output.tsv"
-            columns = {"user": random.choice(predictor.users, count), "item": random.choice(predictor.items, count)}
-            pd.DataFrame(columns).to_csv(pairs, sep="\t", index=False)
-            del columns
+            for written in range(0, count, PART):
+                columns = {"user": random.choice(predictor.users, PART), "item": random.choice(predictor.items, PART)}
+                pd.DataFrame(columns).to_csv(pairs, sep="\t", index=False, header=written == 0, mode="a")
             start = perf_counter()
             predict_file(options.checkpoint, pairs, output)
             seconds = perf_counter() - start
