@@ -542,7 +542,7 @@ def test_a_checkpoint_holds_no_code(checkpoints):
 def test_the_example_server_recommends_to_known_and_new_users(checkpoints):
     checkpoint = checkpoints("IAutoRec")
     predictor = Predictor.load(checkpoint)
-    command = [sys.executable, str(ROOT / "examples" / "serve.py"), checkpoint, "--port", "0"]
+    command = [sys.executable, str(ROOT / "docs" / "serve.py"), checkpoint, "--port", "0"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment

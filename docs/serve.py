@@ -1,6 +1,6 @@
 """A recommendation server on a checkpoint, with Python's standard library: new users are folded in, nobody is trained.
 
-python examples/serve.py saved/MODEL.pth
+python docs/serve.py saved/MODEL.pth
 curl 'localhost:8000/recommend?user=196&k=5'
 curl 'localhost:8000/recommend?k=5' -d '{"50": 5, "172": 5, "288": 1}'
 """
