@@ -28,20 +28,20 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
     assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
-    defaults = {"saved": True, "row_scaling": 0}
+    defaults = {"saved": True}
     assert result["parameters"] == {key: value for key, value in TINY.items() if key not in defaults}
     assert set(result["versions"]) == {"python", "recbole_autorec", "recbole", "torch", "numpy", "pandas"}
 
 
 def test_parameters_that_equal_the_defaults_are_left_out():
-    assert run()["parameters"].keys() == {*TINY} - {"row_scaling"}  # 0 is the default
+    assert run(dropout_prob=0.0, lbfgs_history_size=10)["parameters"].keys() == {*TINY}
 
 
 def test_ml_100k_rmse_is_in_the_band():
     """Damped user and item offsets give about 0.94 here, good matrix factorisation about 0.91."""
     result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [200], "saved": False, "epochs": 8})
-    assert 0.885 < result["test"]["rmse"] < 0.925
-    assert 0.68 < result["test"]["mae"] < 0.73
+    assert 0.87 < result["test"]["rmse"] < 0.905
+    assert 0.68 < result["test"]["mae"] < 0.72
 
 
 def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
