@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import os
 import random
+import signal
 import zipfile
 from pathlib import Path
 
@@ -77,7 +79,7 @@ def test_dates_become_seconds():
 def test_netflix(block, monkeypatch):
     monkeypatch.setattr(readers, "BLOCK", block)
     Path("combined_data_1.txt").write_text("1:\n30,4,2005-09-06\n31,3,2005-09-07\n20:\n30,5,2004-01-01\n")
-    convert("combined_data_1.txt", "toy", "data")
+    assert convert("combined_data_1.txt", "toy", "data").n_items == 2
     expected = [("30", "1", "4", "1125964800"), ("31", "1", "3", "1126051200"), ("30", "20", "5", "1072915200")]
     assert read() == [HEADER, *expected]
     folder = Path("training_set")
@@ -179,6 +181,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("1,2,3\n", ["--split", "a"], "--split 'a'; expected two files, train,test, or three: train,valid,test."),
         ("1,2,3\n", ["--input", "no.csv"], "'no.csv': no such file."),
         ("1,2,3\n", ["--colums", "x"], "command line: unknown flag --colums; did you mean --columns?"),
+        ("1,2,3\n[PAD],2,3\n", [], "a line 2: '[PAD],2,3': user '[PAD]' is no id. --skip_bad_lines leaves such lines out and lists the first ten."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
     ],
@@ -370,3 +373,19 @@ def test_files_of_a_split_have_the_same_columns(tmp_path):
         AutoRecError, match=r"^b: its columns are user, item, rating, those before user, item, rating, timestamp\.$"
     ):
         convert("in", "toy", "data", split="a,b")
+
+
+def test_ctrl_c_ends_a_conversion(monkeypatch):
+    read_csv = pd.read_csv
+
+    def interrupted(*arguments, **keywords):
+        os.kill(os.getpid(), signal.SIGINT)
+        return read_csv(*arguments, **keywords)
+
+    monkeypatch.setattr(readers.pd, "read_csv", interrupted)
+    Path("a.csv").write_text("1,2,3\n")
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        convert("a.csv", "toy", "data")
+    assert not Path("data/toy").exists()
+    assert signal.getsignal(signal.SIGINT) is before

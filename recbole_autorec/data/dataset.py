@@ -118,7 +118,7 @@ class RatingDataset(Dataset):
                 loaded[column] = numbers
             else:
                 if column in (self.uid_field, self.iid_field):
-                    _check_lines(frame[column] != "", frame[column], path, "an id")
+                    _check_lines(~frame[column].isin(["", "[PAD]"]), frame[column], path, "an id")
                 loaded[column] = frame[column].astype(object)
         return pd.DataFrame(loaded).reset_index(drop=True)
 

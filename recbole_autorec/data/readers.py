@@ -13,6 +13,8 @@ import io
 import json
 import math
 import re
+import signal
+import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -398,21 +400,22 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
     kinds: dict[str, Any] = {"user": "category", "item": "category", "rating": np.float64}
     kinds["timestamp"] = "category" if layout.dates else np.float64
     try:
-        frame = pd.read_csv(
-            io.BytesIO(block),
-            sep=separator,
-            header=None,
-            names=names,
-            index_col=False,
-            usecols=names,
-            dtype={name: kinds.get(name, "category") for name in names},
-            encoding=layout.encoding,
-            quoting=csv.QUOTE_MINIMAL if separator in QUOTED else csv.QUOTE_NONE,
-            na_filter=False,
-            skip_blank_lines=False,
-            on_bad_lines="error",
-            low_memory=False,
-        )
+        with _uninterrupted():
+            frame = pd.read_csv(
+                io.BytesIO(block),
+                sep=separator,
+                header=None,
+                names=names,
+                index_col=False,
+                usecols=names,
+                dtype={name: kinds.get(name, "category") for name in names},
+                encoding=layout.encoding,
+                quoting=csv.QUOTE_MINIMAL if separator in QUOTED else csv.QUOTE_NONE,
+                na_filter=False,
+                skip_blank_lines=False,
+                on_bad_lines="error",
+                low_memory=False,
+            )
     except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
         return None
     if len(frame) != n_lines or not ("rating" not in frame or np.isfinite(frame["rating"]).all()):
@@ -429,6 +432,22 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
         elif not np.isfinite(frame["timestamp"]).all():
             return None
     return frame[[name for name in FIELDS if name in frame]]
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C counts at the end: pandas would take it for a fault of the file, or for its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: arrived.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        if arrived:
+            raise KeyboardInterrupt
 
 
 def _lines_of(block: bytes, separator: str, n_fields: int) -> int | None:
@@ -453,13 +472,13 @@ def _fast_netflix(block: bytes, layout: Layout, movie: list[str]) -> pd.DataFram
         return None
     names = pd.Index(movies).unique()
     codes = np.repeat(names.get_indexer(movies), [body.count(b"\n") for body in bodies])
-    frame.insert(1, "item", pd.Categorical.from_codes(codes, names))
+    frame.insert(1, "item", pd.Categorical.from_codes(codes, names).remove_unused_categories())
     movie[0] = movies[-1]
     return frame
 
 
 def _is_id(text: str) -> bool:
-    return text != "" and text == text.strip() and not any(character in text for character in "\t\r\n\0")
+    return text not in ("", "[PAD]") and text == text.strip() and not any(character in text for character in "\t\r\n\0")
 
 
 def _line_by_line(

@@ -328,7 +328,9 @@ def _write_best(folder: Path, search: Search, best: Trial, valid: Mapping[str, f
     """best.yaml of a trial; `valid`: what it scores."""
     trials, config = search.trials, search.setting.config(("the search", best["parameters"]))
     parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
-    lines = yaml.safe_dump({**parameters, **config.changed_parameters()}, sort_keys=False, allow_unicode=True)
+    searched = {name: config.plain_parameters[name] for name in best["parameters"]}  # defaults may change
+    content = {**parameters, **config.changed_parameters(), **searched}
+    lines = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     score = f"validation {trials.metric.upper()} {valid[trials.metric]}"
     text = f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}"
     write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
