@@ -109,7 +109,8 @@ examples:
   %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.csv --new_ratings newcomers.csv --output predictions.csv"""
 
 RECOMMEND = """\
-The best items that each user has not rated, with predicted stars, and titles where the dataset had them."""
+The best items that are not among a user's training ratings, with predicted stars, and titles where the dataset had
+them."""
 
 RECOMMEND_EPILOG = """\
 examples:
