@@ -21,9 +21,8 @@ from recbole_autorec.data.dataset import ServedDataset
 from recbole_autorec.errors import AutoRecError, CheckpointError, DataError, in_one_line
 from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
-from recbole_autorec.model.rating_recommender import in_stars
 from recbole_autorec.processes import environment
-from recbole_autorec.quick_start import quiet_recbole
+from recbole_autorec.quick_start import build_model, quiet_recbole
 from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
 
@@ -100,7 +99,7 @@ class Predictor:
                 dataset = ServedDataset(config, data)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(config["seed"])
-                    built = (model_class if predicts_stars(model_class) else in_stars(model_class))(config, dataset)
+                    built = build_model(config, dataset)
             load_weights(built, content, checkpoint)
             if not all(torch.isfinite(weights).all() for weights in built.state_dict().values()):
                 raise CheckpointError(f"{place} has weights that are no finite numbers; train again.")
@@ -215,8 +214,9 @@ class Predictor:
             raise DataError(f"a new {new}'s ratings name a {known} twice.")
         for key in keys:
             self._known(known, key)
-        there = self._rated[known][self._numbers(known, keys)]
-        numbers = torch.from_numpy(self._numbers(known, keys)[there])
+        numbers_given = self._numbers(known, keys)
+        there = self._rated[known][numbers_given]
+        numbers = torch.from_numpy(numbers_given[there])
         values = torch.tensor([float(stars) for stars in plain.values()])[torch.from_numpy(there)]
         if not len(numbers):
             raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")

@@ -65,6 +65,7 @@ class RatingTrainer(Trainer):
         self._train_data, self._saved, self._validates = train_data, saved, valid_data is not None
         self._verbose = verbose
         self._train_fingerprint = split_fingerprint([train_data._dataset])
+        self._served_data = served_data(train_data._dataset) if saved else None  # the same in every checkpoint
         if self._random_state:
             self._check_resumed()
             torch.set_rng_state(self._random_state["torch"])
@@ -132,7 +133,7 @@ class RatingTrainer(Trainer):
         state = {
             "parameters": self.config.plain_parameters,
             "train_fingerprint": self._train_fingerprint,
-            "data": served_data(self._train_data._dataset),
+            "data": self._served_data,
             "epoch": epoch,
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": self._last_result if self._validates else None,
