@@ -1,12 +1,14 @@
 """A recommendation server on a checkpoint, with Python's standard library: new users are folded in, nobody is trained.
 
-python docs/serve.py saved/MODEL.pth
+python docs/serve.py saved/MODEL.pth        # where the package is installed: .venv/bin/python in a checkout
 curl 'localhost:8000/recommend?user=196&k=5'
 curl 'localhost:8000/recommend?k=5' -d '{"50": 5, "172": 5, "288": 1}'
 """
 
 import argparse
 import json
+import sys
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -44,9 +46,13 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    server = ThreadingHTTPServer(("127.0.0.1", options.port), handler_for(Predictor.load(options.checkpoint)))
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", options.port), handler_for(Predictor.load(options.checkpoint)))
+    except (AutoRecError, OSError) as error:
+        sys.exit(f"error: {error}")
     print(f"http://127.0.0.1:{server.server_port}/recommend", flush=True)
-    server.serve_forever()
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
 
 
 if __name__ == "__main__":

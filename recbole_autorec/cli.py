@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import logging
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
 
 TRAIN = """\
@@ -128,13 +130,15 @@ examples:
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:
     program = "run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec"
-    return Parser(
+    parser = Parser(
         prog=f"{program} {verb}".strip(),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"recbole_autorec {__version__}")
+    return parser
 
 
 def parser_for(verb: str, description: str, epilog: str) -> Parser:
@@ -414,6 +418,12 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except AutoRecError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"error: {error.filename or 'the answer'} cannot be written: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
         return 2
     except KeyboardInterrupt:
         return 130

@@ -18,8 +18,8 @@ class CheckpointError(AutoRecError):
 
 
 def counted(number: int, noun: str) -> str:
-    """1 trial, 2 trials."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
+    """1 trial, 2,000 trials."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def in_one_line(error: BaseException) -> str:

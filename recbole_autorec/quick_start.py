@@ -107,7 +107,9 @@ def train_and_test(
                 train_seconds += trainer.train_seconds
         except KeyboardInterrupt:
             best_epoch = best_epoch or trainer.best_epoch
-            if saved and best_epoch:
+            if not best_epoch:
+                logger.warning("interrupted before an epoch was finished: there is no checkpoint")
+            elif saved:
                 logger.warning(
                     f"interrupted; epoch {best_epoch}, the best so far, is in {checkpoint}\n"
                     f"--resume {checkpoint} continues from it"

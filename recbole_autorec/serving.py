@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,10 @@ from recbole_autorec.predictor import NewItem, NewUser, Predictor
 logger = getLogger(__name__)
 
 SUFFIXES = (".tsv", ".csv", ".json", ".jsonl")
+# A .tsv has no quotes, as GroupLens's and RecBole's have none; escapechar is for a forged checkpoint's ids only.
+STYLES: dict[str, dict[str, Any]] = {
+    ".tsv": {"sep": "\t", "quoting": csv.QUOTE_NONE, "quotechar": "\0", "escapechar": "\1"}, ".csv": {},
+}  # fmt: skip
 PART = 1 << 17  # pairs written at once
 
 
@@ -88,7 +93,7 @@ def recommend_to(
             f"--new_ratings: training had no item {next(iter(new_items))!r}; recommend takes new users' ratings of "
             "known items only."
         )
-    known = predictor.rated_users if users == "all" else users.split(",") if users else []
+    known = _chosen(users, predictor.rated_users) if users else []
     new = list(new_users) if users in (None, "all") else []
 
     def tables() -> Iterator[pd.DataFrame]:
@@ -103,11 +108,19 @@ def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Pa
     """The k most similar items of each of `items`, ids with commas between them, or "all": item, rank, similar, ..."""
     _check_output(output)
     predictor = Predictor.load(checkpoint)
-    chosen = predictor.rated_items if items == "all" else items.split(",")
+    chosen = _chosen(items, predictor.rated_items)
     tables = (
         _ranked("item", item, predictor.similar_items(item, k).rename(columns={"item": "similar"})) for item in chosen
     )
     return _answer(tables, output)
+
+
+def _chosen(ids: str, everybody: list[str]) -> list[str]:
+    """Each id once, in order."""
+    chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, ids.split(","))))]
+    if not chosen:
+        raise ConfigError(f"{ids!r} names nobody; give ids with commas between them, or all.")
+    return chosen
 
 
 def _folded_in(
@@ -206,7 +219,7 @@ def _check_output(output: str | Path | None) -> None:
 def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
     if output is None:
         for number, table in enumerate(tables):
-            table.to_csv(sys.stdout, sep="\t", index=False, header=number == 0, float_format="%.4f")
+            table.to_csv(sys.stdout, index=False, header=number == 0, float_format="%.4f", **STYLES[".tsv"])
         return
     path = Path(output)
     make_folder(path.parent)
@@ -220,8 +233,7 @@ def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> Non
     file.write("[\n" if suffix == ".json" else "")
     for table in tables:
         if suffix in (".tsv", ".csv"):
-            separator = "\t" if suffix == ".tsv" else ","
-            table.to_csv(file, sep=separator, index=False, header=not written, float_format="%.4f")
+            table.to_csv(file, index=False, header=not written, float_format="%.4f", **STYLES[suffix])
         elif len(table):
             lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).rstrip("\n")
             between = ",\n" if suffix == ".json" else "\n"

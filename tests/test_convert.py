@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import zipfile
 from pathlib import Path
 
@@ -67,6 +68,22 @@ def test_a_format_is_found_out(name, content, small, monkeypatch):
     found = convert(name, "toy", "data", show_progress=False)
     assert read() == [HEADER, *ROWS]
     assert (found.n_users, found.n_items, found.n_ratings, found.n_duplicates, found.bad_lines) == (4, 3, 4, 0, 0)
+
+
+@pytest.mark.parametrize("columns", [["item", None, "user", "rating"], {"item": "a", "user": "c", "rating": "d"}])
+def test_columns_as_python_has_them(columns):
+    """And, in the file, blank lines before the header and blanks behind the commas."""
+    Path("a.csv").write_text("\n \na,b,c,d\n7, x, 1, 3\n" + ("" if isinstance(columns, dict) else '8,"x""", 1, 2\n'))
+    convert("a.csv", "toy", "data", columns=columns)
+    assert read()[1] == ("1", "7", "3")
+
+
+def test_a_pipe_is_read():
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_text("1,7,3\n2,8,4\n"))
+    writer.start()
+    assert convert("pipe", "toy", "data").n_ratings == 2
+    writer.join()
 
 
 def test_dates_become_seconds():
@@ -166,13 +183,13 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': it is no JSON object. --skip_bad_lines leaves such lines out and lists the first ten."),
         ("", [], "a is empty."),
         ("\n \n", [], "a has no line with a rating."),
-        ("hello\nworld\n", [], "a: no separator found in 'hello'; expected a tab or one of :: , ; | between the fields, or --separator."),
+        ("hello\nworld\n", [], "a: no separator found in 'hello' that gives user, item, rating; expected a tab or one of :: , ; | between the fields, or --separator."),
         ("user,item,stars\n", [], "a has a header and no rating."),
-        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; name them: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME."),
+        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; say which they are, by name: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME, or by place, with - for what is left out: --columns user,item,rating,timestamp."),
         ("1,2,3,4,5\n", [], "a: 5 columns and no header; say what they are, with - for what is left out: --columns user,item,rating,-,timestamp."),
         ("1,2,3\n", ["--columns", "user,item,stars"], "--columns 'user,item,stars': 'stars'; expected user, item, rating, timestamp, or - for another."),
         ("1,2,3\n", ["--columns", "user,item,-,rating"], "--columns 'user,item,-,rating' has 4 columns; the first line of a has 3: ['1', '2', '3']."),
-        ("1,2,3\n", ["--columns", "user,user,rating"], "a: two columns for user in ['1', '2', '3']; name them: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME, or by place: --columns user,item,rating,timestamp."),
+        ("1,2,3\n", ["--columns", "user,user,rating"], "a: two columns for user in ['1', '2', '3']; say which they are, by place, with - for what is left out: --columns user,item,rating,timestamp."),
         ("1,2,3\n", ["--columns", "user=a"], "a has no header with names; give --columns by place: user,item,rating,timestamp."),
         ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,rating=d"], "a: --columns rating=d, but there are a, b, c."),
         ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,stars=c"], "--columns 'user=a,item=b,stars=c': 'stars'='c'; expected FIELD=NAME of user, item, rating, timestamp."),
@@ -182,6 +199,11 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("1,2,3\n", ["--input", "no.csv"], "'no.csv': no such file."),
         ("1,2,3\n", ["--colums", "x"], "command line: unknown flag --colums; did you mean --columns?"),
         ("1,2,3\n[PAD],2,3\n", [], "a line 2: '[PAD],2,3': user '[PAD]' is no id. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("user,item,rating,rating\n1,2,3,4\n", [], "a: two columns for rating in ['user', 'item', 'rating', 'rating']; say which they are, by name: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME, or by place, with - for what is left out: --columns user,item,rating,timestamp."),
+        ("1," + "2" * 100 + "\n", [], "a: no separator found in '1," + "2" * 75 + "...' that gives user, item, rating; expected a tab or one of :: , ; | between the fields, or --separator."),
+        ("[\n", [], "a begins with '[', as one JSON array; expected JSON lines: one {...} in each line."),
+        ("PK\3\4x", [], "a is a .zip or an Excel file, under a name that does not say so or that is not unpacked here; unpack it, or save the table as .csv."),
+        ("1,2,3\n", ["--input", ""], "the name of the input is empty; give a file, a .zip or a folder."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
     ],
@@ -198,7 +220,7 @@ def test_a_dataset_that_is_there_is_left_alone(capsys):
     arguments = ["convert", "--input", "a", "--name", "toy", "--data_path", "data"]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out == (
-        "\ndata/toy: 1 ratings, 1 users, 1 items\ntrain with: --dataset toy --data_path data\n"
+        "\ndata/toy: 1 rating, 1 user, 1 item, in toy.inter\ntrain with: --dataset toy --data_path data\n"
     )
     before = (Path("data") / "toy" / "toy.inter").stat()
     assert cli.main(arguments) == 2

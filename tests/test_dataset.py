@@ -96,6 +96,15 @@ def test_one_single_rating_value(write_dataset):
     )
 
 
+def test_one_single_rating_value_in_the_train_part(write_dataset):
+    header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+    path = write_dataset([f"u{k}\ti{k % 7}\t{3 if k < 39 else 5}\t{k}" for k in range(40)], header)
+    assert message(path, eval_args={"order": "TO"}) == (
+        "dataset 'toy': every rating of the train part is 3; there is nothing to learn. Give another --seed, eval_args "
+        "other shares, or more data."
+    )
+
+
 def test_no_rating_at_all(write_dataset):
     assert message(write_dataset([])) == "dataset 'toy': there is no rating in it."
 

@@ -15,7 +15,7 @@ import pytest
 
 from recbole_autorec import AutoRecError, DataError, cli, run_recbole_autorec
 from recbole_autorec.data import movielens
-from recbole_autorec.data.convert import convert
+from recbole_autorec.data.convert import convert, report
 from tests.conftest import ROOT
 
 RATINGS = [(1 + user, 1 + item, 1 + (user * item) % 5, 978300760 + user) for user in range(12) for item in range(10)]
@@ -173,8 +173,7 @@ def test_one_that_keeps_breaking_goes_on_with_the_next_command(server):
         run("ml-25m", address)
     assert str(error.value) == (
         f"{address}/ml-25m.zip cannot be downloaded: the connection broke off. 2,100 bytes are kept, and the same command "
-        "goes on from there. Get ml-25m.zip by another way, then: run_recbole_autorec.py convert --input ml-25m.zip "
-        "--name ml-25m --data_path dataset"
+        "goes on from there. Get ml-25m.zip by another way and put it into 'dataset'; then the same command takes it."
     )
     assert not Path("dataset/ml-25m").exists()
     run("ml-25m", address)
@@ -201,7 +200,7 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(server, tmp_path):
     wrong, right = (hashlib.md5(content).hexdigest() for content in (ARCHIVES["ml-1m"][::-1], ARCHIVES["ml-1m"]))
     assert str(error.value) == (
         f"{address}/ml-1m.zip is damaged or another file: its MD5 is {wrong}, GroupLens publishes {right}. Get ml-1m.zip by "
-        "another way, then: run_recbole_autorec.py convert --input ml-1m.zip --name ml-1m --data_path dataset"
+        "another way and put it into 'dataset'; then the same command takes it."
     )
     assert sorted(path.name for path in (tmp_path / "dataset").iterdir()) == [".ml-1m.lock", ".ml-1m.zip.lock"]
 
@@ -210,8 +209,8 @@ def test_a_server_that_has_it_not(server, capsys):
     server[1].append("missing")
     assert cli.main(["--dataset", "ml-1m", "--download_url", server[0]]) == 2
     assert capsys.readouterr().err == (
-        f"error: {server[0]}/ml-1m.zip: the server says 404 Not Found. Get ml-1m.zip by another way, then: "
-        "run_recbole_autorec.py convert --input ml-1m.zip --name ml-1m --data_path dataset\n"
+        f"error: {server[0]}/ml-1m.zip: the server says 404 Not Found. Get ml-1m.zip by another way and put it "
+        "into 'dataset'; then the same command takes it.\n"
     )
 
 
@@ -219,7 +218,20 @@ def test_no_server_at_all(capsys):
     assert cli.main(["--dataset", "ml-1m", "--download_url", "http://127.0.0.1:9/sets"]) == 2
     assert capsys.readouterr().err == (
         "error: http://127.0.0.1:9/sets/ml-1m.zip cannot be downloaded: [Errno 111] Connection refused. Get ml-1m.zip by "
-        "another way, then: run_recbole_autorec.py convert --input ml-1m.zip --name ml-1m --data_path dataset\n"
+        "another way and put it into 'dataset'; then the same command takes it.\n"
+    )
+
+
+def test_an_archive_put_there_by_hand_is_taken_and_needs_no_genres():
+    Path("dataset").mkdir()
+    with zipfile.ZipFile("dataset/ml-100k.zip", "w") as file:
+        file.writestr("ml-100k/u.data", "1\t7\t3\t5\n")
+        file.writestr("ml-100k/u.item", "7|Twelve Monkeys (1995)|01-Jan-1995|||1|0\n")
+    converted = convert("ml-100k", "my own", download_url="http://127.0.0.1:9")
+    assert Path("dataset/my own/my own.item").read_text().splitlines()[1] == "7\tTwelve Monkeys\t1995\t"
+    assert report(converted) == (
+        "dataset/my own: 1 rating, 1 user, 1 item, in my own.inter, my own.item\n"
+        "train with: --dataset 'my own' --data_path dataset"
     )
 
 

@@ -455,6 +455,14 @@ def test_predict_writes_a_line_for_each_pair_in_order(suffix, checkpoints, pairs
                     ["a", "x2", stars, ""]]  # fmt: skip
 
 
+def test_a_tsv_goes_in_and_out_without_quotes(checkpoints, capsys):
+    Path("pairs.tsv").write_text('say "hi"\t"x2"\n')
+    assert (
+        cli.main(["predict", "--checkpoint", checkpoints("IAutoRec"), "--input", "pairs.tsv", "--output", "p.tsv"]) == 0
+    )
+    assert Path("p.tsv").read_text().splitlines()[1] == 'say "hi"\t"x2"\t2.5000\tunknown user, unknown item'
+
+
 def test_new_ratings_are_folded_in_first(checkpoints, capsys):
     checkpoint = checkpoints("IAutoRec")
     predictor = Predictor.load(checkpoint)
@@ -498,7 +506,7 @@ def test_recommend_and_similar(checkpoints, capsys):
         (["predict", "--input", "no.tsv"], "'no.tsv': no such file."),
         (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
         (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2."),
-        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user'; expected a tab or one of :: , ; | between the fields, or --separator."),
+        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user' that gives user, item; expected a tab or one of :: , ; | between the fields, or --separator."),
         (["predict", "--inptu", "pairs.tsv"], "command line: unknown flag --inptu; did you mean --input?"),
         (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: user 'a' and item 'x2': training knew both; a new rating is of a known item by a new user, or of a new item by a known user."),
         (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: user 'who' and item 'what': training knew neither; a new rating is of a known item by a new user, or of a new item by a known user."),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path, PurePosixPath
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -86,7 +87,7 @@ def convert(
     name: str,
     data_path: str | Path = "dataset",
     *,
-    columns: str | None = None,
+    columns: str | Sequence[str] | Mapping[str, str] | None = None,
     separator: str | None = None,
     encoding: str = "utf-8-sig",
     split: str | Sequence[str] | None = None,
@@ -101,7 +102,8 @@ def convert(
         input: a file, a .zip, a folder, or the name of a MovieLens archive, which is downloaded.
         name: of the dataset.
         data_path: folder of the datasets.
-        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,..."; None to find out.
+        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,..."; None to find out. Or as
+            a list of places, or names by field.
         separator, encoding: of text; the separator is found out unless given.
         split: train and test files, or train, valid and test, within `input`: a ready split. Without a valid file, a
             random tenth of train becomes one.
@@ -114,6 +116,10 @@ def convert(
         AutoRecError: the input is no file of ratings, or the dataset is there already. Nothing is left behind.
     """
     root, path = Path(data_path), Path(input)
+    if isinstance(columns, Mapping):
+        columns = ",".join(f"{name}={key}" for name, key in columns.items())
+    elif columns is not None and not isinstance(columns, str):
+        columns = ",".join(column or "-" for column in columns)
     if not name or PurePosixPath(name).name != name or name.startswith("."):
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
     if (root / name).exists():
@@ -273,9 +279,9 @@ def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
 
 def report(converted: Converted) -> str:
     """For people."""
-    head = (
-        f"{converted.folder}: {converted.n_ratings:,} ratings, {converted.n_users:,} users, {converted.n_items:,} items"
-    )
-    flags = f"--dataset {converted.folder.name} --data_path {converted.folder.parent}"
+    counts = (converted.n_ratings, "rating"), (converted.n_users, "user"), (converted.n_items, "item")
+    head = f"{converted.folder}: {', '.join(counted(number, noun) for number, noun in counts)}, in "
+    head += ", ".join(sorted(path.name for path in converted.folder.iterdir()))
+    flags = f"--dataset {quote(converted.folder.name)} --data_path {quote(str(converted.folder.parent))}"
     ready = f' --benchmark_filename "[{", ".join(converted.parts)}]"' if converted.parts else ""
     return f"{head}\ntrain with: {flags}{ready}"

@@ -184,6 +184,12 @@ class RatingDataset(Dataset):
                     f"dataset '{self.dataset_name}': the {name} part of the split is empty "
                     f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
                 )
+        values = parts[0].inter_feat[self.rating_field]
+        if values.min() == values.max():
+            raise DataError(
+                f"dataset '{self.dataset_name}': every rating of the train part is {values[0]:g}; there is "
+                "nothing to learn. Give another --seed, eval_args other shares, or more data."
+            )
         return parts
 
     def _split_by_fold(self, fold: int, folds: int) -> list[RatingDataset]:
@@ -282,7 +288,7 @@ def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
             return None
         places = columns.index(part.iid_field), columns.index(title)
         rows = (line.rstrip("\r\n").split(separator) for line in file)
-        titles = {row[places[0]]: row[places[1]] for row in rows if len(row) > max(places)}
+        titles = {row[places[0]]: row[places[1]].replace("\t", " ") for row in rows if len(row) > max(places)}
     return [titles.get(item, "") for item in items]
 
 

@@ -51,10 +51,7 @@ def download(name: str, folder: Path, url: str | None, show_progress: bool) -> P
     url = url or read_yaml(properties_dir() / "overall.yaml")["download_url"]
     target, address = make_folder(folder) / f"{name}.zip", f"{url.rstrip('/')}/{name}.zip"
     part = target.with_suffix(".zip.part")
-    instead = (
-        f"Get {name}.zip by another way, then: run_recbole_autorec.py convert --input {name}.zip --name {name} "
-        f"--data_path {folder}"
-    )
+    instead = f"Get {name}.zip by another way and put it into '{folder}'; then the same command takes it."
     with FileLock(folder / f".{name}.zip.lock"):
         if not target.is_file():
             logger.info(f"downloading {address}\n{LICENCE}")
@@ -186,11 +183,11 @@ def _movies_csv(there: dict[str, Source], lines: list[str]) -> pd.DataFrame:
 
 
 def _u_item(there: dict[str, Source], lines: list[str]) -> pd.DataFrame:
-    genres = [line.split("|")[0] for line in _lines(there["u.genre"])]
+    genres = [line.split("|")[0] for line in _lines(there["u.genre"])] if "u.genre" in there else []
     rows = []
     for line in lines:
         item, title, *_ = fields = line.split("|")
-        flags = fields[-len(genres) :]
+        flags = fields[len(fields) - len(genres) :]
         rows.append((item, title, " ".join(name for name, flag in zip(genres, flags, strict=True) if flag == "1")))
     return _items(rows)
 

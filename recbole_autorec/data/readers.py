@@ -37,6 +37,9 @@ PAIR = FIELDS[:2]
 SEPARATORS = ("::", "\t", ",", ";", "|")
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes
 BLOCK = 1 << 25  # bytes
+# How files begin that are no text.
+PACKED = {b"PK\x03\x04": "a .zip or an Excel file", b"\x1f\x8b": "a .gz", b"BZh": "a .bz2", b"\xfd7zXZ": "an .xz",
+          b"\x28\xb5\x2f\xfd": "a .zst", b"7z\xbc\xaf": "a .7z", b"PAR1": "Parquet"}  # fmt: skip
 # What the fields are called in well-known files, in lower case without _ and -.
 NAMES = {
     "user": ("user", "userid", "uid", "reviewerid", "customerid", "memberid", "profilename"),
@@ -99,8 +102,7 @@ class BadLines:
     first: list[str] = field(default_factory=list)
 
     def add(self, source: str, line: int, text: str, why: str) -> None:
-        shown = text if len(text) <= 80 else text[:77] + "..."
-        message = f"{source} line {line}: {shown!r}: {why}"
+        message = f"{source} line {line}: {_shown(text)!r}: {why}"
         if not self.skip:
             raise DataError(f"{message}.{self.hint}")
         self.count += 1
@@ -114,10 +116,12 @@ def sources_of(path: Path) -> list[Source]:
     Raises:
         DataError: there is nothing to read.
     """
+    if path == Path():
+        raise DataError("the name of the input is empty; give a file, a .zip or a folder.")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
         return [_one(file, file.relative_to(path).as_posix()) for file in files]
-    if not path.is_file():
+    if not path.exists():  # a pipe is as good as a file
         raise DataError(f"'{path}': no such file.")
     if path.suffix.lower() == ".zip":
         try:
@@ -203,14 +207,21 @@ def _layout(
     name: str, block: bytes, columns: str | None, separator: str | None, encoding: str, wanted: tuple[str, ...]
 ) -> Layout:
     try:
+        packed = next((kind for start, kind in PACKED.items() if block.startswith(start)), None)
+        if packed or block[257:262] == b"ustar":
+            raise DataError(f"{name} is {packed or 'a tar archive'}, under a name that does not say so or that is not "
+                            "unpacked here; unpack it, or save the table as .csv.")  # fmt: skip
         head = block[:100_000].rpartition(b"\n")[0] or block[:100_000]
         lines = [line for line in head.decode(encoding).splitlines() if line.strip()][:20]
     except (UnicodeDecodeError, LookupError) as error:
         raise DataError(f"{name} is no text in {encoding}: {error}. --encoding names another.") from error
     if "a\n".encode(encoding) != b"a\n" and encoding != "utf-8-sig":
         raise DataError(f"{name}: {encoding} has no lines of bytes; write the file anew in UTF-8.")
+    what = "rating" if "rating" in wanted else "pair of user and item"
     if not lines:
-        raise DataError(f"{name} has no line with a rating.")
+        raise DataError(f"{name} has no line with a {what}.")
+    if lines[0].lstrip().startswith("["):
+        raise DataError(f"{name} begins with '[', as one JSON array; expected JSON lines: one {{...}} in each line.")
     if lines[0].lstrip().startswith("{"):
         return _json_layout(name, lines[0], columns, encoding, wanted)
     if wanted == FIELDS and lines[0].rstrip().endswith(":") and lines[0].count(":") == 1 and len(lines) > 1:
@@ -219,13 +230,13 @@ def _layout(
     separator = separator or _separator(lines, len(_needed(wanted)))
     if separator is None:
         raise DataError(
-            f"{name}: no separator found in {lines[0]!r}; expected a tab or one of :: , ; | between the fields, or "
-            "--separator."
+            f"{name}: no separator found in {_shown(lines[0])!r} that gives {', '.join(_needed(wanted))}; expected a "
+            "tab or one of :: , ; | between the fields, or --separator."
         )
     first = _fields(lines[0], separator)
     by_place, header = _columns(name, first, columns, wanted)
     if len(lines) < 1 + header:
-        raise DataError(f"{name} has a header and no rating.")
+        raise DataError(f"{name} has a header and no {what}.")
     sample = _fields(lines[int(header)], separator)
     place = by_place.index("timestamp") if "timestamp" in by_place else len(sample)
     return Layout(separator, header, by_place, _date_format(sample[place]) if place < len(sample) else None, encoding)
@@ -249,7 +260,7 @@ def _separator(lines: list[str], least: int) -> str | None:
 def _fields(line: str, separator: str) -> list[str]:
     if separator in QUOTED:
         with suppress(csv.Error):  # a lone carriage return
-            return next(csv.reader([line], delimiter=separator), [])
+            return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
     return line.split(separator)
 
 
@@ -285,15 +296,15 @@ def _columns(
         by_place += [None] * (len(first) - len(by_place))
         if len(by_place) > len(first):
             raise DataError(f"--columns {columns!r} has {len(by_place)} columns; the first line of {name} has "
-                            f"{len(first)}: {first}.")  # fmt: skip
+                            f"{len(first)}: {_shown(first)}.")  # fmt: skip
     twice = [field for field in FIELDS if by_place.count(field) > 1]
     missing = [field for field in _needed(wanted) if field not in by_place]
     if twice or missing:
         what = f"two columns for {twice[0]}" if twice else f"no column for {missing[0]}"
-        by_name_of = ",".join(f"{field}=NAME" for field in wanted)
+        by_name_of = f"by name: --columns {','.join(f'{field}=NAME' for field in wanted)}, or " if header else ""
         raise DataError(
-            f"{name}: {what} in {first}; name them: --columns {by_name_of}"
-            + ("." if header else f", or by place: --columns {','.join(wanted)}.")
+            f"{name}: {what} in {_shown(first)}; say which they are, {by_name_of}by place, with - for what is left "
+            f"out: --columns {','.join(wanted)}."
         )
     return by_place, header
 
@@ -321,7 +332,7 @@ def _keys(name: str, names: list[str], columns: str | None, wanted: tuple[str, .
     missing = [field for field in _needed(wanted) if field not in keys]
     if missing:
         raise DataError(
-            f"{name}: nothing called {missing[0]} in {names}; name them: "
+            f"{name}: nothing called {missing[0]} in {_shown(names)}; name them: "
             f"--columns {','.join(f'{field}=NAME' for field in wanted)}."
         )
     return {field: keys[field] for field in wanted if field in keys}
@@ -338,7 +349,14 @@ def _named(columns: str, wanted: tuple[str, ...]) -> dict[str, str]:
 def _check_there(name: str, keys: Mapping[str, str], names: list[str]) -> None:
     for what, key in keys.items():
         if key not in names:
-            raise DataError(f"{name}: --columns {what}={key}, but there are {', '.join(map(str, names))}.")
+            raise DataError(f"{name}: --columns {what}={key}, but there are {_shown(', '.join(map(str, names)))}.")
+
+
+def _shown(what: str | list[str]) -> Any:
+    """Short enough for a message."""
+    if isinstance(what, list):
+        return [_shown(text) for text in what[:12]] + (["..."] if len(what) > 12 else [])
+    return what if len(what) <= 80 else what[:77] + "..."
 
 
 def _field_named(text: str) -> str | None:
@@ -370,9 +388,11 @@ def _seconds(texts: Any, form: str) -> np.ndarray:
 def _read_block(
     source: str, number: int, block: bytes, layout: Layout, bad: BadLines, movie: list[str]
 ) -> pd.DataFrame:
-    if layout.header and number == 1:
-        _, _, block = block.partition(b"\n")
-        number = 2
+    header = layout.header and number == 1
+    while header:
+        head, _, block = block.partition(b"\n")
+        number += 1
+        header = not head.strip()  # blank lines may come first
     if layout.separator == "json":
         frame = None
     elif layout.separator == "netflix":
@@ -411,6 +431,7 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
                 dtype={name: kinds.get(name, "category") for name in names},
                 encoding=layout.encoding,
                 quoting=csv.QUOTE_MINIMAL if separator in QUOTED else csv.QUOTE_NONE,
+                skipinitialspace=separator in QUOTED,
                 na_filter=False,
                 skip_blank_lines=False,
                 on_bad_lines="error",
@@ -566,7 +587,7 @@ def _read_parquet(
                 yield _checked(source.name, number, frame, bad)
                 number += len(frame)
         except pyarrow.ArrowException as error:
-            raise DataError(f"{source.name} cannot be read: {' '.join(str(error).split())[:200]}.") from error
+            raise DataError(f"{source.name} cannot be read: {' '.join(str(error).split())[:200]}") from error
 
 
 def _checked(source: str, number: int, frame: pd.DataFrame, bad: BadLines) -> pd.DataFrame:

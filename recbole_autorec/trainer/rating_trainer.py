@@ -153,8 +153,7 @@ class RatingTrainer(Trainer):
         checkpoint = load_checkpoint(resume_file, self.device)
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
         changed = [key for key in ours if key not in RESUMABLE and theirs.get(key) != ours[key]]
-        if "model" in changed:
-            changed = ["model"]  # another model has other defaults
+        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # they change others
         if changed:
             differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
             raise CheckpointError(

@@ -140,7 +140,11 @@ def tune(
                 f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'there was no time for one'}; see '{folder}'."
             )
         logger.info(f"trial {best['trial']} is the best; it is trained again and tested")
-        result, _ = train_and_test(setting.config(("the search", best["parameters"])), data, parts)
+        try:
+            result, _ = train_and_test(setting.config(("the search", best["parameters"])), data, parts)
+        except KeyboardInterrupt:
+            logger.warning(f"the search is complete; the same command with --output {folder} --resume trains its best")
+            raise
         result["search"] = {
             "trial": best["trial"], "parameters": best["parameters"], "valid": best["valid"],
             "trials": len(trials.trials), "failed": sum(trial["status"] == FAILED for trial in trials.trials),
