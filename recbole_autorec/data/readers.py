@@ -36,7 +36,7 @@ FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is
 PAIR = FIELDS[:2]
 SEPARATORS = ("::", "\t", ",", ";", "|")
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes
-BLOCK = 1 << 25  # bytes
+BLOCK = 1 << 25  # bytes; a quarter of it for pairs, which are answered as they come
 # How files begin that are no text.
 PACKED = {b"PK\x03\x04": "a .zip or an Excel file", b"\x1f\x8b": "a .gz", b"BZh": "a .bz2", b"\xfd7zXZ": "an .xz",
           b"\x28\xb5\x2f\xfd": "a .zst", b"7z\xbc\xaf": "a .7z", b"PAR1": "Parquet"}  # fmt: skip
@@ -173,7 +173,7 @@ def read_ratings(
             return
         with source.open() as stream:
             layout = None
-            for number, block in _blocks(stream):
+            for number, block in _blocks(stream, BLOCK if wanted == FIELDS else BLOCK // 4):
                 if layout is None:
                     layout = _layout(source.name, block, columns, separator, encoding, wanted)
                     say(f"{source.name}: {layout}")
@@ -183,10 +183,10 @@ def read_ratings(
                 raise DataError(f"{source.name} is empty.")
 
 
-def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+def _blocks(stream: IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
     """Whole lines, and the number of the first."""
     number, rest = 1, b""
-    while chunk := stream.read(BLOCK):
+    while chunk := stream.read(size):
         lines, newline, tail = chunk.rpartition(b"\n")
         if newline:
             block, rest = rest + lines + newline, tail
@@ -194,8 +194,8 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
             number += block.count(b"\n")
         else:
             rest += tail
-            if len(rest) > BLOCK:
-                raise DataError(f"line {number} is longer than {BLOCK >> 20} MB; that is no text file with ratings.")
+            if len(rest) > size:
+                raise DataError(f"line {number} is longer than {size >> 20} MB; that is no text file with ratings.")
     if rest:
         yield number, rest
 
