@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -90,44 +90,57 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
     models = {get_model(task.row.model).__module__ for task in tasks}
     context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
-    processes = []  # before they start, so that an interruption meanwhile finds them
+    with _interruptions() as interruptions:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    task = waiting.popleft()
+                    process = context.Process(target=_work, args=(task,))
+                    with _self_contained():
+                        process.start()
+                    running[process.sentinel] = process, task, time.perf_counter()
+                ended = wait(list(running), timeout=1)
+                if interruptions:
+                    raise KeyboardInterrupt
+                if not ended:
+                    yield None, 0.0
+                for sentinel in ended:
+                    process, task, start = running.pop(sentinel)
+                    process.join()
+                    if task.result() is None:
+                        _fail(task, _death(process.exitcode))
+                    yield task, time.perf_counter() - start
+        finally:
+            left = [process for process, *_ in running.values()]
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
+            for process in left:
+                process.join(timeout=10)
+                process.kill()
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Ctrl-C is noted, to be acted on where every child is known.
+
+    Raised wherever it comes, it would leave a child that is just starting to nobody, or be lost in code that drops
+    exceptions.
+    """
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    handler = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                task = waiting.popleft()
-                process = context.Process(target=_work, args=(task,))
-                processes.append(process)
-                with _self_contained():
-                    process.start()
-                running[process.sentinel] = process, task, time.perf_counter()
-            ended = wait(list(running), timeout=1)
-            if not ended:
-                yield None, 0.0
-            for sentinel in ended:
-                process, task, start = running.pop(sentinel)
-                process.join()
-                if task.result() is None:
-                    _fail(task, _death(process.exitcode))
-                yield task, time.perf_counter() - start
+        yield noted
     finally:
-        left = [process for process in processes if process.pid and process.is_alive()]
-        for process in left:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
-        for process in left:
-            process.join(timeout=10)
-            process.kill()
+        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager
 def _self_contained():
-    """Start a child that imports what we can import, but not the script that runs: it may have no main guard.
-
-    An interruption waits until the child is known, or nobody would end it.
-    """
-    interruptions: list[int] = []
-    listens = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, lambda number, _: interruptions.append(number)) if listens else None
+    """Start a child that imports what we can import, but not the script that runs: it may have no main guard."""
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
@@ -136,10 +149,6 @@ def _self_contained():
             yield
     finally:
         main.update(hidden)
-        if listens:
-            signal.signal(signal.SIGINT, handler)
-    if interruptions:
-        raise KeyboardInterrupt
 
 
 def _death(exit_code: int | None) -> str:
