@@ -23,11 +23,17 @@ def handler_for(predictor: Predictor) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self):
             """A new user's, from the ratings in the body: item -> stars."""
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            self.answer(lambda _, k: predictor.fold_in_user(json.loads(body)).recommend(k))
+            self.answer(lambda _, k: predictor.fold_in_user(json.loads(self.body())).recommend(k))
+
+        def body(self):
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
 
         def answer(self, recommend):
-            asked = parse_qs(urlsplit(self.path).query)
+            address = urlsplit(self.path)
+            if address.path != "/recommend":
+                self.send_error(404)
+                return
+            asked = parse_qs(address.query)
             try:
                 best = recommend(asked.get("user", [""])[0], int(asked.get("k", ["10"])[0]))
                 code, text = 200, best.to_json(orient="records")
@@ -48,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         server = ThreadingHTTPServer(("127.0.0.1", options.port), handler_for(Predictor.load(options.checkpoint)))
-    except (AutoRecError, OSError) as error:
+    except (AutoRecError, OSError, OverflowError) as error:
         sys.exit(f"error: {error}")
     print(f"http://127.0.0.1:{server.server_port}/recommend", flush=True)
     with suppress(KeyboardInterrupt):

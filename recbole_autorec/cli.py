@@ -322,7 +322,7 @@ def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool =
     parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: printed)")
     if new_ratings:
         parser.add_argument(
-            "--new_ratings", metavar="FILE", help="ratings of users, or of items, that training had not"
+            "--new_ratings", metavar="FILE", help="ratings by users that training had not; for predict, or of items"
         )
     return parser
 

@@ -311,7 +311,7 @@ class Predictor:
     def _table(self, scores: Tensor, column: str, left_out: np.ndarray, k: int) -> pd.DataFrame:
         """The k rated items with the highest scores, except for some."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise DataError(f"k={k!r}; expected a whole number >= 1.")
+            raise DataError(f"k={k!r} (--topk); expected a whole number >= 1.")
         scores = torch.where(torch.from_numpy(self._rated["item"]), scores, -torch.inf)
         scores[torch.from_numpy(left_out.copy())] = -torch.inf
         order = torch.argsort(scores, descending=True, stable=True)[:k]

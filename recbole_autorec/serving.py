@@ -51,14 +51,14 @@ def predict_file(
     Returns:
         What was done, for people.
     """
-    _check_output(output)
+    _check_output(output, input)
     predictor = Predictor.load(checkpoint)
     new_users, new_items = _folded_in(predictor, new_ratings)
     count, notes = 0, 0
 
     def tables() -> Iterator[pd.DataFrame]:
         nonlocal count, notes
-        for source in one_file(Path(input)):
+        for source in one_file(input):
             for frame in read_ratings(source, columns, separator, encoding, BadLines(skip=False), logger.info, PAIR):
                 for start in range(0, len(frame), PART):
                     table = _predicted(predictor, frame.iloc[start : start + PART], new_users, new_items)
@@ -117,7 +117,8 @@ def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Pa
 
 def _chosen(ids: str, everybody: list[str]) -> list[str]:
     """Each id once, in order."""
-    chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, ids.split(","))))]
+    named = next(csv.reader([ids], skipinitialspace=True), [])  # "Smith, John",22
+    chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, named)))]
     if not chosen:
         raise ConfigError(f"{ids!r} names nobody; give ids with commas between them, or all.")
     return chosen
@@ -131,7 +132,7 @@ def _folded_in(
         return {}, {}
     frames = [
         frame.astype({"user": str, "item": str})
-        for source in one_file(Path(file))
+        for source in one_file(file)
         for frame in read_ratings(source, None, None, "utf-8-sig", BadLines(skip=False), logger.info)
     ]
     ratings = pd.concat(frames)
@@ -180,8 +181,9 @@ def _predicted(
     })  # fmt: skip
     for new, mine, other in ((new_users, "user", "item"), (new_items, "item", "user")):
         categories = pairs[mine].cat.categories
+        known = ~pairs[other].isin(list(new_items if other == "item" else new_users)).to_numpy()
         for code in np.flatnonzero(categories.isin(list(new))):
-            rows = np.flatnonzero(pairs[mine].cat.codes == code)
+            rows = np.flatnonzero((pairs[mine].cat.codes == code).to_numpy() & known)  # two new ones say nothing yet
             table.loc[rows, "rating"] = new[categories[code]].predict(table[other].iloc[rows])
             table.loc[rows, "note"] = (
                 table["note"].iloc[rows].str.replace(f"un(known|rated) {mine}", "folded in", regex=True)
@@ -211,9 +213,14 @@ def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
     return f"{output}: {counted(count, 'line')}"
 
 
-def _check_output(output: str | Path | None) -> None:
-    if output is not None and Path(output).suffix not in SUFFIXES:
+def _check_output(output: str | Path | None, input: str | Path | None = None) -> None:
+    if output is None:
+        return
+    if Path(output).suffix not in SUFFIXES:
         raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
+    if Path(output).is_dir() or (input is not None and Path(output).resolve() == Path(input).resolve()):
+        what = "a folder" if Path(output).is_dir() else "the input"
+        raise ConfigError(f"--output '{output}' is {what}; give another name.")
 
 
 def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:

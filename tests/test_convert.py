@@ -202,7 +202,9 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("user,item,rating,rating\n1,2,3,4\n", [], "a: two columns for rating in ['user', 'item', 'rating', 'rating']; say which they are, by name: --columns user=NAME,item=NAME,rating=NAME,timestamp=NAME, or by place, with - for what is left out: --columns user,item,rating,timestamp."),
         ("1," + "2" * 100 + "\n", [], "a: no separator found in '1," + "2" * 75 + "...' that gives user, item, rating; expected a tab or one of :: , ; | between the fields, or --separator."),
         ("[\n", [], "a begins with '[', as one JSON array; expected JSON lines: one {...} in each line."),
-        ("PK\3\4x", [], "a is a .zip or an Excel file, under a name that does not say so or that is not unpacked here; unpack it, or save the table as .csv."),
+        ("PK\3\4x", [], "a is a .zip or an Excel file, which cannot be read as it is: unpack it, or save the table as .csv in UTF-8."),
+        ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'."),
+        ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' for the rating; if that is meant, name it: rating=timestamp."),
         ("1,2,3\n", ["--input", ""], "the name of the input is empty; give a file, a .zip or a folder."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
@@ -220,7 +222,7 @@ def test_a_dataset_that_is_there_is_left_alone(capsys):
     arguments = ["convert", "--input", "a", "--name", "toy", "--data_path", "data"]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out == (
-        "\ndata/toy: 1 rating, 1 user, 1 item, in toy.inter\ntrain with: --dataset toy --data_path data\n"
+        "\ndata/toy: 1 rating from 3 to 3, 1 user, 1 item, in toy.inter\ntrain with: --dataset toy --data_path data\n"
     )
     before = (Path("data") / "toy" / "toy.inter").stat()
     assert cli.main(arguments) == 2

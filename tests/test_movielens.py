@@ -222,15 +222,16 @@ def test_no_server_at_all(capsys):
     )
 
 
-def test_an_archive_put_there_by_hand_is_taken_and_needs_no_genres():
+def test_an_archive_put_there_by_hand_is_taken_and_needs_no_genres(caplog):
     Path("dataset").mkdir()
     with zipfile.ZipFile("dataset/ml-100k.zip", "w") as file:
         file.writestr("ml-100k/u.data", "1\t7\t3\t5\n")
         file.writestr("ml-100k/u.item", "7|Twelve Monkeys (1995)|01-Jan-1995|||1|0\n")
     converted = convert("ml-100k", "my own", download_url="http://127.0.0.1:9")
     assert Path("dataset/my own/my own.item").read_text().splitlines()[1] == "7\tTwelve Monkeys\t1995\t"
+    assert "'dataset/ml-100k.zip' is not the archive of GroupLens: its MD5 is" in caplog.text
     assert report(converted) == (
-        "dataset/my own: 1 rating, 1 user, 1 item, in my own.inter, my own.item\n"
+        "dataset/my own: 1 rating from 3 to 3, 1 user, 1 item, in my own.inter, my own.item\n"
         "train with: --dataset 'my own' --data_path dataset"
     )
 

@@ -166,7 +166,7 @@ def test_recommendations_are_the_best_unseen_items(model, checkpoints):
         assert (best["rating"] >= predictor.predict(user, unseen).max() - 1e-5).any() if unseen else True
     with pytest.raises(DataError, match=r"^user 'who' is unknown: training had none of that id\.$"):
         predictor.recommend("who")
-    with pytest.raises(DataError, match=r"^k=0; expected a whole number >= 1\.$"):
+    with pytest.raises(DataError, match=r"^k=0 \(--topk\); expected a whole number >= 1\.$"):
         predictor.recommend(predictor.rated_users[0], 0)
 
 
@@ -463,6 +463,21 @@ def test_a_tsv_goes_in_and_out_without_quotes(checkpoints, capsys):
     assert Path("p.tsv").read_text().splitlines()[1] == 'say "hi"\t"x2"\t2.5000\tunknown user, unknown item'
 
 
+def test_what_is_new_on_both_sides_is_not_folded_in(checkpoints, capsys):
+    checkpoint = checkpoints("UAutoRec")
+    predictor = Predictor.load(checkpoint)
+    Path("new.csv").write_text(f"me,{predictor.rated_items[0]},3\n{predictor.rated_users[0]},novelty,3\n")
+    Path("pairs.csv").write_text("me,novelty\n")
+    assert cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.csv", "--new_ratings", "new.csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "me\tnovelty\t2.5000\tunknown user, unknown item"
+
+
+def test_an_unknown_header_of_numbers_is_no_pair(checkpoints, capsys):
+    Path("pairs.csv").write_text("user_code,item_code\n1,2\n")
+    assert cli.main(["predict", "--checkpoint", checkpoints("IAutoRec"), "--input", "pairs.csv"]) == 2
+    assert "pairs.csv: no column for user in ['user_code', 'item_code'];" in capsys.readouterr().err
+
+
 def test_new_ratings_are_folded_in_first(checkpoints, capsys):
     checkpoint = checkpoints("IAutoRec")
     predictor = Predictor.load(checkpoint)
@@ -505,6 +520,7 @@ def test_recommend_and_similar(checkpoints, capsys):
     [
         (["predict", "--input", "no.tsv"], "'no.tsv': no such file."),
         (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
+        (["predict", "--input", "pairs.tsv", "--output", "pairs.tsv"], "--output 'pairs.tsv' is the input; give another name."),
         (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2."),
         (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user' that gives user, item; expected a tab or one of :: , ; | between the fields, or --separator."),
         (["predict", "--inptu", "pairs.tsv"], "command line: unknown flag --inptu; did you mean --input?"),
@@ -515,7 +531,7 @@ def test_recommend_and_similar(checkpoints, capsys):
         (["recommend", "--users", ""], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
         (["recommend", "--users", "who"], "user 'who' is unknown: training had none of that id."),
         (["recommend"], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
-        (["recommend", "--users", "a", "--topk", "0"], "k=0; expected a whole number >= 1."),
+        (["recommend", "--users", "a", "--topk", "0"], "k=0 (--topk); expected a whole number >= 1."),
         (["recommend", "--users", "a", "--topk", "some"], "command line: argument --topk: invalid int value: 'some'; --help has the flags."),
         (["similar", "--items", "what"], "item 'what' is unknown: training had none of that id."),
     ],

@@ -68,6 +68,7 @@ class Converted:
     Attributes:
         folder: with the atomic files.
         n_users, n_items, n_ratings: in them.
+        rating_range: lowest and highest rating.
         n_duplicates: ratings left out, since their pair was rated again.
         bad_lines: how many were left out.
         parts: names for benchmark_filename, of a ready split.
@@ -77,6 +78,7 @@ class Converted:
     n_users: int
     n_items: int
     n_ratings: int
+    rating_range: tuple[float, float]
     n_duplicates: int
     bad_lines: int
     parts: tuple[str, ...] = ()
@@ -128,7 +130,7 @@ def convert(
         raise ConfigError(f"seed={seed!r}; expected a whole number >= 0.")
     if str(input) in ARCHIVES and not path.exists():
         path = download(str(input), root, download_url, show_progress)
-    sources = sources_of(path)
+    sources = sources_of(path if str(input) else "")
     files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
     hint = " --skip_bad_lines leaves such lines out and lists the first ten."
     ratings, bad, ends = Ratings(), BadLines(skip_bad_lines, hint), list[int]()
@@ -159,7 +161,8 @@ def convert(
         for kind, table in features(sources).items():
             table.to_csv(folder / f"{name}.{kind}", sep="\t", index=False, quoting=csv.QUOTE_NONE)
     converted = Converted(
-        root / name, len(ratings.users), len(ratings.items), int(kept.sum()), n_duplicates, bad.count,
+        root / name, len(ratings.users), len(ratings.items), int(kept.sum()),
+        (arrays["rating"].min().item(), arrays["rating"].max().item()), n_duplicates, bad.count,
         PARTS if split is not None else (),
     )  # fmt: skip
     for line in bad.first:
@@ -174,9 +177,9 @@ def convert(
     return converted
 
 
-def one_file(path: Path) -> list[Source]:
+def one_file(path: str | Path) -> list[Source]:
     """The file of ratings, or of pairs, that a path stands for."""
-    return _with_ratings(sources_of(path), path)
+    return _with_ratings(sources_of(path), Path(path))
 
 
 def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
@@ -279,9 +282,12 @@ def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
 
 def report(converted: Converted) -> str:
     """For people."""
-    counts = (converted.n_ratings, "rating"), (converted.n_users, "user"), (converted.n_items, "item")
-    head = f"{converted.folder}: {', '.join(counted(number, noun) for number, noun in counts)}, in "
-    head += ", ".join(sorted(path.name for path in converted.folder.iterdir()))
+    low, high = converted.rating_range
+    head = (
+        f"{converted.folder}: {counted(converted.n_ratings, 'rating')} from {low:g} to {high:g}, "
+        f"{counted(converted.n_users, 'user')}, {counted(converted.n_items, 'item')}, in "
+        + ", ".join(sorted(path.name for path in converted.folder.iterdir()))
+    )
     flags = f"--dataset {quote(converted.folder.name)} --data_path {quote(str(converted.folder.parent))}"
     ready = f' --benchmark_filename "[{", ".join(converted.parts)}]"' if converted.parts else ""
     return f"{head}\ntrain with: {flags}{ready}"

@@ -18,7 +18,7 @@ from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.config import Config
-from recbole_autorec.data.convert import fetch
+from recbole_autorec.data.convert import PARTS, fetch
 from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
@@ -178,7 +178,7 @@ class RatingDataset(Dataset):
         with _refusals(self.dataset_name):
             fold = None if self.benchmark_filename_list else eval_args["split"].get("KF")
             parts = super().build() if fold is None else self._split_by_fold(*fold)
-        for name, part in zip(("train", "valid", "test"), parts, strict=True):
+        for name, part in zip(PARTS, parts, strict=True):
             if len(part) == 0:
                 raise DataError(
                     f"dataset '{self.dataset_name}': the {name} part of the split is empty "
@@ -220,6 +220,8 @@ def _no_dataset(name: str, folder: Path, file: str) -> str:
     root = folder.parent
     found = sorted(d.name for d in root.iterdir() if (d / f"{d.name}.inter").is_file()) if root.is_dir() else []
     there = f"there are {', '.join(found)}" if found else "there is no dataset"
+    if file == f"{name}.inter" and all((folder / f"{name}.{part}.inter").is_file() for part in PARTS):
+        return f'dataset {name!r} is a ready split: add --benchmark_filename "[{", ".join(PARTS)}]".'
     return (
         f"dataset {name!r}: no file '{folder / file}'; {there} in '{root}', and ml-100k comes with RecBole. "
         f"Write it there: run_recbole_autorec.py convert --input FILE --name {name} --data_path {root}, or point "

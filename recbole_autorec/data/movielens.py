@@ -57,6 +57,8 @@ def download(name: str, folder: Path, url: str | None, show_progress: bool) -> P
             logger.info(f"downloading {address}\n{LICENCE}")
             _download(name, address, part, instead, show_progress)
             part.replace(target)
+        elif ARCHIVES[name] and (found := _md5(target)) != ARCHIVES[name]:
+            logger.warning(f"'{target}' is not the archive of GroupLens: its MD5 is {found}, not {ARCHIVES[name]}")
     return target
 
 

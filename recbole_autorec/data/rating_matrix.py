@@ -8,13 +8,17 @@ Shapes   N rows; D columns; M stored ratings; K hidden units.
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+WIDTH = 48  # hidden units at once on a CPU: a slice of the weights that its cache holds, however many columns there are
 
 with warnings.catch_warnings():  # torch says once per process that its CSR tensors are in beta; said here, unheard
     warnings.simplefilter("ignore")
@@ -84,10 +88,10 @@ class RatingMatrix:
 
     @property
     def transpose(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(D + 1,) column pointers, (M,) row ids and (M,) entry numbers in column order; computed once."""
+        """(D + 1,) column pointers, (M,) row ids and (M,) entry numbers in column order, int32; computed once."""
         if self._transpose is None:
             order = torch.argsort(self.columns, stable=True)
-            self._transpose = (_pointers(self.columns[order], self.shape[1]), self.rows[order], order)
+            self._transpose = (_pointers(self.columns[order], self.shape[1]), self.rows[order], order.int())
         return self._transpose
 
     def matmul(self, entries: Tensor, dense: Tensor) -> Tensor:
@@ -97,21 +101,41 @@ class RatingMatrix:
     def transposed_matmul(self, entries: Tensor, dense: Tensor) -> Tensor:
         """Sparse (N, D) with values `entries` (M,), transposed, times dense (N, K): (D, K)."""
         column_ptr, rows, order = self.transpose
-        return _weighted_row_sums(dense, rows, column_ptr, entries[order])
+        return _weighted_row_sums(dense, rows, column_ptr, entries.index_select(0, order))
 
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
         """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
         pattern = torch.sparse_csr_tensor(
             self.row_ptr, self.columns, left.new_zeros(len(self)), self.shape, check_invariants=False
         )
-        return torch.sparse.sampled_addmm(pattern, left, right.t(), beta=0.0).values()
+        for units in _slices(left):
+            one, other = left[:, units].contiguous(), right[:, units].contiguous()
+            torch.sparse.sampled_addmm(pattern, one, other.t(), out=pattern)  # adds to what is there
+        return pattern.values()
+
+
+def _slices(dense: Tensor) -> Iterator[slice]:
+    """The columns of (R, K) in slices that are worked on one after the other; on a card all at once."""
+    width = dense.shape[1]
+    if not dense.is_cuda:
+        n = math.ceil(width / WIDTH) or 1
+        width = math.ceil(width / n / 8) * 8
+    return (slice(start, start + width) for start in range(0, dense.shape[1], width or 1))
 
 
 def _weighted_row_sums(dense: Tensor, ids: Tensor, pointers: Tensor, weights: Tensor) -> Tensor:
     # embedding_bag prefetches the rows it gathers: 2 to 4 times faster on a CPU than MKL's CSR product.
-    return torch.nn.functional.embedding_bag(
-        ids, dense, pointers, mode="sum", per_sample_weights=weights.to(dense.dtype), include_last_offset=True
-    )
+    sums, weights = dense.new_empty(len(pointers) - 1, dense.shape[1]), weights.to(dense.dtype)
+    for units in _slices(dense):
+        sums[:, units] = torch.nn.functional.embedding_bag(
+            ids,
+            dense[:, units].contiguous(),
+            pointers,
+            mode="sum",
+            per_sample_weights=weights,
+            include_last_offset=True,
+        )
+    return sums
 
 
 class _Encode(Function):

@@ -39,7 +39,8 @@ QUOTED = (",", ";")  # separators of files in which a field may stand in double 
 BLOCK = 1 << 25  # bytes; a quarter of it for pairs, which are answered as they come
 # How files begin that are no text.
 PACKED = {b"PK\x03\x04": "a .zip or an Excel file", b"\x1f\x8b": "a .gz", b"BZh": "a .bz2", b"\xfd7zXZ": "an .xz",
-          b"\x28\xb5\x2f\xfd": "a .zst", b"7z\xbc\xaf": "a .7z", b"PAR1": "Parquet"}  # fmt: skip
+          b"\x28\xb5\x2f\xfd": "a .zst", b"7z\xbc\xaf": "a .7z", b"PAR1": "Parquet",
+          b"\xff\xfe": "text in UTF-16", b"\xfe\xff": "text in UTF-16"}  # fmt: skip
 # What the fields are called in well-known files, in lower case without _ and -.
 NAMES = {
     "user": ("user", "userid", "uid", "reviewerid", "customerid", "memberid", "profilename"),
@@ -110,13 +111,14 @@ class BadLines:
             self.first.append(message)
 
 
-def sources_of(path: Path) -> list[Source]:
+def sources_of(given: str | Path) -> list[Source]:
     """The files of a folder or a .zip, or the one file.
 
     Raises:
         DataError: there is nothing to read.
     """
-    if path == Path():
+    path = Path(given)
+    if given == "":
         raise DataError("the name of the input is empty; give a file, a .zip or a folder.")
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
@@ -209,8 +211,8 @@ def _layout(
     try:
         packed = next((kind for start, kind in PACKED.items() if block.startswith(start)), None)
         if packed or block[257:262] == b"ustar":
-            raise DataError(f"{name} is {packed or 'a tar archive'}, under a name that does not say so or that is not "
-                            "unpacked here; unpack it, or save the table as .csv.")  # fmt: skip
+            raise DataError(f"{name} is {packed or 'a tar archive'}, which cannot be read as it is: unpack it, or save "
+                            "the table as .csv in UTF-8.")  # fmt: skip
         head = block[:100_000].rpartition(b"\n")[0] or block[:100_000]
         lines = [line for line in head.decode(encoding).splitlines() if line.strip()][:20]
     except (UnicodeDecodeError, LookupError) as error:
@@ -233,8 +235,10 @@ def _layout(
             f"{name}: no separator found in {_shown(lines[0])!r} that gives {', '.join(_needed(wanted))}; expected a "
             "tab or one of :: , ; | between the fields, or --separator."
         )
-    first = _fields(lines[0], separator)
-    by_place, header = _columns(name, first, columns, wanted)
+    first, second = _fields(lines[0], separator), _fields(lines[min(1, len(lines) - 1)], separator)
+    if len(first) == 1:
+        raise DataError(f"{name}: no separator {separator!r} in {_shown(lines[0])!r}.")
+    by_place, header = _columns(name, first, second, columns, wanted)
     if len(lines) < 1 + header:
         raise DataError(f"{name} has a header and no {what}.")
     sample = _fields(lines[int(header)], separator)
@@ -265,14 +269,14 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _columns(
-    name: str, first: list[str], columns: str | None, wanted: tuple[str, ...]
+    name: str, first: list[str], second: list[str], columns: str | None, wanted: tuple[str, ...]
 ) -> tuple[list[str | None], bool]:
-    """The field in each column, and whether `first` is a header."""
+    """The field in each column, and whether the first line is a header."""
     by_name = [found if (found := _field_named(text)) in wanted else None for text in first]
-    if "rating" in wanted:
-        header = not any(_is_number(text) for text in first)
-    else:
-        header = all(field in by_name for field in wanted) or (columns is not None and "=" in columns)
+    header = not any(_is_number(text) for text in first)
+    if "rating" not in wanted:  # ids may be words
+        named = all(field in by_name for field in wanted) or (columns is not None and "=" in columns)
+        header = named or (header and all(_is_number(text) for text in second))
     if columns is None and header:
         by_place = by_name
     elif columns is None:
@@ -297,6 +301,10 @@ def _columns(
         if len(by_place) > len(first):
             raise DataError(f"--columns {columns!r} has {len(by_place)} columns; the first line of {name} has "
                             f"{len(first)}: {_shown(first)}.")  # fmt: skip
+        for field, called, text in zip(by_place, by_name, first, strict=True):
+            if header and field and called and field != called:
+                raise DataError(f"{name}: --columns {columns!r} takes {text!r} for the {field}; if that is meant, name "
+                                f"it: {field}={text}.")  # fmt: skip
     twice = [field for field in FIELDS if by_place.count(field) > 1]
     missing = [field for field in _needed(wanted) if field not in by_place]
     if twice or missing:

@@ -50,6 +50,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
             state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"checkpoint '{path}': no such file.") from error
+    except IsADirectoryError as error:
+        raise CheckpointError(f"checkpoint '{path}' is a folder; give the .pth file in it.") from error
     except Exception as error:  # torch's reader fails on a damaged file in a dozen ways
         raise CheckpointError(
             f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
