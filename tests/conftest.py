@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.registry import get_model
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "dataset"

@@ -283,7 +283,7 @@ GOOD = st.tuples(
 TIMES = {None: st.sampled_from(["12", "978300760"]), "%Y-%m-%d": st.sampled_from(["2005-09-06", "1999-12-31"])}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data(), SEPARATORS, st.sampled_from(list(TIMES)), st.booleans(), st.booleans(), st.booleans())
 def test_the_fast_reader_and_the_careful_one_agree(data, separator, dates, timed, more, ends):
     """Good lines, of which one field is anything."""
@@ -315,7 +315,7 @@ def test_good_lines_are_read_fast(separator, dates):
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from(["1:", "22:", "5,3,2005-01-01", "6,4,2005-01-02", "x", "7,y,2005-01-01", ":", ""]), max_size=6
@@ -333,7 +333,7 @@ def test_the_fast_netflix_reader_agrees_too(lines):
         assert before == after
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=200) | st.text("12,:\t\n{}\"'user.", max_size=60).map(str.encode), st.sampled_from(
     ["a.csv", "a.gz", "a.zip", "a.parquet", "a.jsonl"]), st.booleans())  # fmt: skip
 def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path_factory, content, name, skip):
@@ -345,7 +345,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(tmp_path_factory, content, 
         assert not (folder / "data" / "toy").exists()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(0, 255))
 def test_a_flipped_byte_in_an_archive_is_noticed_or_harmless(tmp_path_factory, place, byte):
     folder, buffer = tmp_path_factory.mktemp("flip"), io.BytesIO()

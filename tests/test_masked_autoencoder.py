@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_autorec.data.rating_matrix import RatingMatrix
@@ -135,7 +135,6 @@ def test_zero_and_negative_ratings_still_count(value):
     assert gradients(model, model.objective(with_it, with_it))["decoder_bias"][0] != 0
 
 
-@settings(deadline=None)
 @given(dense_and_mask(), st.randoms(use_true_random=False))
 def test_batch_split_and_row_order_leave_the_epoch_objective_unchanged(data, random):
     dense, mask = data

@@ -396,7 +396,7 @@ def test_forged_parameters_and_weights_are_refused(checkpoints, tmp_path):
         assert expected in refused(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 2**40), st.integers(0, 2**40), st.integers(0, 255), st.booleans())
 def test_a_flipped_or_truncated_checkpoint_is_refused_or_whole(checkpoints, tmp_path_factory, place, end, byte, cut):
     good = Path(checkpoints("IAutoRec"))
@@ -463,15 +463,6 @@ def test_a_tsv_goes_in_and_out_without_quotes(checkpoints, capsys):
     assert Path("p.tsv").read_text().splitlines()[1] == 'say "hi"\t"x2"\t2.5000\tunknown user, unknown item'
 
 
-def test_what_is_new_on_both_sides_is_not_folded_in(checkpoints, capsys):
-    checkpoint = checkpoints("UAutoRec")
-    predictor = Predictor.load(checkpoint)
-    Path("new.csv").write_text(f"me,{predictor.rated_items[0]},3\n{predictor.rated_users[0]},novelty,3\n")
-    Path("pairs.csv").write_text("me,novelty\n")
-    assert cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.csv", "--new_ratings", "new.csv"]) == 0
-    assert capsys.readouterr().out.splitlines()[1] == "me\tnovelty\t2.5000\tunknown user, unknown item"
-
-
 def test_an_unknown_header_of_numbers_is_no_pair(checkpoints, capsys):
     Path("pairs.csv").write_text("user_code,item_code\n1,2\n")
     assert cli.main(["predict", "--checkpoint", checkpoints("IAutoRec"), "--input", "pairs.csv"]) == 2
@@ -491,7 +482,7 @@ def test_new_ratings_are_folded_in_first(checkpoints, capsys):
     assert rows == [
         ["me", item, f"{new_user.predict(item)[0]:.4f}", "folded in"],
         [user, "novelty", f"{new_item.predict(user)[0]:.4f}", "folded in"],
-        ["me", "novelty", "2.5000", "folded in, folded in"],
+        ["me", "novelty", "2.5000", "unknown user, unknown item"],  # two new ones say nothing yet
         [user, item, f"{predictor.predict(user, item)[0]:.4f}", ""],
     ]
     Path("new.csv").write_text(f"user,item,rating\nme,{item},5\n")
