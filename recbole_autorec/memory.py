@@ -23,9 +23,12 @@ def peak_memory_mb() -> float:
 
 
 def return_large_blocks() -> None:
-    """Let glibc give freed blocks of 16 MB and more back at once.
+    """Let glibc give freed blocks of 16 MB and more back at once, and keep smaller ones.
 
-    It would keep up to 32 MB each, and L-BFGS's vectors fragment such a heap: 0.4 GB on ML-1M.
+    It would keep up to 32 MB each, and L-BFGS's vectors fragment such a heap: 0.4 GB on ML-1M. But a threshold that is
+    set turns off that of the heap's end as well, and every gradient would be given back and cleared again.
     """
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").mallopt(-3, 16 << 20)  # M_MMAP_THRESHOLD
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-3, 16 << 20)  # M_MMAP_THRESHOLD
+        libc.mallopt(-1, 256 << 20)  # M_TRIM_THRESHOLD

@@ -82,7 +82,7 @@ def test_loss_equals_hand_computed_value_on_tiny():
         model.decoder_weight.fill_(1.0)
     # V = 0: every code is sigmoid(0) = 1/2, every prediction 2 * 1/2 * 1 = 1. The 50 ratings are 20 fives, 5 fours,
     # 5 twos, 19 ones and a zero: SSE = 20 * 16 + 5 * 9 + 5 + 0 + 1 = 371. |V|^2 = 0, |W|^2 = 10 * 2.
-    assert model.objective(ratings, ratings).item() == 371 + 400 / 2 * 20
+    assert model.objective(ratings, ratings).item() == pytest.approx(371 + 400 / 2 * 20)
 
 
 @pytest.mark.parametrize("encoder_activation", sorted(ACTIVATIONS))

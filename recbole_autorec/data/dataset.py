@@ -25,6 +25,8 @@ from recbole_autorec.files import add_to_digest
 
 logger = getLogger(__name__)
 
+PART = 1 << 22  # lines of an .inter file read at once
+
 
 class RatingDataset(Dataset):
     """A RecBole dataset whose interactions carry a rating.
@@ -75,7 +77,8 @@ class RatingDataset(Dataset):
                 )
 
     def _load_feat(self, filepath, source):
-        # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line.
+        # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line. Here a part of the
+        # file is text at a time, and every id only once.
         if source != FeatureSource.INTERACTION:
             return super()._load_feat(filepath, source)
         path, separator = Path(filepath), self.config["field_separator"]
@@ -86,8 +89,11 @@ class RatingDataset(Dataset):
             names = header.split(separator)
             kinds = dict(name.rpartition(":")[::2] for name in names)
             columns = self._columns_to_load(path, header, kinds)
-            frame = pd.read_csv(
+            loaded: dict[str, list[Any]] = {column: [] for column in columns}
+            tokens: dict[str, dict[str, int]] = {column: {} for column in columns if kinds[column] != "float"}
+            for part in pd.read_csv(
                 path,
+                chunksize=PART,
                 sep=separator,
                 encoding=encoding,
                 dtype={f"{c}:{kind}": "category" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value},
@@ -95,32 +101,60 @@ class RatingDataset(Dataset):
                 keep_default_na=False,
                 skip_blank_lines=False,  # so that a row's number is its line's
                 low_memory=False,
-            )
+            ):
+                if not isinstance(part.index, pd.RangeIndex):  # pandas takes the surplus for row names
+                    raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
+                part = part[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
+                self._add_part(part, loaded, tokens, path)
         except (pd.errors.ParserError, UnicodeError, LookupError) as error:
             cause = str(error).strip().removeprefix("Error tokenizing data. C error: ")
             raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {cause}.") from error
-        if not isinstance(frame.index, pd.RangeIndex):  # pandas takes the surplus for row names
-            raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
-
-        frame = frame[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
-        no_ids = frame[(frame[self.uid_field] == "") & (frame[self.iid_field] == "")]
-        frame = frame.drop(no_ids.index[no_ids[self.rating_field].astype(str).isin(["", "nan"])])  # blank lines
-        loaded = {}
+        frame = {}
         for column in columns:
             self.field2source[column] = source
             self.field2type[column] = FeatureType(kinds[column])
             self.field2seqlen[column] = 1
-            if kinds[column] == FeatureType.FLOAT.value:
-                self.field2bucketnum[column] = 2
-                numbers = pd.to_numeric(frame[column], errors="coerce").astype(np.float64)
-                if column in (self.rating_field, self.time_field):
-                    _check_lines(numbers.abs() < np.inf, frame[column], path, "a finite number")
-                loaded[column] = numbers
+            values = np.concatenate(loaded.pop(column) or [np.empty(0)])
+            if column in tokens:
+                frame[column] = pd.Categorical.from_codes(values.astype(np.int32, copy=False), list(tokens[column]))
             else:
+                self.field2bucketnum[column] = 2
+                frame[column] = values
+        return pd.DataFrame(frame, copy=False)
+
+    def _add_part(
+        self, part: pd.DataFrame, loaded: dict[str, list[Any]], tokens: dict[str, dict[str, int]], path: Path
+    ) -> None:
+        """Check a part's columns and append them to `loaded`: numbers, and of `tokens` each one's number there."""
+        no_ids = part[(part[self.uid_field] == "") & (part[self.iid_field] == "")]
+        blank = no_ids.index[no_ids[self.rating_field].astype(str).isin(["", "nan"])]
+        part = part.drop(blank) if len(blank) else part
+        for column in loaded:
+            values = part[column]
+            if column in tokens:
                 if column in (self.uid_field, self.iid_field):
-                    _check_lines(~frame[column].isin(["", "[PAD]"]), frame[column], path, "an id")
-                loaded[column] = frame[column].astype(object)
-        return pd.DataFrame(loaded).reset_index(drop=True)
+                    _check_lines(~values.isin(["", "[PAD]"]), values, path, "an id")
+                known, texts = tokens[column], values.cat.categories
+                numbers = np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int32)
+                loaded[column].append(numbers[values.cat.codes])
+            else:
+                numeric = pd.to_numeric(values, errors="coerce").astype(np.float64)
+                if column in (self.rating_field, self.time_field):
+                    _check_lines(numeric.abs() < np.inf, values, path, "a finite number")
+                loaded[column].append(numeric.to_numpy())
+
+    def _remap(self, remap_list):
+        # RecBole compares every text with the others again; read by _load_feat, they are numbered already.
+        if len(remap_list) != 1 or not isinstance(remap_list[0][0][remap_list[0][1]].dtype, pd.CategoricalDtype):
+            super()._remap(remap_list)
+            return
+        ((feat, field, _),) = remap_list
+        texts = feat[field].cat.categories
+        numbers, in_order = pd.factorize(feat[field].cat.codes.to_numpy())  # by appearance, as RecBole does
+        feat[field] = numbers + 1
+        names = np.array(["[PAD]", *texts[in_order]])
+        self.field2id_token[field] = names
+        self.field2token_id[field] = {name: number for number, name in enumerate(names)}
 
     def _columns_to_load(self, path: Path, header: str, kinds: dict[str, str]) -> list[str]:
         """The columns that load_col and unload_col leave, each of a type that this dataset can hold."""
@@ -150,6 +184,11 @@ class RatingDataset(Dataset):
         return columns
 
     def _remove_duplication(self):
+        users, items = (self.inter_feat[field] for field in (self.uid_field, self.iid_field))
+        pairs = users.cat.codes.to_numpy().astype(np.int64) * len(items.cat.categories) + items.cat.codes.to_numpy()
+        pairs.sort()
+        if (pairs[1:] != pairs[:-1]).all():
+            return
         # RecBole sorts everything by time with an unstable sort first; ours keeps the order of the file.
         by_time = self.time_field in self.inter_feat
         ordered = self.inter_feat.sort_values(self.time_field, kind="stable") if by_time else self.inter_feat
@@ -192,6 +231,16 @@ class RatingDataset(Dataset):
             )
         return parts
 
+    def split_by_ratio(self, ratios, group_by=None):
+        if group_by is not None:
+            return super().split_by_ratio(ratios, group_by)
+        # RecBole makes a list of every rating's number; the parts are one after the other.
+        ends = self._calcu_split_ids(tot=len(self), ratios=[ratio / sum(ratios) for ratio in ratios])
+        self._drop_unused_col()
+        return [
+            self.copy(self.inter_feat[start:end]) for start, end in zip([0, *ends], [*ends, len(self)], strict=True)
+        ]
+
     def _split_by_fold(self, fold: int, folds: int) -> list[RatingDataset]:
         """Fold `fold` of 1 ... `folds` is the test part, a tenth of the rest the validation part, as in the paper.
 
@@ -204,7 +253,8 @@ class RatingDataset(Dataset):
         rest = torch.cat([torch.arange(start), torch.arange(end, len(self))])
         n_valid = len(rest) // 10
         parts = (rest[n_valid:], rest[:n_valid], torch.arange(start, end))
-        return [self.copy(self.inter_feat[index]) for index in parts]
+        columns = self.inter_feat.interaction
+        return [self.copy(Interaction({name: values[index] for name, values in columns.items()})) for index in parts]
 
 
 @contextmanager
@@ -234,7 +284,7 @@ def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) 
     bad = column[~good]
     if len(bad):
         line = bad.index[0] + 2  # the header is line 1
-        more = f" ({len(bad)} such lines)" if len(bad) > 1 else ""
+        more = f" ({len(bad)} such lines{' so far' if len(column) == PART else ''})" if len(bad) > 1 else ""
         raise DataError(f"{path.name} line {line}: {column.name}={str(bad.iloc[0])!r}; expected {expected}{more}.")
 
 

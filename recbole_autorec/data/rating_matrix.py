@@ -19,6 +19,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 WIDTH = 48  # hidden units at once on a CPU: a slice of the weights that its cache holds, however many columns there are
+LEAST_USES = 8  # of a row of weights, on average, for slices to pay
 
 with warnings.catch_warnings():  # torch says once per process that its CSR tensors are in beta; said here, unheard
     warnings.simplefilter("ignore")
@@ -108,16 +109,19 @@ class RatingMatrix:
         pattern = torch.sparse_csr_tensor(
             self.row_ptr, self.columns, left.new_zeros(len(self)), self.shape, check_invariants=False
         )
-        for units in _slices(left):
+        for units in _slices(left, len(self), sum(self.shape)):
             one, other = left[:, units].contiguous(), right[:, units].contiguous()
             torch.sparse.sampled_addmm(pattern, one, other.t(), out=pattern)  # adds to what is there
         return pattern.values()
 
 
-def _slices(dense: Tensor) -> Iterator[slice]:
-    """The columns of (R, K) in slices that are worked on one after the other; on a card all at once."""
+def _slices(dense: Tensor, n_entries: int, n_rows: int) -> Iterator[slice]:
+    """The columns of (R, K) in slices that are worked on one after the other, where that pays for copying them.
+
+    Each of the dense matrices' `n_rows` rows must be used some times; a card has the bandwidth without.
+    """
     width = dense.shape[1]
-    if not dense.is_cuda:
+    if not dense.is_cuda and n_entries >= LEAST_USES * n_rows:
         n = math.ceil(width / WIDTH) or 1
         width = math.ceil(width / n / 8) * 8
     return (slice(start, start + width) for start in range(0, dense.shape[1], width or 1))
@@ -125,8 +129,9 @@ def _slices(dense: Tensor) -> Iterator[slice]:
 
 def _weighted_row_sums(dense: Tensor, ids: Tensor, pointers: Tensor, weights: Tensor) -> Tensor:
     # embedding_bag prefetches the rows it gathers: 2 to 4 times faster on a CPU than MKL's CSR product.
+    dense = dense.detach()  # embedding_bag prepares for a gradient otherwise
     sums, weights = dense.new_empty(len(pointers) - 1, dense.shape[1]), weights.to(dense.dtype)
-    for units in _slices(dense):
+    for units in _slices(dense, len(ids), len(dense) + len(sums)):
         sums[:, units] = torch.nn.functional.embedding_bag(
             ids,
             dense[:, units].contiguous(),
