@@ -28,7 +28,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/sparse_vs_dense.py
+	$(BIN)/python benchmarks/guard.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

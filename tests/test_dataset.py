@@ -1,8 +1,11 @@
 import pytest
 import torch
+from recbole.data.dataset import Dataset
 
 from recbole_autorec import DataError
-from recbole_autorec.data.dataset import merge, split_fingerprint
+from recbole_autorec.data import dataset as dataset_module
+from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
+from recbole_autorec.quick_start import quiet_recbole
 from tests.conftest import DATA, config_for, tiny_parts
 
 GOOD = [f"u{u}\ti{i}\t{1 + (u + i) % 5}" for u in range(8) for i in range(6)]
@@ -204,6 +207,32 @@ def test_merge_has_both_parts():
     both = merge(train, valid)
     assert len(both) == len(train) + len(valid)
     assert len(train) == 41  # untouched
+
+
+@pytest.mark.parametrize("part", [1, 7, 1 << 22])
+def test_a_file_read_in_parts_is_recboles_dataset(write_dataset, part, monkeypatch):
+    monkeypatch.setattr(dataset_module, "PART", part)
+    path = write_dataset([*GOOD[:9], "", *GOOD[9:]])
+    config = config_for("IAutoRec", "toy", data_path=path)
+    with quiet_recbole():
+        ours, theirs = RatingDataset(config), Dataset(config)
+    for field in ("user_id", "item_id", "rating"):
+        assert (ours.inter_feat[field].to_numpy() == theirs.inter_feat[field].to_numpy()).all()
+    for field in ("user_id", "item_id"):
+        assert (ours.field2id_token[field] == theirs.field2id_token[field]).all()
+        assert ours.field2token_id[field] == theirs.field2token_id[field]
+    parts = ours.build()
+    theirs.inter_feat = ours.inter_feat
+    for one, other in zip(parts, Dataset.split_by_ratio(theirs, [0.81, 0.09, 0.1]), strict=True):
+        assert torch.equal(one.inter_feat["rating"], other.inter_feat["rating"])
+        assert torch.equal(one.inter_feat["user_id"], other.inter_feat["user_id"])
+
+
+def test_a_bad_line_in_a_later_part_is_named(write_dataset, monkeypatch):
+    monkeypatch.setattr(dataset_module, "PART", 4)
+    assert message(write_dataset([*GOOD[:9], "a\tb\tthree", "a\tb\tfour", "c\td\tfive", "c\te\tfive"])) == (
+        "toy.inter line 11: rating='three'; expected a finite number (3 such lines so far)."
+    )
 
 
 def test_columns_that_are_not_loaded_may_be_anything(write_dataset):

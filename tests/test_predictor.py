@@ -421,6 +421,12 @@ def test_a_model_of_ones_own_is_given_as_its_class(tmp_path):
     assert Predictor.load(checkpoint, model=Mine).predict("a", "x2").shape == (1,)
 
 
+def test_a_checkpoint_holds_the_training_ratings_and_no_others(checkpoints):
+    data = load_checkpoint(checkpoints("IAutoRec"))["data"]
+    for name in ("user", "item", "rating"):
+        assert data[name].untyped_storage().nbytes() == data[name].nbytes
+
+
 def test_served_data_make_the_same_dataset(checkpoints):
     config, _, _, train_data, *_ = load_data_and_model(checkpoints("FM"))
     served = ServedDataset(config, served_data(train_data.dataset))

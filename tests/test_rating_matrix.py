@@ -1,9 +1,12 @@
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_autorec.data import rating_matrix as rating_matrix_module
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
 from tests.conftest import config_for, tiny_parts
 
@@ -24,13 +27,28 @@ def matrix_of(dense, mask) -> RatingMatrix:
     return RatingMatrix.from_entries(rows[shuffled], columns[shuffled], values[shuffled], dense.shape)
 
 
-@given(dense_and_mask())
-def test_products_equal_dense_ones(data):
+@given(dense_and_mask(), st.sampled_from([0, 10**9]))
+def test_products_equal_dense_ones_in_slices_and_without(data, least_uses):
     dense, mask = data
     matrix, masked = matrix_of(dense, mask), np.where(mask, dense, 0)
     rng = np.random.default_rng(0)
-    left, right = rng.normal(size=(dense.shape[0], 3)), rng.normal(size=(dense.shape[1], 3))
+    left, right = rng.normal(size=(dense.shape[0], 19)), rng.normal(size=(dense.shape[1], 19))
     to = torch.from_numpy
+    with patch.object(rating_matrix_module, "WIDTH", 8), patch.object(rating_matrix_module, "LEAST_USES", least_uses):
+        _check_products(matrix, masked, left, right, mask, to)
+
+
+def test_slices_cover_every_unit_once():
+    dense = torch.zeros(3, 500)
+    widths = [len(range(500)[part]) for part in rating_matrix_module._slices(dense, 10**6, 100)]
+    assert widths == [64] * 7 + [52]
+    widths = [len(range(500)[part]) for part in rating_matrix_module._slices(dense, 10**7, 10**5)]
+    assert widths == [32] * 15 + [20]
+    assert [len(range(500)[part]) for part in rating_matrix_module._slices(dense, 10, 100)] == [500]
+    assert list(rating_matrix_module._slices(torch.zeros(3, 0), 10**6, 100)) == []
+
+
+def _check_products(matrix, masked, left, right, mask, to):
     np.testing.assert_allclose(matrix.matmul(matrix.values, to(right)), masked @ right, atol=1e-12)
     np.testing.assert_allclose(matrix.transposed_matmul(matrix.values, to(left)), masked.T @ left, atol=1e-12)
     np.testing.assert_allclose(matrix.sampled_matmul(to(left), to(right)), (left @ right.T)[mask], atol=1e-12)

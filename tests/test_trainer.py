@@ -53,6 +53,11 @@ def test_learner_is_the_one_asked_for():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("learner", ["adam", "adamw"])
+def test_adam_passes_over_the_weights_once(learner):
+    assert all(group["fused"] for group in setup(learner=learner)[0].optimizer.param_groups)
+
+
 @pytest.mark.parametrize("learner", ["lbfgs", "rprop"])
 def test_full_batch_is_the_same_in_chunks(learner):
     states = [fit(learner=learner, train_batch_size=size, epochs=1)[0].model.state_dict() for size in (1, 2, 1000)]

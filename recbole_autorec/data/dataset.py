@@ -322,7 +322,7 @@ def served_data(part: RatingDataset) -> dict[str, Any]:
         "titles": _titles(part, items),
         "user": ratings[part.uid_field].int(),
         "item": ratings[part.iid_field].int(),
-        "rating": ratings[part.rating_field].float(),
+        "rating": ratings[part.rating_field].float().clone(),  # a view would take the test ratings into the file
         "fields": [field for field in part.field2type if field not in (part.rating_field, part.time_field)],
     }
 

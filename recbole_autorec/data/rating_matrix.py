@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-WIDTH = 48  # hidden units at once on a CPU: a slice of the weights that its cache holds, however many columns there are
+WIDTH = 32  # hidden units at once on a CPU: a slice of the weights that its cache holds, however many columns there are
+FEW_ROWS = 1 << 14  # of the dense matrices together, so few that a slice of twice the width stays in a core's own cache
 LEAST_USES = 8  # of a row of weights, on average, for slices to pay
 
 with warnings.catch_warnings():  # torch says once per process that its CSR tensors are in beta; said here, unheard
@@ -122,7 +123,7 @@ def _slices(dense: Tensor, n_entries: int, n_rows: int) -> Iterator[slice]:
     """
     width = dense.shape[1]
     if not dense.is_cuda and n_entries >= LEAST_USES * n_rows:
-        n = math.ceil(width / WIDTH) or 1
+        n = math.ceil(width / (WIDTH if n_rows > FEW_ROWS else 2 * WIDTH)) or 1
         width = math.ceil(width / n / 8) * 8
     return (slice(start, start + width) for start in range(0, dense.shape[1], width or 1))
 

@@ -1,0 +1,111 @@
+"""Ratios that a change must not make worse: exit code 1 if one is more than a quarter above its recorded value.
+
+    python benchmarks/guard.py            # what make bench runs
+    python benchmarks/guard.py --record   # write the ratios of this machine to guard.json
+
+Both sides of a ratio are measured in turn, so that a slow moment of the machine hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+from sparse_vs_dense import HIDDEN, REG, compare, random_ratings, sparse_pass
+
+from recbole_autorec.config import Config
+from recbole_autorec.data.rating_matrix import RatingMatrix
+from recbole_autorec.memory import return_large_blocks
+from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder
+from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
+
+RECORDED = Path(__file__).with_suffix(".json")
+ALLOWED = 1.25
+ML_1M, ML_10M = (3_707, 6_041, 810_000), (10_678, 69_879, 10_000_000)  # rows, columns with padding; ratings
+
+
+def side_by_side(one: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """Median seconds of each, after one run of each that does not count."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(repeats + 1):
+        for run, taken in zip((one, other), seconds, strict=True):
+            start = perf_counter()
+            run()
+            if number:
+                taken.append(perf_counter() - start)
+    return median(seconds[0]), median(seconds[1])
+
+
+def passes(shape: tuple[int, int, int]) -> tuple[Callable[[], object], int]:
+    """An objective-and-gradient pass over random ratings, and their number."""
+    items, users, values, (n_rows, n_columns) = random_ratings(*shape)
+    ratings = RatingMatrix.from_entries(items, users, values, (n_rows, n_columns))
+    model = MaskedAutoencoder(n_columns, [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0))
+    return lambda: sparse_pass(model, ratings), len(ratings)
+
+
+def per_rating_of_large_data() -> float:
+    """Cost of a rating in ML-10M's shape by that in ML-1M's."""
+    (small, n_small), (large, n_large) = passes(ML_1M), passes(ML_10M)
+    seconds = side_by_side(small, large, 5)
+    each = seconds[0] / n_small, seconds[1] / n_large
+    print(f"a pass, K = {HIDDEN}: {each[0] * 1e6:.3f} us a rating in ML-1M's shape, {each[1] * 1e6:.3f} in ML-10M's")
+    return each[1] / each[0]
+
+
+def adam_by_pass() -> float:
+    """An epoch of adam on batches of 512 rows by a pass over the same ratings, ml-100k."""
+    runs = []
+    for learner in ("adam", "lbfgs"):
+        config = Config(
+            "IAutoRec", "ml-100k", config_dict={"learner": learner, "train_batch_size": 512, "saved": False}
+        )
+        with quiet_recbole():
+            data, parts = load_and_split(config)
+            loader = build_dataloaders(config, data, parts)[0]
+            trainer = build_trainer(config, parts[0])
+        trainer.model.train()
+        runs.append((trainer, loader))
+    (adam, batches), (full, whole) = runs
+    rows = whole.collate_fn(torch.arange(len(whole.row_ids)))
+
+    def one_pass() -> None:
+        full.model.zero_grad()
+        full.model.calculate_loss(rows).backward()
+
+    epoch, once = side_by_side(lambda: adam._train_epoch(batches, 0), one_pass, 21)
+    print(f"ml-100k: an epoch of adam {epoch:.4f} s, a full pass {once:.4f} s")
+    return epoch / once
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", action="store_true")
+    options = parser.parse_args()
+    return_large_blocks()
+    items, users, values, shape = random_ratings()
+    quarter = torch.randperm(len(values), generator=torch.Generator().manual_seed(0))[: len(values) // 4]
+    ratios = {
+        "sparse pass by dense": 1 / compare(items, users, values, shape, 9),
+        "the same, a quarter of the ratings": 1 / compare(items[quarter], users[quarter], values[quarter], shape, 9),
+        "a rating in ML-10M's shape by one in ML-1M's": per_rating_of_large_data(),
+        "adam's epoch by a pass": adam_by_pass(),
+    }
+    if options.record:
+        RECORDED.write_text(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}, indent=2) + "\n")
+    recorded, worse = json.loads(RECORDED.read_text()), False
+    for name, ratio in ratios.items():
+        bad = ratio > ALLOWED * recorded[name]
+        worse |= bad
+        print(f"{name:<46} {ratio:6.3f}   recorded {recorded[name]:6.3f}{'   WORSE' if bad else ''}")
+    sys.exit(int(worse))
+
+
+if __name__ == "__main__":
+    main()

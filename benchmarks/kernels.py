@@ -1,0 +1,84 @@
+"""The three sparse products in ML-10M's shape by the width of their slices, a whole pass, and the limit of the machine.
+
+python benchmarks/kernels.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+
+import torch
+from guard import ML_1M, ML_10M, passes
+from sparse_vs_dense import HIDDEN, random_ratings
+
+from recbole_autorec.data import rating_matrix
+from recbole_autorec.data.rating_matrix import RatingMatrix
+from recbole_autorec.memory import return_large_blocks
+
+
+def seconds(run: Callable[[], object], repeats: int = 5) -> float:
+    """The median, after a run that does not count."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = perf_counter()
+        run()
+        taken.append(perf_counter() - start)
+    return median(taken[1:])
+
+
+def bandwidth(n_bytes: int) -> float:
+    """Of reading an array of that size again and again, in GB/s."""
+    array = torch.ones(n_bytes // 4)
+    times = max(1, (1 << 30) // n_bytes)
+    return n_bytes * times / seconds(lambda: [array.sum() for _ in range(times)]) / 1e9
+
+
+def products() -> None:
+    items, users, values, (n_rows, n_columns) = random_ratings(*ML_10M)
+    matrix = RatingMatrix.from_entries(items, users, values, (n_rows, n_columns))
+    hidden, weight = torch.randn(n_rows, HIDDEN), torch.randn(n_columns, HIDDEN)
+    print(f"{len(matrix):,} ratings, {n_rows} x {n_columns}, K = {HIDDEN}; seconds of\n"
+          "width   R V    R^T H   sampled H W^T")  # fmt: skip
+    ours = rating_matrix.WIDTH
+    for width in (HIDDEN, 128, 64, 48, 32, 24, 16):
+        rating_matrix.WIDTH = width
+        each = (
+            seconds(lambda: matrix.matmul(matrix.values, weight)),
+            seconds(lambda: matrix.transposed_matmul(matrix.values, hidden)),
+            seconds(lambda: matrix.sampled_matmul(hidden, weight)),
+        )
+        print(f"{width:>5}  " + "  ".join(f"{one:5.2f}" for one in each) + ("   ours" if width == ours else ""))
+    rating_matrix.WIDTH = ours
+
+
+def whole_passes() -> None:
+    for name, shape in (("ML-1M", ML_1M), ("ML-10M", ML_10M)):
+        run, n = passes(shape)
+        print(f"a pass in {name}'s shape: {seconds(run) / n * 1e6:.3f} us a rating")
+
+
+def limit() -> None:
+    """Five products gather a row of a slice for each rating, and read its id and value once for each slice."""
+    slices = -(-HIDDEN // rating_matrix.WIDTH)
+    cache, memory = bandwidth(ML_10M[1] * rating_matrix.WIDTH * 4), bandwidth(1 << 30)
+    gathered, streamed = 5 * HIDDEN * 4, 5 * slices * 8
+    floor = gathered / cache / 1e3 + streamed / memory / 1e3
+    print(
+        f"reading {cache:.0f} GB/s from the cache, {memory:.0f} GB/s from memory: {gathered} and {streamed} bytes a "
+        f"rating take {floor:.3f} us; {10 * HIDDEN} flops"
+    )
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    return_large_blocks()
+    products()
+    whole_passes()
+    limit()
+
+
+if __name__ == "__main__":
+    main()
