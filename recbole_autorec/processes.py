@@ -1,9 +1,11 @@
-"""Processes that we start."""
+"""Processes that we start, and Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,3 +32,17 @@ def _set(variables: dict[str, str | None]) -> None:
 def import_path() -> str:
     """PYTHONPATH for a process that shall import what we can import."""
     return os.pathsep.join(map(os.path.abspath, sys.path))
+
+
+@contextmanager
+def noted_interruptions() -> Iterator[list[int]]:
+    """Ctrl-C is noted in the list, not raised: code that drops exceptions, or takes them for others, could lose it."""
+    noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

@@ -18,11 +18,10 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -37,7 +36,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import environment, import_path
+from recbole_autorec.processes import environment, import_path, noted_interruptions
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -90,7 +89,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
     models = {get_model(task.row.model).__module__ for task in tasks}
     context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
-    with _interruptions() as interruptions:
+    with noted_interruptions() as interruptions:  # acted on where every child is known, or one could be left to nobody
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -118,24 +117,6 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
             for process in left:
                 process.join(timeout=10)
                 process.kill()
-
-
-@contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """Ctrl-C is noted, to be acted on where every child is known.
-
-    Raised wherever it comes, it would leave a child that is just starting to nobody, or be lost in code that drops
-    exceptions.
-    """
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    handler = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        yield noted
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

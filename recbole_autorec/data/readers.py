@@ -13,8 +13,6 @@ import io
 import json
 import math
 import re
-import signal
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,6 +29,7 @@ import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
 from recbole_autorec.errors import DataError, counted
+from recbole_autorec.processes import noted_interruptions
 
 FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
 PAIR = FIELDS[:2]
@@ -466,17 +465,12 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C counts at the end: pandas would take it for a fault of the file, or for its end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    arrived: list[bool] = []
-    before = signal.signal(signal.SIGINT, lambda *_: arrived.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
-        if arrived:
-            raise KeyboardInterrupt
+    with noted_interruptions() as noted:
+        try:
+            yield
+        finally:
+            if noted:
+                raise KeyboardInterrupt
 
 
 def _lines_of(block: bytes, separator: str, n_fields: int) -> int | None:
