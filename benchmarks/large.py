@@ -10,6 +10,7 @@ standard deviation, and a right one comes near it. Any other --key value is a pa
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import tempfile
 from pathlib import Path
@@ -67,6 +68,7 @@ def train(model: str, folder: Path, flags: dict[str, str]) -> None:
     from recbole_autorec.memory import peak_memory_mb, return_large_blocks
     from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     return_large_blocks()
     start = perf_counter()
 

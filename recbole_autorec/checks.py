@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
-from recbole_autorec.registry import predicts_stars, why_no_ratings
+from recbole_autorec.registry import has_own_trainer, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECBOLE_LEARNERS, SPARSE_LEARNERS
 
 Check = tuple[Callable[[Any], bool], str]
@@ -79,6 +79,11 @@ CHECKS: dict[str, Check] = {
     "worker": _whole(0),
     "show_progress": _SWITCH,
     "use_gpu": _SWITCH,
+    "nproc": _whole(1),
+    "world_size": (lambda v: v == -1 or is_whole(v, 1), "a whole number >= 1, or -1 for nproc"),
+    "ip": (lambda v: isinstance(v, str) and v != "", "an address"),
+    "port": (lambda v: v is None or is_whole(v, 1, 65535), "a whole number from 1 to 65535, or ~"),
+    "group_offset": _whole(0),
     "reproducibility": _SWITCH,
     "shuffle": _SWITCH,
     "enable_amp": _SWITCH,
@@ -161,6 +166,7 @@ def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callabl
         + _split_faults(parameters, where)
         + _metric_faults(parameters, where)
         + _model_faults(parameters, model_class, where)
+        + ([] if faults else _process_faults(parameters, model_class, where))
     )
 
 
@@ -218,6 +224,20 @@ def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) 
             "which needs the gradient as it is; remove it, or use learner adam."
         )
     return faults
+
+
+def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
+    nproc, world_size, offset = (parameters[key] for key in ("nproc", "world_size", "group_offset"))
+    world_size = nproc if world_size == -1 else world_size
+    if offset + nproc > world_size:
+        return [
+            f"{where('nproc')}: nproc={nproc} and group_offset={offset} with world_size={world_size}; expected "
+            "group_offset + nproc <= world_size, which is the number of processes on all machines."
+        ]
+    if world_size > 1 and has_own_trainer(model_class):
+        name = model_class.__name__
+        return [f"{where('nproc')}: nproc={nproc}: RecBole trains {name} in a way of its own, in one process; expected 1."]
+    return []
 
 
 def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:

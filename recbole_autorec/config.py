@@ -18,6 +18,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 from scipy.sparse import dok_matrix
 
+from recbole_autorec import ranks
 from recbole_autorec.checks import compares_ratings, find_faults
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.registry import get_model, predicts_stars
@@ -111,6 +112,10 @@ class Config(RecBoleConfig):
             raise ConfigError(f"RecBole refuses the configuration: {error}") from error
         if not self["use_gpu"]:  # RecBole 1.2.1 reads gpu_id only
             self["device"] = torch.device("cpu")
+        elif self["device"].type == "cuda" and ranks.world_size() > 1:
+            self["device"] = torch.device("cuda", torch.cuda.current_device())
+        if ranks.rank() > 0:  # the first one speaks for all
+            self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
     def compatibility_settings(self):
         super().compatibility_settings()

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -32,6 +33,19 @@ def _set(variables: dict[str, str | None]) -> None:
 def import_path() -> str:
     """PYTHONPATH for a process that shall import what we can import."""
     return os.pathsep.join(map(os.path.abspath, sys.path))
+
+
+@contextmanager
+def self_contained() -> Iterator[None]:
+    """A child started meanwhile imports what we can import, but not the script that runs: it may have no main guard."""
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        with environment(PYTHONPATH=import_path()):  # forkserver forgets sys.path
+            yield
+    finally:
+        main.update(hidden)
 
 
 @contextmanager

@@ -20,9 +20,10 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import EvaluatorType, init_seed
 
 import recbole_autorec
+from recbole_autorec import launcher, ranks
 from recbole_autorec.config import Config, quoted
 from recbole_autorec.data.dataloader import RowDataLoader
-from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
+from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
 from recbole_autorec.files import make_folder, write_json
 from recbole_autorec.memory import peak_memory_mb
@@ -62,9 +63,14 @@ def run_recbole_autorec(
     """
     config = Config(model, dataset, config_file_list, config_dict, flags)
     getLogger("recbole_autorec").setLevel(config["state"])
+    if launcher.is_shared(config):
+        fetch_known(config)  # once, before every process looks for it
+        arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list,
+                     "config_dict": config_dict, "flags": flags, "output": output, "resume": resume}  # fmt: skip
+        return launcher.launch(config, arguments)
     with quiet_recbole():
         data, parts = load_and_split(config)
-    folder = None if output is None else make_folder(output)
+    folder = None if output is None or ranks.rank() > 0 else make_folder(output)
     result, _ = train_and_test(config, data, parts, resume)
     if folder is not None:
         write_json(folder / "result.json", result, "give another --output.")
@@ -79,6 +85,7 @@ def train_and_test(
         if config["saved"]:
             make_folder(config["checkpoint_dir"])
         fingerprint = split_fingerprint(parts)
+        ranks.check_alike(config.plain_parameters, fingerprint)
         _log_data(config, data, parts, fingerprint)
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
@@ -194,7 +201,7 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
     return [
         train_loader(config, parts[0], samplers[0], shuffle=config["shuffle"]),
         *(
-            get_dataloader(config, phase)(config, part, sampler, shuffle=False)
+            get_dataloader(config, phase)(config, ranks.part_to_evaluate(config, part), sampler, shuffle=False)
             for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
         ),
     ]

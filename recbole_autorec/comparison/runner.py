@@ -22,7 +22,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Generator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -36,7 +36,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import environment, import_path, noted_interruptions
+from recbole_autorec.processes import noted_interruptions, self_contained
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -95,7 +95,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
                 while waiting and len(running) < jobs:
                     task = waiting.popleft()
                     process = context.Process(target=_work, args=(task,))
-                    with _self_contained():
+                    with self_contained():
                         process.start()
                     running[process.sentinel] = process, task, time.perf_counter()
                 ended = wait(list(running), timeout=1)
@@ -117,19 +117,6 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
             for process in left:
                 process.join(timeout=10)
                 process.kill()
-
-
-@contextmanager
-def _self_contained():
-    """Start a child that imports what we can import, but not the script that runs: it may have no main guard."""
-    main = vars(sys.modules["__main__"])
-    hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-    main["__spec__"] = None
-    try:
-        with environment(PYTHONPATH=import_path()):  # forkserver forgets sys.path
-            yield
-    finally:
-        main.update(hidden)
 
 
 def _death(exit_code: int | None) -> str:

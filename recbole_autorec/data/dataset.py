@@ -48,8 +48,7 @@ class RatingDataset(Dataset):
 
     def _load_data(self, token, dataset_path):
         folder, names = Path(dataset_path), self.config["benchmark_filename"]
-        if token in ARCHIVES and not folder.exists():
-            fetch(token, folder.parent, self.config["download_url"], self.config["show_progress"])
+        fetch_known(self.config)
         given = self.config.changed_parameters().get("data_path")
         if given is not None and not Path(given).is_dir():  # RecBole would take its own ml-100k in silence
             raise DataError(f"dataset {token!r}: data_path {given!r} is no folder; give the one that has the dataset.")
@@ -255,6 +254,13 @@ class RatingDataset(Dataset):
         parts = (rest[n_valid:], rest[:n_valid], torch.arange(start, end))
         columns = self.inter_feat.interaction
         return [self.copy(Interaction({name: values[index] for name, values in columns.items()})) for index in parts]
+
+
+def fetch_known(config: Config) -> None:
+    """Download one of MovieLens's datasets that is not in data_path yet."""
+    folder = Path(config["data_path"])
+    if config["dataset"] in ARCHIVES and not folder.exists():
+        fetch(config["dataset"], folder.parent, config["download_url"], config["show_progress"])
 
 
 @contextmanager

@@ -64,6 +64,7 @@ class AutoRec(RatingRecommender):
             dropout_prob=config["dropout_prob"],
             rating_range=self.rating_range,
         )
+        self._selection = self.rated_rows, self.inputs, self.ratings
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
         self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
@@ -75,10 +76,10 @@ class AutoRec(RatingRecommender):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """J of the batch's rows, in stars^2; the batches of an epoch add up to the paper's J."""
         rows = interaction[self.row_field]
-        inputs, targets = self.inputs, self.ratings
-        if not torch.equal(rows, self.rated_rows):
+        if not torch.equal(rows, self._selection[0]):
             targets = self.ratings.select(rows)
-            inputs = self._scaled(targets, self.row_scales[rows])
+            self._selection = rows, self._scaled(targets, self.row_scales[rows]), targets
+        _, inputs, targets = self._selection
         return self.autoencoder.objective(inputs, targets, share=len(rows) / len(self.rated_rows))
 
     def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:

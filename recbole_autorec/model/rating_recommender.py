@@ -21,6 +21,7 @@ class RatingRecommender(GeneralRecommender):
     """
 
     input_type = InputType.POINTWISE
+    loss_is_sum = True  # over the batch, so that several processes' losses of its shares add up
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from tqdm import tqdm
 
+from recbole_autorec import ranks
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, full_batch_optimizer
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
@@ -37,16 +38,19 @@ class AutoRecTrainer(RatingTrainer):
 
     def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
         if self.learner in FULL_BATCH_LEARNERS:
-            return self._full_batch_epoch(train_data, loss_func or self.model.calculate_loss, bar)
+            return self._full_batch_epoch(train_data, self._shared(loss_func), bar)
         return super()._run_epoch(train_data, epoch_idx, loss_func, bar)
 
     def _full_batch_epoch(self, train_data, loss_func: Callable, bar: tqdm) -> float:
-        """One L-BFGS step of many iterations, or several RProp steps, on the sum over row chunks: the lowest J seen."""
+        """One L-BFGS step of many iterations, or several RProp steps, on the sum over row chunks: the lowest J seen.
+
+        The first rank steps, and asks the others for their shares of each pass.
+        """
         self.model.train()
         lowest = float("inf")
 
-        def objective() -> float:
-            nonlocal lowest
+        def sum_over_chunks() -> float:
+            ranks.take_parameters(self.model)
             self.optimizer.zero_grad()
             total = 0.0
             for interaction in train_data:
@@ -55,17 +59,29 @@ class AutoRecTrainer(RatingTrainer):
                 self._check_nan(loss)
                 loss.backward()  # gradients add up over the chunks: memory is one chunk's
                 total += loss.item()
+            ranks.add_to_first(self.model)
+            return ranks.total(total)
+
+        def objective() -> float:
+            nonlocal lowest
+            ranks.first_says("pass")
+            total = sum_over_chunks()
             lowest = min(lowest, total)
             bar.update()
             bar.set_postfix_str(f"J {total:.0f}")
             return total
 
-        if self.learner == "lbfgs":
+        if ranks.rank() > 0:
+            while ranks.first_says(None):
+                sum_over_chunks()
+        elif self.learner == "lbfgs":
             self.optimizer.step(objective)
         else:
             for _ in range(self.config["rprop_steps"]):
                 objective()
                 self.optimizer.step()
+        if ranks.rank() == 0:
+            ranks.first_says(None)  # the epoch's passes are over
         return lowest
 
     def _divergence_hint(self):

@@ -16,6 +16,7 @@ from recbole.utils import EvaluatorType, get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
+from recbole_autorec import ranks
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
@@ -23,7 +24,7 @@ from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, ot
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
 RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "download_url", "checkpoint_dir",
              "eval_batch_size", "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb",
-             "wandb_project"}  # fmt: skip
+             "wandb_project", "nproc", "world_size", "ip", "port", "group_offset"}  # fmt: skip
 
 
 class RatingTrainer(Trainer):
@@ -31,7 +32,7 @@ class RatingTrainer(Trainer):
 
     Overridden from RecBole, each for its reason: `_train_epoch` (time), `_valid_epoch` (one line an epoch),
     `_save_checkpoint` and `resume_checkpoint` (RecBole pickles its Config, which torch 2.6 refuses to load), `fit`
-    and `evaluate` (saved=False tested the last epoch).
+    and `evaluate` (saved=False tested the last epoch). Several processes share the batches and the pairs; see ranks.
 
     Attributes:
         best_epoch: epoch with the best validation score, counted from 1.
@@ -56,13 +57,15 @@ class RatingTrainer(Trainer):
         self._scores: list[Tensor] = []
         self._best_state: dict[str, Any] | None = None
         self._random_state: dict[str, Tensor] | None = None
+        self.eval_collector = ranks.PooledCollector(config)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         """As RecBole's; without `valid_data` the last epoch counts as the best.
 
         `saved=False` keeps the best epoch in memory only; `evaluate` uses it all the same.
         """
-        self._train_data, self._saved, self._validates = train_data, saved, valid_data is not None
+        self._train_data, self._validates = train_data, valid_data is not None
+        self._saved = saved = saved and ranks.rank() == 0
         self._verbose = verbose
         self._train_fingerprint = split_fingerprint([train_data._dataset])
         self._served_data = served_data(train_data._dataset) if saved else None  # the same in every checkpoint
@@ -70,12 +73,15 @@ class RatingTrainer(Trainer):
             self._check_resumed()
             torch.set_rng_state(self._random_state["torch"])
             train_data.generator.set_state(self._random_state["loader"])
+        if ranks.rank() > 0:
+            torch.manual_seed(self.config["seed"] + ranks.rank())  # dropout hides other ratings in each share
         return super().fit(
             train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
         )
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         start = perf_counter()
+        ranks.take_parameters(self.model)
         with self._bar(train_data, epoch_idx, show_progress) as bar:
             loss = self._run_epoch(train_data, epoch_idx, loss_func, bar)
         self.epochs_run = epoch_idx + 1
@@ -92,7 +98,12 @@ class RatingTrainer(Trainer):
 
     def _run_epoch(self, train_data, epoch_idx: int, loss_func: Callable | None, bar: tqdm):
         """One epoch, as RecBole's; `bar` iterates over `train_data`."""
-        return super()._train_epoch(bar, epoch_idx, loss_func, show_progress=False)
+        with ranks.gradients_added_up(self.model):
+            return ranks.total(super()._train_epoch(bar, epoch_idx, self._shared(loss_func), show_progress=False))
+
+    def _shared(self, loss_func: Callable | None) -> Callable:
+        is_sum = getattr(self.model, "loss_is_sum", False)
+        return ranks.shared_loss(loss_func or self.model.calculate_loss, is_sum)
 
     def _check_nan(self, loss):
         if not torch.isfinite(loss):
@@ -124,6 +135,8 @@ class RatingTrainer(Trainer):
         if epoch < 0 or (not self._validates and epoch + 1 < self.epochs):
             return
         self.best_epoch = epoch + 1
+        if ranks.rank() > 0:
+            return
         self._best_state = {
             "state_dict": {name: value.clone() for name, value in self.model.state_dict().items()},
             "other_parameter": other_parameter(self.model),
@@ -184,14 +197,17 @@ class RatingTrainer(Trainer):
     @torch.no_grad()
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
-        if load_best_model and eval_data:
+        if load_best_model and eval_data and ranks.rank() == 0:
             path = model_file or self.saved_model_file
             best = None if model_file else self._best_state
             load_weights(self.model, best or load_checkpoint(path, self.device), path)
+        ranks.take_parameters(self.model)
         self._scores = []
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
-        self.last_scores = torch.cat(self._scores) if self._scores else torch.empty(0)
-        self._last_result = {name: float(value) for name, value in result.items()} if result else None
+        self.last_scores = ranks.gathered(torch.cat(self._scores) if self._scores else torch.empty(0))
+        self._last_result = ranks.first_says(
+            {name: float(value) for name, value in result.items()} if result else None
+        )
         return self._last_result
 
     def _neg_sample_batch_eval(self, batched_data):

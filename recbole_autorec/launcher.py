@@ -1,0 +1,197 @@
+"""Starts the processes that train one model together, and answers for them: RecBole's nproc, world_size, ip and port."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from recbole_autorec.config import Config
+from recbole_autorec.errors import AutoRecError, ConfigError
+from recbole_autorec.processes import environment, self_contained
+from recbole_autorec.ranks import LostRankError
+
+logger = logging.getLogger(__name__)
+
+PORT = 5678  # RecBole's, where there are several machines
+PATIENCE = timedelta(minutes=10)  # with a rank that does not come, or does not answer
+GRACE = 10.0  # seconds that ranks have to end by themselves
+
+
+def is_shared(config: Config) -> bool:
+    """Whether the run wants other processes, and this is not one of them."""
+    return _world_size(config) > 1 and not dist.is_initialized()
+
+
+def _world_size(config: Config) -> int:
+    return config["world_size"] if config["world_size"] > 0 else config["nproc"]
+
+
+def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What run_recbole_autorec(**arguments) returns, by config's number of processes.
+
+    Raises:
+        AutoRecError: a rank's, or a rank died; the message has the last checkpoint.
+    """
+    nproc, n_ranks = config["nproc"], _world_size(config)
+    cuda = config["device"].type == "cuda"
+    if cuda and torch.cuda.device_count() < nproc:
+        raise ConfigError(
+            f"nproc={nproc} needs as many cards, and gpu_id={config['gpu_id']!r} leaves {torch.cuda.device_count()}; "
+            "give --gpu_id 0,1 and so on, or --use_gpu False."
+        )
+    ip, port = config["ip"], config["port"] or (PORT if n_ranks > nproc else _free_port())
+    interface = _interface(ip)
+    variables = {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc))),
+        # gloo would take the address of the machine's name, which other machines often cannot reach
+        "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", interface),
+        "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", interface),
+    }
+    if n_ranks > nproc:
+        logger.info(f"waiting at {ip}:{port} for {n_ranks} processes in all")
+    messages = mp.get_context("spawn").SimpleQueue()
+    place = config["group_offset"], n_ranks, f"tcp://{ip}:{port}", "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    with environment(**variables), self_contained():
+        context: Any = mp.spawn(_work, (place, arguments, _log_level(), messages), nprocs=nproc, join=False)
+
+    said: list[tuple[str, Any]] = []
+    try:
+        while not context.join(timeout=0.2, grace_period=GRACE):
+            _drain(messages, said)
+    except mp.ProcessException:
+        _drain(messages, said)
+        raise _failure(context, config, arguments, said) from None
+    except KeyboardInterrupt:
+        _interrupt(context)
+        raise
+    _drain(messages, said)
+    results = [value for kind, value in said if kind == "result"]
+    if not results:
+        raise KeyboardInterrupt  # the processes were interrupted, and this one was not
+    return results[0]
+
+
+def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int | None, messages: Any) -> None:
+    offset, n_ranks, address, backend = place
+    if level is not None:
+        logging.basicConfig(level=level, format="%(message)s")
+    try:
+        from recbole_autorec.memory import return_large_blocks
+        from recbole_autorec.quick_start import run_recbole_autorec
+
+        return_large_blocks()
+        if "nccl" in backend:
+            torch.cuda.set_device(local_rank)
+        try:
+            dist.init_process_group(
+                backend, init_method=address, rank=offset + local_rank, world_size=n_ranks, timeout=PATIENCE
+            )
+        except RuntimeError as error:
+            raise ConfigError(_no_meeting(address, n_ranks, error)) from error
+        result = run_recbole_autorec(**arguments)
+        if local_rank == 0:
+            messages.put(("result", result))
+        dist.destroy_process_group()
+    except AutoRecError as error:
+        messages.put(("error", error))
+        sys.exit(2)
+    except Exception:
+        messages.put(("crash", traceback.format_exc()))
+        sys.exit(1)
+
+
+def _no_meeting(address: str, n_ranks: int, error: RuntimeError) -> str:
+    if "EADDRINUSE" in str(error):
+        return f"{address} is taken by another program; give another --port."
+    return (
+        f"{n_ranks} processes did not come together at {address}: {str(error).splitlines()[0]}. Start the command on "
+        "every machine, with the --ip of the one whose --group_offset is 0."
+    )
+
+
+def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list[tuple[str, Any]]) -> Exception:
+    """What went wrong first: a rank's error, or its death, rather than that others miss it."""
+    errors = [value for kind, value in said if kind == "error"]
+    for error in errors:
+        if not isinstance(error, LostRankError):
+            return error
+    for kind, value in said:
+        if kind == "crash":
+            return RuntimeError(f"a process of this run failed:\n{value}")
+    deaths = [
+        f"process {config['group_offset'] + number} of {_world_size(config)} was killed by signal {-process.exitcode} "
+        f"({signal.Signals(-process.exitcode).name}); did the machine run out of memory?"
+        for number, process in enumerate(context.processes)
+        if process.exitcode is not None and process.exitcode < 0 and process.exitcode != -signal.SIGTERM
+    ]
+    what = deaths[0] if deaths else str(errors[0]) if errors else "a process of this run was ended."
+    return AutoRecError(f"{what}\n{_last_checkpoint(context, config, arguments)}")
+
+
+def _last_checkpoint(context: Any, config: Config, arguments: dict[str, Any]) -> str:
+    if config["group_offset"]:
+        return "The last checkpoint, if there is one, is on the machine whose --group_offset is 0."
+    named = f"*-{context.processes[0].pid}-*.pth"
+    path = arguments["resume"] or next(iter(sorted(Path(config["checkpoint_dir"]).glob(named))), None)
+    if path is None:
+        return "There is no checkpoint yet."
+    return f"The best epoch so far is in {path}; --resume {path} continues from it."
+
+
+def _interrupt(context: Any) -> None:
+    """Ctrl-C reaches the ranks by itself where it comes from the terminal."""
+    deadline = time.monotonic() + GRACE
+    for process in context.processes:
+        process.join(max(0.0, deadline - time.monotonic()) / 2)
+        if process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
+    for process in context.processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
+
+
+def _drain(messages: Any, said: list[tuple[str, Any]]) -> None:
+    while not messages.empty():
+        said.append(messages.get())
+
+
+def _log_level() -> int | None:
+    root = logging.getLogger()
+    return root.level if root.handlers else None
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def _interface(ip: str) -> str | None:
+    """The network interface that reaches the first machine.
+
+    Raises:
+        ConfigError: none does.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((ip, 9))  # sends nothing
+        except OSError as error:
+            raise ConfigError(f"ip {ip!r}: {error.strerror}; give the address of the first machine.") from error
+        mine = probe.getsockname()[0]
+    addresses = psutil.net_if_addrs().items()
+    return next((name for name, known in addresses if any(each.address == mine for each in known)), None)

@@ -1,0 +1,45 @@
+"""One of several processes that train the same models; what they come to."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from recbole_autorec.quick_start import train_and_test
+from tests.conftest import config_for, tiny_parts
+
+RANKING = {"metrics": ["NDCG", "Recall"], "valid_metric": "NDCG@2", "topk": [2], "eval_args": {"mode": "full"}}
+FIRM = {"reg_weight": 20}  # L-BFGS would come to elsewhere from other rounding, where the penalty is small
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "lbfgs": ("IAutoRec", FIRM),
+    "chunks": ("IAutoRec", {**FIRM, "train_batch_size": 4, "eval_batch_size": 2}),
+    "rprop": ("UAutoRec", {"learner": "rprop", "learning_rate": 0.01}),
+    "adam": ("UAutoRec", {"learner": "adam", "learning_rate": 0.01, "train_batch_size": 4, "refit": True}),
+    "clipped": ("UAutoRec", {"learner": "adam", "train_batch_size": 3, "clip_grad_norm": {"max_norm": 1.0}}),
+    "sparse gradients": ("BiasedMF", {"train_batch_size": 16}),
+    "a mean loss": ("FM", {"train_batch_size": 16}),
+    "solved": ("Bias", {}),
+    "ranking": ("IAutoRec", {**FIRM, **RANKING}),
+}
+
+
+def outcome(case: str) -> dict[str, Any]:
+    """Result, scores of the test part and parameters."""
+    model, parameters = CASES[case]
+    config = config_for(model, **parameters)
+    result, trainer = train_and_test(config, *tiny_parts(config))
+    kept = {key: result[key] for key in ("valid", "test", "best_epoch", "epochs_run")}
+    losses = [float(loss) for loss in trainer.train_loss_dict.values()]
+    return {**kept, "losses": losses, "scores": trainer.last_scores, "parameters": trainer.model.state_dict()}
+
+
+def train(rank: int, world_size: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
+    with contextlib.chdir(folder):
+        torch.save({case: outcome(case) for case in CASES}, folder / f"{rank}.pt")
+    dist.destroy_process_group()
