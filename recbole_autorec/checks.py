@@ -236,7 +236,9 @@ def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Cal
         ]
     if world_size > 1 and has_own_trainer(model_class):
         name = model_class.__name__
-        return [f"{where('nproc')}: nproc={nproc}: RecBole trains {name} in a way of its own, in one process; expected 1."]
+        return [
+            f"{where('nproc')}: nproc={nproc}: RecBole trains {name} in a way of its own, in one process; expected 1."
+        ]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Starts the processes that train one model together, and answers for them: RecBole's nproc, world_size, ip and port."""
+"""Starts the processes that train one model together, and answers for them: RecBole's nproc, world_size, ip, port."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from contextlib import suppress
@@ -18,6 +19,7 @@ import psutil
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from tqdm import tqdm
 
 from recbole_autorec.config import Config
 from recbole_autorec.errors import AutoRecError, ConfigError
@@ -34,6 +36,19 @@ GRACE = 10.0  # seconds that ranks have to end by themselves
 def is_shared(config: Config) -> bool:
     """Whether the run wants other processes, and this is not one of them."""
     return _world_size(config) > 1 and not dist.is_initialized()
+
+
+def unshared(config: Config, instead: str) -> Config:
+    """The config of one training among many.
+
+    Raises:
+        ConfigError: it wants several processes.
+    """
+    if is_shared(config):
+        raise ConfigError(
+            f"nproc={config['nproc']}, world_size={config['world_size']}: for training one model; {instead}."
+        )
+    return config
 
 
 def _world_size(config: Config) -> int:
@@ -56,6 +71,7 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     ip, port = config["ip"], config["port"] or (PORT if n_ranks > nproc else _free_port())
     interface = _interface(ip)
     variables = {
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of addresses without a name
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc))),
         # gloo would take the address of the machine's name, which other machines often cannot reach
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", interface),
@@ -72,7 +88,7 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     try:
         while not context.join(timeout=0.2, grace_period=GRACE):
             _drain(messages, said)
-    except mp.ProcessException:
+    except (mp.ProcessExitedException, mp.ProcessRaisedException):
         _drain(messages, said)
         raise _failure(context, config, arguments, said) from None
     except KeyboardInterrupt:
@@ -94,6 +110,7 @@ def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int |
         from recbole_autorec.quick_start import run_recbole_autorec
 
         return_large_blocks()
+        tqdm.set_lock(threading.RLock())  # its default is a semaphore, which a killed process leaves behind
         if "nccl" in backend:
             torch.cuda.set_device(local_rank)
         try:

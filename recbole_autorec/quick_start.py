@@ -96,7 +96,7 @@ def train_and_test(
         if resume is not None:
             trainer.resume_checkpoint(resume)
         saved, show_progress = config["saved"], config["show_progress"]
-        best_epoch, checkpoint = 0, trainer.saved_model_file
+        best_epoch, checkpoint = 0, ranks.first_says(trainer.saved_model_file)
         try:
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
             best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds

@@ -3,7 +3,7 @@
 Rows, batches and test pairs are shared out by rank. The first rank decides: it has the parameters, the optimiser's line
 search and the scores, so that ranks which round otherwise never part ways.
 
-RecBole's own way is not taken: it fills the shares up with repeated rows, averages the ranks' RMSEs, and knows cards only.
+RecBole's own way is not taken: it fills shares up with repeated rows, averages the ranks' RMSEs, and knows cards only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Two and three processes come to what one comes to; one that dies takes the run with it, and says so."""
+"""Two and three processes come to what one comes to; one that dies ends the run, which says so and leaves its best."""
 
-import json
+from __future__ import annotations
+
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,14 +15,13 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from recbole_autorec import run_recbole_autorec
-from recbole_autorec.errors import AutoRecError, ConfigError, DataError
-from recbole_autorec.processes import import_path
+from recbole_autorec import compare, objective_function, run_recbole_autorec, tune
+from recbole_autorec.errors import ConfigError, DataError
+from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests import ranked
 from tests.conftest import DATA, QUICK, ROOT, config_for
 
-PROGRAM = [sys.executable, str(ROOT / "run_recbole_autorec.py")]
-TINY = ["--dataset", "tiny", "--data_path", str(DATA), "--hidden_size", "[8]", "--seed", "1"]
+TINY = {"data_path": str(DATA), **QUICK, "reg_weight": 20}
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -33,6 +34,7 @@ def outcomes(request, tmp_path_factory):
 
 @pytest.mark.parametrize("case", ranked.CASES)
 def test_processes_come_to_what_one_comes_to(outcomes, case):
+    """Parameters, errors (RecBole averages the processes' RMSEs: another number) and losses."""
     alone = ranked.outcome(case)
     for together in (outcome[case] for outcome in outcomes):
         for key in ("valid", "test"):
@@ -44,3 +46,170 @@ def test_processes_come_to_what_one_comes_to(outcomes, case):
     assert outcomes[0][case]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
     for other in outcomes[1:]:
         assert other[case]["test"] == outcomes[0][case]["test"]
+
+
+def test_nproc_and_a_resumed_run(tmp_path):
+    alone = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True})
+    begun = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True, "epochs": 2, "nproc": 2})
+    more = {**TINY, "saved": True, "nproc": 2}
+    resumed = run_recbole_autorec("IAutoRec", "tiny", config_dict=more, resume=begun["checkpoint"], output="out")
+    assert resumed["test"] == pytest.approx(alone["test"], abs=2e-5)
+    assert resumed["parameters"]["nproc"] == 2
+    assert Path("out/result.json").is_file()
+    assert not torch.distributed.is_initialized()
+
+
+def test_a_users_mistake_in_a_process_is_said_as_in_one():
+    with pytest.raises(DataError, match="nowhere") as error:
+        run_recbole_autorec("IAutoRec", "nowhere", config_dict={**TINY, "nproc": 2})
+    assert "process" not in str(error.value)
+
+
+def test_fewer_ratings_than_processes():
+    with pytest.raises(DataError, match="4 ratings only, too few for 5 processes"):
+        run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "nproc": 5})
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "said"),
+    [
+        ("IAutoRec", {"nproc": 0}, "nproc=0; expected a whole number >= 1"),
+        ("IAutoRec", {"nproc": 2, "world_size": 1}, "group_offset=0 with world_size=1"),
+        ("IAutoRec", {"world_size": 2, "group_offset": 2}, "nproc=1 and group_offset=2 with world_size=2"),
+        ("IAutoRec", {"port": 70000}, "port=70000; expected a whole number from 1 to 65535"),
+        ("RecVAE", {"nproc": 2, **ranked.RANKING}, "RecBole trains RecVAE in a way of its own"),
+    ],
+)
+def test_flags_that_do_not_fit(model, parameters, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config_for(model, **parameters)
+
+
+def test_an_address_that_is_none():
+    with pytest.raises(ConfigError, match=r"ip 'no\.such\.host\.invalid': .* give the address of the first machine"):
+        run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "world_size": 2, "ip": "no.such.host.invalid"})
+
+
+@pytest.mark.parametrize(
+    ("verb", "instead"),
+    [
+        (lambda: compare(["IAutoRec"], "tiny", 1, flags={"nproc": "2"}), "a comparison has --jobs"),
+        (lambda: tune("IAutoRec", "tiny", flags={"nproc": "2"}), "a search has --engine ray"),
+        (lambda: objective_function({**TINY, "dataset": "tiny", "nproc": 2}), "a search has Ray"),
+    ],
+)
+def test_many_trainings_are_not_shared(verb, instead):
+    with pytest.raises(ConfigError, match=f"nproc=2, .*{instead}"):
+        verb()
+
+
+# The command line, killed and interrupted
+
+
+def start(log: Path, inside: str | None = None, **given: object) -> subprocess.Popen:
+    """A training of thousands of epochs, on the "machine" `inside`."""
+    parameters = {**TINY, "epochs": 10000, "stopping_step": 10000, "saved": True, **given}
+    named = [text for key, value in parameters.items() for text in (f"--{key}", str(value))]
+    command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "--dataset", "tiny", *named]
+    elsewhere = ["ip", "netns", "exec", inside] if inside else []
+    with log.open("w") as file:
+        return subprocess.Popen([*elsewhere, *command], stdout=file, stderr=file, start_new_session=True)
+
+
+def ranks_of(run: subprocess.Popen) -> list[psutil.Process]:
+    children = psutil.Process(run.pid).children(recursive=True)
+    return sorted((c for c in children if "spawn_main" in " ".join(c.cmdline())), key=lambda c: c.pid)
+
+
+def wait_for(log: Path, text: str) -> None:
+    for _ in range(600):
+        if text in log.read_text():
+            return
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.parametrize("dead", [0, 1])
+def test_a_process_that_dies_ends_the_run(tmp_path, dead):
+    run = start(tmp_path / "log", nproc=2)
+    wait_for(tmp_path / "log", "epoch   3")
+    others = ranks_of(run)
+    others.pop(dead).kill()
+    assert run.wait(timeout=30) == 2
+    said = (tmp_path / "log").read_text()
+    assert f"error: process {dead} of 2 was killed by signal 9 (SIGKILL)" in said
+    assert "Traceback" not in said
+    checkpoint = re.search(r"The best epoch so far is in (\S+);", said)
+    assert load_checkpoint(checkpoint[1])["epoch"] >= 0
+    psutil.wait_procs(others, timeout=10)
+    assert not any(other.is_running() for other in others)
+
+
+def test_ctrl_c_is_said_once(tmp_path):
+    run = start(tmp_path / "log", nproc=2)
+    wait_for(tmp_path / "log", "epoch   3")
+    others = ranks_of(run)
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(timeout=30) == 130
+    said = (tmp_path / "log").read_text()
+    assert said.count("interrupted; epoch") == 1
+    assert "Traceback" not in said
+    assert not any(other.is_running() for other in others)
+
+
+@pytest.fixture
+def machines():
+    """Two network namespaces that reach each other, as two machines would."""
+    names = [f"recbole{os.getpid()}{letter}" for letter in "ab"]
+
+    def ip(*words: str) -> bool:
+        return subprocess.run(["ip", *words], capture_output=True).returncode == 0
+
+    try:
+        if os.geteuid() or not all(ip("netns", "add", name) for name in names):
+            pytest.skip("needs root and network namespaces")
+        assert ip("link", "add", "v0", "netns", names[0], "type", "veth", "peer", "name", "v1", "netns", names[1])
+        for number, name in enumerate(names):
+            assert ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", f"v{number}")
+            assert ip("-n", name, "link", "set", "lo", "up")
+            assert ip("-n", name, "link", "set", f"v{number}", "up")
+        yield names
+    finally:
+        for name in names:
+            ip("netns", "del", name)
+
+
+MEET = {"world_size": 2, "ip": "10.77.0.1"}
+
+
+def test_two_machines(tmp_path, machines):
+    logs = [tmp_path / "first", tmp_path / "second"]
+    runs = [start(log, machines[number], **MEET, group_offset=number, epochs=3) for number, log in enumerate(logs)]
+    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    alone = run_recbole_autorec("IAutoRec", "tiny", config_dict=TINY)
+    for log in logs:
+        test = re.search(r"^test +(\S+)", log.read_text(), re.MULTILINE)
+        assert float(test[1]) == pytest.approx(alone["test"]["rmse"], abs=1e-4)
+    assert "epoch   3" not in logs[1].read_text()
+
+
+def test_a_machine_that_is_lost(tmp_path, machines):
+    logs = [tmp_path / "first", tmp_path / "second"]
+    first, second = (start(log, machines[number], **MEET, group_offset=number)
+                     for number, log in enumerate(logs))  # fmt: skip
+    wait_for(logs[0], "epoch   3")
+    os.killpg(second.pid, signal.SIGKILL)
+    assert first.wait(timeout=60) == 2
+    said = logs[0].read_text()
+    assert "error: another process of this run does not answer any more" in said
+    assert "The best epoch so far is in" in said
+    assert "Traceback" not in said
+
+
+def test_machines_that_differ(tmp_path, machines):
+    logs = [tmp_path / "first", tmp_path / "second"]
+    runs = [
+        start(log, machines[number], **MEET, group_offset=number, seed=number + 1) for number, log in enumerate(logs)
+    ]
+    assert [run.wait(timeout=60) for run in runs] == [2, 2]
+    assert "error: process 1 has seed=2 (there 1)" in logs[1].read_text()

@@ -14,6 +14,7 @@ from recbole.utils.argument_list import dataset_arguments
 from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole
 from recbole_autorec.config import Config, Layer, file_layer, parsed, read_yaml
 from recbole_autorec.errors import ConfigError
+from recbole_autorec.launcher import unshared
 from recbole_autorec.registry import get_model
 
 FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "parameters", "config_files")
@@ -69,7 +70,8 @@ class Plan:
         first = Config(row.model, self.dataset, layers, protocol, flags).plain_parameters
         for key in ("seed", "eval_args"):
             flags.pop(key, None)  # they are in `first`
-        return Config(row.model, self.dataset, layers, {**protocol, **self.drawn(first, repeat)}, flags)
+        config = Config(row.model, self.dataset, layers, {**protocol, **self.drawn(first, repeat)}, flags)
+        return unshared(config, "a comparison has --jobs")
 
     def drawn(self, first: Mapping[str, Any], repeat: int) -> dict[str, Any]:
         """What differs between repeats, from the parameters of the first."""

@@ -205,9 +205,7 @@ class RatingTrainer(Trainer):
         self._scores = []
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
         self.last_scores = ranks.gathered(torch.cat(self._scores) if self._scores else torch.empty(0))
-        self._last_result = ranks.first_says(
-            {name: float(value) for name, value in result.items()} if result else None
-        )
+        self._last_result = ranks.first_says({name: float(value) for name, value in result.items()} if result else None)
         return self._last_result
 
     def _neg_sample_batch_eval(self, batched_data):

@@ -20,6 +20,7 @@ from recbole_autorec.config import Config, Layer
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
 from recbole_autorec.files import write_whole
+from recbole_autorec.launcher import unshared
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.tuning.space import Space
 
@@ -43,7 +44,8 @@ class Setting:
 
     def config(self, *layers: Layer) -> Config:
         """With more layers over those of the setting, and the flags over all."""
-        return Config(self.model, self.dataset, [*self.layers, *layers], None, self.flags)
+        config = Config(self.model, self.dataset, [*self.layers, *layers], None, self.flags)
+        return unshared(config, "a search has --engine ray")
 
 
 def run_trial(
