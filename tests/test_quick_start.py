@@ -34,7 +34,7 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
 
 
 def test_parameters_that_equal_the_defaults_are_left_out():
-    assert run(dropout_prob=0.0, lbfgs_history_size=10)["parameters"].keys() == {*TINY}
+    assert run(dropout_prob=0.0, lbfgs_history_size=5)["parameters"].keys() == {*TINY}
 
 
 def test_ml_100k_rmse_is_in_the_band():
