@@ -4,10 +4,11 @@
     python benchmarks/peers.py --data_path dataset --chart docs/peers.svg          # ML-1M, an hour on two cores
     python benchmarks/peers.py --dataset ml-100k
 
-Each trains on train + validation (90 %) and is tested on the rest; the time of testing does not count. Nothing is
-chosen by the test part: every point is shown. scikit-surprise reports no epoch but the last, so that each of its points
-is a training of its own. The dense AutoRec is what the usual ports are: item rows as dense tensors with 0 for no
-rating, a mask on the error, two linear layers, Adam, and the penalty in every batch.
+Each trains on train + validation (90 %) and is tested on the rest; the time of testing does not count. "best" is the
+best point by the test part, for all alike: it says how far a method comes, not what it would choose. scikit-surprise
+reports no epoch but the last, so that each of its points is a training of its own. The dense AutoRec is what the usual
+ports are: item rows as dense tensors with 0 for no rating, a mask on the error, two linear layers, Adam, and the
+penalty in every batch.
 """
 
 from __future__ import annotations

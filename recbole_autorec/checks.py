@@ -9,7 +9,7 @@ from math import inf
 from typing import Any
 
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
-from recbole_autorec.registry import has_own_trainer, predicts_stars, why_no_ratings
+from recbole_autorec.registry import predicts_stars, why_no_ratings
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECBOLE_LEARNERS, SPARSE_LEARNERS
 
 Check = tuple[Callable[[Any], bool], str]
@@ -234,10 +234,11 @@ def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Cal
             f"{where('nproc')}: nproc={nproc} and group_offset={offset} with world_size={world_size}; expected "
             "group_offset + nproc <= world_size, which is the number of processes on all machines."
         ]
-    if world_size > 1 and has_own_trainer(model_class):
-        name = model_class.__name__
+    reason = why_no_ratings(model_class)
+    if world_size > 1 and reason:
         return [
-            f"{where('nproc')}: nproc={nproc}: RecBole trains {name} in a way of its own, in one process; expected 1."
+            f"world_size={world_size}: model {model_class.__name__} is trained by one process only, like all that "
+            f"predict no ratings ({reason}): its loss is not the sum, or the mean, of its shares'."
         ]
     return []
 

@@ -23,13 +23,13 @@ from tqdm import tqdm
 
 from recbole_autorec.config import Config
 from recbole_autorec.errors import AutoRecError, ConfigError
-from recbole_autorec.processes import environment, self_contained
+from recbole_autorec.processes import death, environment, is_importable, self_contained
 from recbole_autorec.ranks import LostRankError
 
 logger = logging.getLogger(__name__)
 
 PORT = 5678  # RecBole's, where there are several machines
-PATIENCE = timedelta(minutes=10)  # with a rank that does not come, or does not answer
+PATIENCE = timedelta(minutes=30)  # with a rank that does not come, or does not answer; it may be writing a checkpoint
 GRACE = 10.0  # seconds that ranks have to end by themselves
 
 
@@ -61,15 +61,19 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         AutoRecError: a rank's, or a rank died; the message has the last checkpoint.
     """
-    nproc, n_ranks = config["nproc"], _world_size(config)
+    if not is_importable(arguments["model"]):
+        raise ConfigError(
+            "nproc: the model's class is defined in the script that runs, or in a function; put it in a module."
+        )
+    nproc, n_ranks, offset = config["nproc"], _world_size(config), config["group_offset"]
     cuda = config["device"].type == "cuda"
     if cuda and torch.cuda.device_count() < nproc:
         raise ConfigError(
             f"nproc={nproc} needs as many cards, and gpu_id={config['gpu_id']!r} leaves {torch.cuda.device_count()}; "
             "give --gpu_id 0,1 and so on, or --use_gpu False."
         )
-    ip, port = config["ip"], config["port"] or (PORT if n_ranks > nproc else _free_port())
-    interface = _interface(ip)
+    ip, port = config["ip"], config["port"] or (PORT if n_ranks > nproc else 0)
+    interface = _interface(ip, n_ranks > nproc)
     variables = {
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of addresses without a name
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc))),
@@ -79,8 +83,9 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     }
     if n_ranks > nproc:
         logger.info(f"waiting at {ip}:{port} for {n_ranks} processes in all")
-    messages = mp.get_context("spawn").SimpleQueue()
-    place = config["group_offset"], n_ranks, f"tcp://{ip}:{port}", "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    store = _meeting_place(ip, port, n_ranks) if offset == 0 else None
+    place = ip, store.port if store else port, offset, n_ranks, "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    messages, start = mp.get_context("spawn").SimpleQueue(), time.time()
     with environment(**variables), self_contained():
         context: Any = mp.spawn(_work, (place, arguments, _log_level(), messages), nprocs=nproc, join=False)
 
@@ -90,7 +95,7 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
             _drain(messages, said)
     except (mp.ProcessExitedException, mp.ProcessRaisedException):
         _drain(messages, said)
-        raise _failure(context, config, arguments, said) from None
+        raise _failure(context, config, arguments, said, start) from None
     except KeyboardInterrupt:
         _interrupt(context)
         raise
@@ -102,7 +107,7 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int | None, messages: Any) -> None:
-    offset, n_ranks, address, backend = place
+    ip, port, offset, n_ranks, backend = place
     if level is not None:
         logging.basicConfig(level=level, format="%(message)s")
     try:
@@ -114,11 +119,15 @@ def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int |
         if "nccl" in backend:
             torch.cuda.set_device(local_rank)
         try:
+            store = dist.TCPStore(ip, port, n_ranks, is_master=False, timeout=PATIENCE)
             dist.init_process_group(
-                backend, init_method=address, rank=offset + local_rank, world_size=n_ranks, timeout=PATIENCE
+                backend, store=store, rank=offset + local_rank, world_size=n_ranks, timeout=PATIENCE
             )
         except RuntimeError as error:
-            raise ConfigError(_no_meeting(address, n_ranks, error)) from error
+            raise ConfigError(
+                f"{n_ranks} processes did not come together at {ip}:{port}: {str(error).splitlines()[0]}. Start the "
+                "command on every machine, with the --ip of the one whose --group_offset is 0."
+            ) from error
         result = run_recbole_autorec(**arguments)
         if local_rank == 0:
             messages.put(("result", result))
@@ -131,16 +140,16 @@ def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int |
         sys.exit(1)
 
 
-def _no_meeting(address: str, n_ranks: int, error: RuntimeError) -> str:
-    if "EADDRINUSE" in str(error):
-        return f"{address} is taken by another program; give another --port."
-    return (
-        f"{n_ranks} processes did not come together at {address}: {str(error).splitlines()[0]}. Start the command on "
-        "every machine, with the --ip of the one whose --group_offset is 0."
-    )
+def _meeting_place(ip: str, port: int, n_ranks: int) -> dist.TCPStore:
+    try:
+        return dist.TCPStore(ip, port, n_ranks, is_master=True, wait_for_workers=False)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"port {port}: {str(error).splitlines()[0]}. Give another --port, and the --ip of this machine."
+        ) from error
 
 
-def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list[tuple[str, Any]]) -> Exception:
+def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list, start: float) -> Exception:
     """What went wrong first: a rank's error, or its death, rather than that others miss it."""
     errors = [value for kind, value in said if kind == "error"]
     for error in errors:
@@ -150,20 +159,19 @@ def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list
         if kind == "crash":
             return RuntimeError(f"a process of this run failed:\n{value}")
     deaths = [
-        f"process {config['group_offset'] + number} of {_world_size(config)} was killed by signal {-process.exitcode} "
-        f"({signal.Signals(-process.exitcode).name}); did the machine run out of memory?"
+        f"process {config['group_offset'] + number} of {_world_size(config)} {death(process.exitcode)}"
         for number, process in enumerate(context.processes)
-        if process.exitcode is not None and process.exitcode < 0 and process.exitcode != -signal.SIGTERM
+        if process.exitcode not in (None, 0, 2, -signal.SIGTERM)
     ]
     what = deaths[0] if deaths else str(errors[0]) if errors else "a process of this run was ended."
-    return AutoRecError(f"{what}\n{_last_checkpoint(context, config, arguments)}")
+    return AutoRecError(f"{what}\n{_last_checkpoint(context, config, arguments, start)}")
 
 
-def _last_checkpoint(context: Any, config: Config, arguments: dict[str, Any]) -> str:
+def _last_checkpoint(context: Any, config: Config, arguments: dict[str, Any], start: float) -> str:
     if config["group_offset"]:
         return "The last checkpoint, if there is one, is on the machine whose --group_offset is 0."
-    named = f"*-{context.processes[0].pid}-*.pth"
-    path = arguments["resume"] or next(iter(sorted(Path(config["checkpoint_dir"]).glob(named))), None)
+    written = Path(config["checkpoint_dir"]).glob(f"*-{context.processes[0].pid}-*.pth")
+    path = arguments["resume"] or next((path for path in written if path.stat().st_mtime >= start), None)
     if path is None:
         return "There is no checkpoint yet."
     return f"The best epoch so far is in {path}; --resume {path} continues from it."
@@ -192,13 +200,7 @@ def _log_level() -> int | None:
     return root.level if root.handlers else None
 
 
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def _interface(ip: str) -> str | None:
+def _interface(ip: str, several_machines: bool) -> str | None:
     """The network interface that reaches the first machine.
 
     Raises:
@@ -208,7 +210,9 @@ def _interface(ip: str) -> str | None:
         try:
             probe.connect((ip, 9))  # sends nothing
         except OSError as error:
-            raise ConfigError(f"ip {ip!r}: {error.strerror}; give the address of the first machine.") from error
+            raise ConfigError(f"ip {ip!r}: {error.strerror}; give the IPv4 address of the first machine.") from error
         mine = probe.getsockname()[0]
+    if several_machines and mine.startswith("127.") and ip != "localhost" and not ip.startswith("127."):
+        raise ConfigError(f"ip {ip!r} means this machine alone here ({mine}); give its address in the network.")
     addresses = psutil.net_if_addrs().items()
     return next((name for name, known in addresses if any(each.address == mine for each in known)), None)

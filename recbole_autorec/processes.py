@@ -35,6 +35,19 @@ def import_path() -> str:
     return os.pathsep.join(map(os.path.abspath, sys.path))
 
 
+def death(exit_code: int | None) -> str:
+    """How a process ended, in half a sentence."""
+    if exit_code is None or exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    killed = f"was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    return f"{killed}; did the machine run out of memory?" if -exit_code == signal.SIGKILL else killed
+
+
+def is_importable(model: object) -> bool:
+    """Whether another process finds a model's class by its name."""
+    return not isinstance(model, type) or (model.__module__ != "__main__" and "<locals>" not in model.__qualname__)
+
+
 @contextmanager
 def self_contained() -> Iterator[None]:
     """A child started meanwhile imports what we can import, but not the script that runs: it may have no main guard."""

@@ -85,7 +85,6 @@ def train_and_test(
         if config["saved"]:
             make_folder(config["checkpoint_dir"])
         fingerprint = split_fingerprint(parts)
-        ranks.check_alike(config.plain_parameters, fingerprint)
         _log_data(config, data, parts, fingerprint)
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
@@ -95,6 +94,8 @@ def train_and_test(
             logger.info(f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings")
         if resume is not None:
             trainer.resume_checkpoint(resume)
+        begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch}
+        ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
         saved, show_progress = config["saved"], config["show_progress"]
         best_epoch, checkpoint = 0, ranks.first_says(trainer.saved_model_file)
         try:
@@ -221,6 +222,7 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
     start = perf_counter()
     model = build_model(config, train_part)
     seconds = perf_counter() - start  # some models are solved by their constructor
+    ranks.check_model(model)
     trainer = get_trainer(config.model_class)(config, model)
     trainer.train_seconds = seconds
     return trainer

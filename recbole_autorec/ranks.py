@@ -43,7 +43,7 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo's and nccl's
-        raise LostRankError(f"another process of this run does not answer any more: {_in_short(error)}.") from error
+        raise LostRankError(f"the processes of this run have lost one another: {_in_short(error)}.") from error
 
 
 def _in_short(error: RuntimeError) -> str:
@@ -79,8 +79,14 @@ def gradients_added_up(model: nn.Module) -> Iterator[None]:
     """backward() gives each rank the sum of all ranks' gradients, before they are clipped or scaled."""
 
     def add_up(parameter: Tensor) -> None:
+        gradient: Any = parameter.grad
         with _answered():
-            dist.all_reduce(parameter.grad)
+            if gradient.is_sparse and gradient.is_cuda:  # which nccl does not add up
+                on_host = gradient.cpu()
+                dist.all_reduce(on_host)
+                parameter.grad = on_host.to(parameter.device)
+            else:
+                dist.all_reduce(gradient)
 
     parameters = [p for p in model.parameters() if p.requires_grad] if world_size() > 1 else []
     hooks = [parameter.register_post_accumulate_grad_hook(add_up) for parameter in parameters]
@@ -89,6 +95,19 @@ def gradients_added_up(model: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def check_model(model: nn.Module) -> None:
+    """Whether shares of a batch come to what the batch comes to.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    if world_size() > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise ConfigError(
+            f"world_size={world_size()}: model {type(model).__name__} normalises each batch (BatchNorm), and shares of "
+            "one are others; train it in one process."
+        )
 
 
 def take_parameters(model: nn.Module) -> None:
@@ -178,7 +197,7 @@ class PooledCollector(Collector):
 
 
 def check_alike(parameters: dict[str, Any], fingerprint: str) -> None:
-    """Whether every rank has the same parameters, and the same ratings in the parts of its split.
+    """Whether every rank has the same parameters, and what else is given so, and the same ratings in its split.
 
     Raises:
         ConfigError, DataError: this one differs from the first.

@@ -119,10 +119,3 @@ def get_trainer(model_class: Any) -> type:
     special = recbole_trainers.TraditionalTrainer if solved else RatingTrainer
     special = getattr(recbole_trainers, f"{model_class.__name__}Trainer", special)
     return special if special is RatingTrainer else type(f"Rating{special.__name__}", (RatingTrainer, special), {})
-
-
-def has_own_trainer(model_class: type) -> bool:
-    """Whether RecBole has a trainer for this very model."""
-    from recbole import trainer as recbole_trainers
-
-    return not predicts_stars(model_class) and hasattr(recbole_trainers, f"{model_class.__name__}Trainer")

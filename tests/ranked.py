@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from recbole_autorec.quick_start import train_and_test
 from tests.conftest import config_for, tiny_parts
 
 RANKING = {"metrics": ["NDCG", "Recall"], "valid_metric": "NDCG@2", "topk": [2], "eval_args": {"mode": "full"}}
-FIRM = {"reg_weight": 20}  # L-BFGS would come to elsewhere from other rounding, where the penalty is small
+FIRM = {"reg_weight": 20}  # where the penalty is small, L-BFGS comes to elsewhere from other rounding
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lbfgs": ("IAutoRec", FIRM),
     "chunks": ("IAutoRec", {**FIRM, "train_batch_size": 4, "eval_batch_size": 2}),
@@ -40,6 +40,6 @@ def outcome(case: str) -> dict[str, Any]:
 def train(rank: int, world_size: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world_size)
-    with contextlib.chdir(folder):
-        torch.save({case: outcome(case) for case in CASES}, folder / f"{rank}.pt")
+    os.chdir(folder)
+    torch.save({case: outcome(case) for case in CASES}, folder / f"{rank}.pt")
     dist.destroy_process_group()

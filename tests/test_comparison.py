@@ -188,7 +188,7 @@ def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
     assert list(table["repeats"]) == [1, 0, 0, 0]
     assert table.index[0] == "Bias"
     assert table["error"]["raises"] == "RuntimeError: the reason in two lines"
-    assert table["error"]["dies"] == "its process was killed by signal 9; did the machine run out of memory?"
+    assert table["error"]["dies"] == "its process was killed by signal 9 (SIGKILL); did the machine run out of memory?"
     assert table["error"]["diverges"] == (
         "training diverged in epoch 1: a prediction is no finite number; lower learning_rate."
     )

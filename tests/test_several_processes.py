@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,12 +16,14 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from recbole_autorec import compare, objective_function, run_recbole_autorec, tune
+from recbole_autorec import IAutoRec, compare, objective_function, run_recbole_autorec, tune
 from recbole_autorec.errors import ConfigError, DataError
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests import ranked
-from tests.conftest import DATA, QUICK, ROOT, config_for
+from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT, config_for
 
+ROUNDING = 2e-5
+TINY_ANY = {"data_path": str(DATA), **QUICK_ANY}
 TINY = {"data_path": str(DATA), **QUICK, "reg_weight": 20}
 
 
@@ -36,14 +39,15 @@ def outcomes(request, tmp_path_factory):
 def test_processes_come_to_what_one_comes_to(outcomes, case):
     """Parameters, errors (RecBole averages the processes' RMSEs: another number) and losses."""
     alone = ranked.outcome(case)
+    rounding = ROUNDING * (30 if ranked.CASES[case][1].get("reg_weight") else 1)  # which L-BFGS enlarges
     for together in (outcome[case] for outcome in outcomes):
         for key in ("valid", "test"):
-            assert together[key] == pytest.approx(alone[key], abs=2e-5)
+            assert together[key] == pytest.approx(alone[key], abs=rounding)
         assert (together["best_epoch"], together["epochs_run"]) == (alone["best_epoch"], alone["epochs_run"])
-        torch.testing.assert_close(together["scores"], alone["scores"], rtol=0, atol=1e-4)
+        torch.testing.assert_close(together["scores"], alone["scores"], rtol=0, atol=5 * rounding)
         for name, parameter in alone["parameters"].items():
-            torch.testing.assert_close(together["parameters"][name], parameter, rtol=0, atol=1e-4)
-    assert outcomes[0][case]["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+            torch.testing.assert_close(together["parameters"][name], parameter, rtol=0, atol=5 * rounding)
+    assert outcomes[0][case]["losses"] == pytest.approx(alone["losses"], rel=rounding)
     for other in outcomes[1:]:
         assert other[case]["test"] == outcomes[0][case]["test"]
 
@@ -53,7 +57,7 @@ def test_nproc_and_a_resumed_run(tmp_path):
     begun = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True, "epochs": 2, "nproc": 2})
     more = {**TINY, "saved": True, "nproc": 2}
     resumed = run_recbole_autorec("IAutoRec", "tiny", config_dict=more, resume=begun["checkpoint"], output="out")
-    assert resumed["test"] == pytest.approx(alone["test"], abs=2e-5)
+    assert resumed["test"] == pytest.approx(alone["test"], abs=30 * ROUNDING)
     assert resumed["parameters"]["nproc"] == 2
     assert Path("out/result.json").is_file()
     assert not torch.distributed.is_initialized()
@@ -75,7 +79,7 @@ def test_fewer_ratings_than_processes():
     [
         ("IAutoRec", {"nproc": 2, "world_size": 1}, "group_offset=0 with world_size=1"),
         ("IAutoRec", {"world_size": 2, "group_offset": 2}, "nproc=1 and group_offset=2 with world_size=2"),
-        ("RecVAE", {"nproc": 2, **ranked.RANKING}, "RecBole trains RecVAE in a way of its own"),
+        ("LightGCN", {"nproc": 2, **ranked.RANKING}, "model LightGCN is trained by one process only"),
     ],
 )
 def test_flags_that_do_not_fit(model, parameters, said):
@@ -83,8 +87,32 @@ def test_flags_that_do_not_fit(model, parameters, said):
         config_for(model, **parameters)
 
 
+def test_batch_normalisation_is_refused():
+    with pytest.raises(ConfigError, match=r"model NFM normalises each batch \(BatchNorm\)"):
+        run_recbole_autorec("NFM", "tiny", config_dict={**TINY_ANY, "nproc": 2})
+
+
+def test_a_model_class_that_other_processes_do_not_find():
+    class Mine(IAutoRec):
+        pass
+
+    with pytest.raises(ConfigError, match="defined in the script that runs, or in a function; put it in a module"):
+        run_recbole_autorec(Mine, "tiny", config_dict={**TINY, "nproc": 2})
+
+
+def test_a_port_that_is_taken():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}: .*Give another --port"):
+            run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "nproc": 2, "port": port})
+
+
 def test_an_address_that_is_none():
-    with pytest.raises(ConfigError, match=r"ip 'no\.such\.host\.invalid': .* give the address of the first machine"):
+    with pytest.raises(
+        ConfigError, match=r"ip 'no\.such\.host\.invalid': .* give the IPv4 address of the first machine"
+    ):
         run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "world_size": 2, "ip": "no.such.host.invalid"})
 
 
@@ -199,7 +227,7 @@ def test_a_machine_that_is_lost(tmp_path, machines):
     os.killpg(second.pid, signal.SIGKILL)
     assert first.wait(timeout=60) == 2
     said = logs[0].read_text()
-    assert "error: another process of this run does not answer any more" in said
+    assert "error: the processes of this run have lost one another" in said
     assert "The best epoch so far is in" in said
     assert "Traceback" not in said
 

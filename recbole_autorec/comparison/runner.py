@@ -36,7 +36,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import noted_interruptions, self_contained
+from recbole_autorec.processes import death, noted_interruptions, self_contained
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -107,7 +107,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
                     process, task, start = running.pop(sentinel)
                     process.join()
                     if task.result() is None:
-                        _fail(task, _death(process.exitcode))
+                        _fail(task, f"its process {death(process.exitcode)}")
                     yield task, time.perf_counter() - start
         finally:
             left = [process for process, *_ in running.values()]
@@ -117,12 +117,6 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
             for process in left:
                 process.join(timeout=10)
                 process.kill()
-
-
-def _death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"its process was killed by signal {-exit_code}; did the machine run out of memory?"
-    return f"its process ended with exit code {exit_code}"
 
 
 def _fail(task: Task, why: str) -> None:

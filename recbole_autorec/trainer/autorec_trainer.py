@@ -64,7 +64,7 @@ class AutoRecTrainer(RatingTrainer):
 
         def objective() -> float:
             nonlocal lowest
-            ranks.first_says("pass")
+            ranks.first_says(None)  # another pass
             total = sum_over_chunks()
             lowest = min(lowest, total)
             bar.update()
@@ -72,17 +72,16 @@ class AutoRecTrainer(RatingTrainer):
             return total
 
         if ranks.rank() > 0:
-            while ranks.first_says(None):
+            while (lowest := ranks.first_says(None)) is None:
                 sum_over_chunks()
-        elif self.learner == "lbfgs":
+            return lowest
+        if self.learner == "lbfgs":
             self.optimizer.step(objective)
         else:
             for _ in range(self.config["rprop_steps"]):
                 objective()
                 self.optimizer.step()
-        if ranks.rank() == 0:
-            ranks.first_says(None)  # the epoch's passes are over
-        return lowest
+        return ranks.first_says(lowest)
 
     def _divergence_hint(self):
         return f"raise reg_weight{'' if self.learner == 'lbfgs' else ', lower learning_rate, or use learner lbfgs'}"

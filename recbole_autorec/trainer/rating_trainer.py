@@ -20,6 +20,7 @@ from recbole_autorec import ranks
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
+from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
 RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "download_url", "checkpoint_dir",
@@ -135,12 +136,12 @@ class RatingTrainer(Trainer):
         if epoch < 0 or (not self._validates and epoch + 1 < self.epochs):
             return
         self.best_epoch = epoch + 1
-        if ranks.rank() > 0:
+        others = other_parameter(self.model)
+        if ranks.rank() > 0:  # parameters come from the first one
+            self._best_state = {"other_parameter": others}
             return
-        self._best_state = {
-            "state_dict": {name: value.clone() for name, value in self.model.state_dict().items()},
-            "other_parameter": other_parameter(self.model),
-        }
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self._best_state = {"state_dict": weights, "other_parameter": others}
         if not self._saved:
             return
         state = {
@@ -179,7 +180,8 @@ class RatingTrainer(Trainer):
                 "give more --epochs."
             )
         load_weights(self.model, checkpoint, resume_file)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        if ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS:  # with those the first one steps for all
+            self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
         self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["best_valid_result"]
@@ -197,10 +199,13 @@ class RatingTrainer(Trainer):
     @torch.no_grad()
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
-        if load_best_model and eval_data and ranks.rank() == 0:
+        if load_best_model and eval_data:
             path = model_file or self.saved_model_file
             best = None if model_file else self._best_state
-            load_weights(self.model, best or load_checkpoint(path, self.device), path)
+            if ranks.rank() > 0 and best:
+                self.model.load_other_parameter(best["other_parameter"])
+            else:
+                load_weights(self.model, best or load_checkpoint(path, self.device), path)
         ranks.take_parameters(self.model)
         self._scores = []
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
