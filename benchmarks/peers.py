@@ -141,11 +141,11 @@ def draw(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
     _, axes = plt.subplots(figsize=(9, 5))
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=2 if "ours" in name else 1)
-    axes.set(xscale="log", xlabel="seconds of training", ylabel="test RMSE", ylim=(None, 0.95))
+    axes.set(xscale="log", xlabel="seconds of training", ylabel="test RMSE", xlim=(1, None), ylim=(0.81, 0.95))
     axes.axhline(TARGETS[-1], color="grey", linewidth=0.5)
     axes.legend(fontsize=8)
     plt.tight_layout()
-    plt.savefig(path)
+    plt.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ every other parameter of RecBole or the model, as --key value or --key=value (va
   --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
   --epochs 20                at most; --stopping_step 3 ends earlier
   --refit True               train again on train + valid for the chosen number of epochs, then test
+  --nproc 2                  processes that train it together, each on a card or on cores; docs/scaling.md for machines
   --eval_args "{split: {RS: [0.8, 0.1, 0.1]}}"
 The whole list with meanings: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
 A flag beats a config file, a later file an earlier one, and any file the defaults.
