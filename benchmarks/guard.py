@@ -42,11 +42,11 @@ def side_by_side(one: Callable[[], object], other: Callable[[], object], repeats
     return median(seconds[0]), median(seconds[1])
 
 
-def passes(shape: tuple[int, int, int]) -> tuple[Callable[[], object], int]:
+def passes(shape: tuple[int, int, int], device: str = "cpu") -> tuple[Callable[[], object], int]:
     """An objective-and-gradient pass over random ratings, and their number."""
     items, users, values, (n_rows, n_columns) = random_ratings(*shape)
-    ratings = RatingMatrix.from_entries(items, users, values, (n_rows, n_columns))
-    model = MaskedAutoencoder(n_columns, [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0))
+    ratings = RatingMatrix.from_entries(items, users, values, (n_rows, n_columns)).to(device)
+    model = MaskedAutoencoder(n_columns, [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0)).to(device)
     return lambda: sparse_pass(model, ratings), len(ratings)
 
 

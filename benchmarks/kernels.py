@@ -1,6 +1,7 @@
 """The three sparse products in ML-10M's shape by the width of their slices, a whole pass, and the limit of the machine.
 
 python benchmarks/kernels.py
+python benchmarks/kernels.py --device cuda     # on a card, which needs no slices: passes and the limit only
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ def seconds(run: Callable[[], object], repeats: int = 5) -> float:
     for _ in range(repeats + 1):
         start = perf_counter()
         run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         taken.append(perf_counter() - start)
     return median(taken[1:])
 
 
-def bandwidth(n_bytes: int) -> float:
+def bandwidth(n_bytes: int, device: str) -> float:
     """Of reading an array of that size again and again, in GB/s."""
-    array = torch.ones(n_bytes // 4)
+    array = torch.ones(n_bytes // 4, device=device)
     times = max(1, (1 << 30) // n_bytes)
     return n_bytes * times / seconds(lambda: [array.sum() for _ in range(times)]) / 1e9
 
@@ -54,16 +57,17 @@ def products() -> None:
     rating_matrix.WIDTH = ours
 
 
-def whole_passes() -> None:
+def whole_passes(device: str) -> None:
     for name, shape in (("ML-1M", ML_1M), ("ML-10M", ML_10M)):
-        run, n = passes(shape)
+        run, n = passes(shape, device)
         print(f"a pass in {name}'s shape: {seconds(run) / n * 1e6:.3f} us a rating")
 
 
-def limit() -> None:
+def limit(device: str) -> None:
     """Five products gather a row of a slice for each rating, and read its id and value once for each slice."""
-    slices = -(-HIDDEN // rating_matrix.WIDTH)
-    cache, memory = bandwidth(ML_10M[1] * rating_matrix.WIDTH * 4), bandwidth(1 << 30)
+    width = rating_matrix.WIDTH if device == "cpu" else HIDDEN
+    slices = -(-HIDDEN // width)
+    cache, memory = bandwidth(ML_10M[1] * width * 4, device), bandwidth(1 << 30, device)
     gathered, streamed = 5 * HIDDEN * 4, 5 * slices * 8
     floor = gathered / cache / 1e3 + streamed / memory / 1e3
     print(
@@ -73,11 +77,16 @@ def limit() -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    device = parser.parse_args().device
     return_large_blocks()
-    products()
-    whole_passes()
-    limit()
+    if device == "cpu":
+        products()
+    else:
+        print(torch.cuda.get_device_name())
+    whole_passes(device)
+    limit(device)
 
 
 if __name__ == "__main__":

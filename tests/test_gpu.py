@@ -5,7 +5,8 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_autorec import load_data_and_model, run_recbole_autorec
-from tests.conftest import tiny_model
+from recbole_autorec.data.rating_matrix import RatingMatrix
+from tests.conftest import DATA, QUICK_ANY, tiny_model
 from tests.test_quick_start import TINY
 
 pytestmark = [
@@ -26,6 +27,31 @@ def test_loss_and_gradient_equal_the_cpus(model):
         results.append([loss.detach().cpu(), *(p.grad.cpu() for p in recommender.parameters())])
     for on_cpu, on_card in zip(*results, strict=True):
         torch.testing.assert_close(on_cpu, on_card, rtol=1e-4, atol=1e-4)
+
+
+def test_sparse_products_equal_the_cpus():
+    """cuSPARSE's and embedding_bag's, in a shape that has slices on a CPU."""
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.unique(torch.randint(0, 300 * 500, (30_000,), generator=generator))
+    matrix = RatingMatrix.from_entries(pairs // 500, pairs % 500, torch.rand(len(pairs)), (300, 500))
+    left, right = torch.randn(300, 100), torch.randn(500, 100)
+    card = matrix.to("cuda")
+    for on_cpu, on_card in (
+        (matrix.matmul(matrix.values, right), card.matmul(card.values, right.cuda())),
+        (matrix.transposed_matmul(matrix.values, left), card.transposed_matmul(card.values, left.cuda())),
+        (matrix.sampled_matmul(left, right), card.sampled_matmul(left.cuda(), right.cuda())),
+    ):
+        torch.testing.assert_close(on_cpu, on_card.cpu(), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+@pytest.mark.parametrize(("model", "learner"), [("IAutoRec", "rprop"), ("IAutoRec", "adam"), ("BiasedMF", "sgd")])
+def test_two_cards_come_to_what_one_comes_to(model, learner):
+    tiny = TINY if model == "IAutoRec" else QUICK_ANY
+    parameters = {**tiny, "data_path": str(DATA), "learner": learner, "learning_rate": 0.01}
+    alone = run_recbole_autorec(model, "tiny", config_dict=parameters)
+    together = run_recbole_autorec(model, "tiny", config_dict={**parameters, "nproc": 2, "gpu_id": "0,1"})
+    assert together["test"] == pytest.approx(alone["test"], abs=1e-4)
 
 
 @pytest.mark.parametrize("learner", ["lbfgs", "rprop", "adam"])
