@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,6 +24,7 @@ from tqdm import tqdm
 
 from recbole_autorec.config import Config
 from recbole_autorec.errors import AutoRecError, ConfigError
+from recbole_autorec.memory import return_large_blocks
 from recbole_autorec.processes import death, environment, is_importable, self_contained
 from recbole_autorec.ranks import LostRankError
 
@@ -55,8 +57,8 @@ def _world_size(config: Config) -> int:
     return config["world_size"] if config["world_size"] > 0 else config["nproc"]
 
 
-def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What run_recbole_autorec(**arguments) returns, by config's number of processes.
+def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
+    """What run(**arguments) returns in each of config's number of processes: run_recbole_autorec, or one like it.
 
     Raises:
         AutoRecError: a rank's, or a rank died; the message has the last checkpoint.
@@ -87,7 +89,7 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     place = ip, store.port if store else port, offset, n_ranks, "cpu:gloo,cuda:nccl" if cuda else "gloo"
     messages, start = mp.get_context("spawn").SimpleQueue(), time.time()
     with environment(**variables), self_contained():
-        context: Any = mp.spawn(_work, (place, arguments, _log_level(), messages), nprocs=nproc, join=False)
+        context: Any = mp.spawn(_work, (place, run, arguments, _log_level(), messages), nprocs=nproc, join=False)
 
     said: list[tuple[str, Any]] = []
     try:
@@ -106,14 +108,13 @@ def launch(config: Config, arguments: dict[str, Any]) -> dict[str, Any]:
     return results[0]
 
 
-def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int | None, messages: Any) -> None:
+def _work(
+    local_rank: int, place: tuple, run: Callable, arguments: dict[str, Any], level: int | None, messages: Any
+) -> None:
     ip, port, offset, n_ranks, backend = place
     if level is not None:
         logging.basicConfig(level=level, format="%(message)s")
     try:
-        from recbole_autorec.memory import return_large_blocks
-        from recbole_autorec.quick_start import run_recbole_autorec
-
         return_large_blocks()
         tqdm.set_lock(threading.RLock())  # its default is a semaphore, which a killed process leaves behind
         if "nccl" in backend:
@@ -128,7 +129,7 @@ def _work(local_rank: int, place: tuple, arguments: dict[str, Any], level: int |
                 f"{n_ranks} processes did not come together at {ip}:{port}: {str(error).splitlines()[0]}. Start the "
                 "command on every machine, with the --ip of the one whose --group_offset is 0."
             ) from error
-        result = run_recbole_autorec(**arguments)
+        result = run(**arguments)
         if local_rank == 0:
             messages.put(("result", result))
         dist.destroy_process_group()

@@ -67,7 +67,7 @@ def run_recbole_autorec(
         fetch_known(config)  # once, before every process looks for it
         arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list,
                      "config_dict": config_dict, "flags": flags, "output": output, "resume": resume}  # fmt: skip
-        return launcher.launch(config, arguments)
+        return launcher.launch(config, run_recbole_autorec, arguments)
     with quiet_recbole():
         data, parts = load_and_split(config)
     folder = None if output is None or ranks.rank() > 0 else make_folder(output)
