@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from recbole_autorec import IAutoRec, compare, objective_function, run_recbole_autorec, tune
+from recbole_autorec import IAutoRec, compare, launcher, objective_function, ranks, run_recbole_autorec, tune
 from recbole_autorec.errors import ConfigError, DataError
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests import ranked
@@ -114,6 +115,33 @@ def test_an_address_that_is_none():
         ConfigError, match=r"ip 'no\.such\.host\.invalid': .* give the IPv4 address of the first machine"
     ):
         run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "world_size": 2, "ip": "no.such.host.invalid"})
+
+
+def test_a_name_that_means_this_machine_alone(monkeypatch):
+    """Debian's /etc/hosts gives the machine's own name such an address."""
+
+    class Probe(nullcontext):
+        def __enter__(self):
+            return self
+
+        def connect(self, address):
+            assert address[0] == "node1"
+
+        def getsockname(self):
+            return "127.0.1.1", 50000
+
+    monkeypatch.setattr(launcher.socket, "socket", lambda *_: Probe())
+    with pytest.raises(ConfigError, match=r"ip 'node1' means this machine alone here \(127\.0\.1\.1\)"):
+        launcher._interface("node1", several_machines=True)
+
+
+def test_processes_that_differ(monkeypatch):
+    monkeypatch.setattr(ranks, "first_says", lambda mine: ({"start_epoch": 3, "nproc": 1}, "abc"))
+    ranks.check_alike({"start_epoch": 3, "nproc": 2}, "abc")
+    with pytest.raises(ConfigError, match=r"process 0 has start_epoch=0 \(there 3\)"):
+        ranks.check_alike({"start_epoch": 0, "nproc": 1}, "abc")
+    with pytest.raises(DataError, match="process 0 has the split abd, the first one abc: their datasets differ"):
+        ranks.check_alike({"start_epoch": 3, "nproc": 1}, "abd")
 
 
 @pytest.mark.parametrize(
