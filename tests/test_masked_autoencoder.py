@@ -212,7 +212,9 @@ def test_pairs_and_all_agree_with_observed():
     ratings, model = matrix_of(rng.integers(1, 6, (4, 6)).astype(float), mask), autoencoder(6, (4, 3))
     hidden = model.encode(ratings)
     observed = model.decode(hidden, ratings)
-    torch.testing.assert_close(model.decode_pairs(hidden[ratings.rows], ratings.columns), observed)
+    backwards_twice = torch.arange(len(ratings)).flip(0).repeat(2)  # in another order, and repeated
+    pairs = ratings.rows.long()[backwards_twice], ratings.columns.long()[backwards_twice]
+    torch.testing.assert_close(model.decode_pairs(hidden, *pairs), observed[backwards_twice])
     torch.testing.assert_close(model.decode_all(hidden, torch.arange(6))[torch.from_numpy(mask)], observed)
 
 

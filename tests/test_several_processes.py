@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -24,6 +24,7 @@ from tests import ranked
 from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT, config_for
 
 ROUNDING = 2e-5
+PATIENCE = 180  # seconds; a loaded machine needs some
 TINY_ANY = {"data_path": str(DATA), **QUICK_ANY}
 TINY = {"data_path": str(DATA), **QUICK, "reg_weight": 20}
 
@@ -160,14 +161,26 @@ def test_many_trainings_are_not_shared(verb, instead):
 # The command line, killed and interrupted
 
 
-def start(log: Path, inside: str | None = None, **given: object) -> subprocess.Popen:
-    """A training of thousands of epochs, on the "machine" `inside`."""
-    parameters = {**TINY, "epochs": 10000, "stopping_step": 10000, "saved": True, **given}
-    named = [text for key, value in parameters.items() for text in (f"--{key}", str(value))]
-    command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "--dataset", "tiny", *named]
-    elsewhere = ["ip", "netns", "exec", inside] if inside else []
-    with log.open("w") as file:
-        return subprocess.Popen([*elsewhere, *command], stdout=file, stderr=file, start_new_session=True)
+@pytest.fixture
+def start():
+    """Start trainings of thousands of epochs, each perhaps on a "machine"; those still there at the end are killed."""
+    runs: list[subprocess.Popen] = []
+
+    def start(log: Path, inside: str | None = None, **given: object) -> subprocess.Popen:
+        parameters = {**TINY, "epochs": 10000, "stopping_step": 10000, "saved": True, **given}
+        named = [text for key, value in parameters.items() for text in (f"--{key}", str(value))]
+        command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "--dataset", "tiny", *named]
+        elsewhere = ["ip", "netns", "exec", inside] if inside else []
+        with log.open("w") as file:
+            run = subprocess.Popen([*elsewhere, *command], stdout=file, stderr=file, start_new_session=True)
+        runs.append(run)
+        return run
+
+    yield start
+    for run in runs:
+        with suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
 
 
 def ranks_of(run: subprocess.Popen) -> list[psutil.Process]:
@@ -176,7 +189,7 @@ def ranks_of(run: subprocess.Popen) -> list[psutil.Process]:
 
 
 def wait_for(log: Path, text: str) -> None:
-    for _ in range(600):
+    for _ in range(10 * PATIENCE):
         if text in log.read_text():
             return
         time.sleep(0.1)
@@ -184,12 +197,12 @@ def wait_for(log: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("dead", [0, 1])
-def test_a_process_that_dies_ends_the_run(tmp_path, dead):
+def test_a_process_that_dies_ends_the_run(tmp_path, start, dead):
     run = start(tmp_path / "log", nproc=2)
     wait_for(tmp_path / "log", "epoch   3")
     others = ranks_of(run)
     others.pop(dead).kill()
-    assert run.wait(timeout=30) == 2
+    assert run.wait(timeout=PATIENCE) == 2
     said = (tmp_path / "log").read_text()
     assert f"error: process {dead} of 2 was killed by signal 9 (SIGKILL)" in said
     assert "Traceback" not in said
@@ -199,12 +212,12 @@ def test_a_process_that_dies_ends_the_run(tmp_path, dead):
     assert not any(other.is_running() for other in others)
 
 
-def test_ctrl_c_is_said_once(tmp_path):
+def test_ctrl_c_is_said_once(tmp_path, start):
     run = start(tmp_path / "log", nproc=2)
     wait_for(tmp_path / "log", "epoch   3")
     others = ranks_of(run)
     os.killpg(run.pid, signal.SIGINT)
-    assert run.wait(timeout=30) == 130
+    assert run.wait(timeout=PATIENCE) == 130
     said = (tmp_path / "log").read_text()
     assert said.count("interrupted; epoch") == 1
     assert "Traceback" not in said
@@ -236,10 +249,10 @@ def machines():
 MEET = {"world_size": 2, "ip": "10.77.0.1"}
 
 
-def test_two_machines(tmp_path, machines):
+def test_two_machines(tmp_path, start, machines):
     logs = [tmp_path / "first", tmp_path / "second"]
     runs = [start(log, machines[number], **MEET, group_offset=number, epochs=3) for number, log in enumerate(logs)]
-    assert [run.wait(timeout=60) for run in runs] == [0, 0]
+    assert [run.wait(timeout=PATIENCE) for run in runs] == [0, 0]
     alone = run_recbole_autorec("IAutoRec", "tiny", config_dict=TINY)
     for log in logs:
         test = re.search(r"^test +(\S+)", log.read_text(), re.MULTILINE)
@@ -247,23 +260,23 @@ def test_two_machines(tmp_path, machines):
     assert "epoch   3" not in logs[1].read_text()
 
 
-def test_a_machine_that_is_lost(tmp_path, machines):
+def test_a_machine_that_is_lost(tmp_path, start, machines):
     logs = [tmp_path / "first", tmp_path / "second"]
     first, second = (start(log, machines[number], **MEET, group_offset=number)
                      for number, log in enumerate(logs))  # fmt: skip
     wait_for(logs[0], "epoch   3")
     os.killpg(second.pid, signal.SIGKILL)
-    assert first.wait(timeout=60) == 2
+    assert first.wait(timeout=PATIENCE) == 2
     said = logs[0].read_text()
     assert "error: the processes of this run have lost one another" in said
     assert "The best epoch so far is in" in said
     assert "Traceback" not in said
 
 
-def test_machines_that_differ(tmp_path, machines):
+def test_machines_that_differ(tmp_path, start, machines):
     logs = [tmp_path / "first", tmp_path / "second"]
     runs = [
         start(log, machines[number], **MEET, group_offset=number, seed=number + 1) for number, log in enumerate(logs)
     ]
-    assert [run.wait(timeout=60) for run in runs] == [2, 2]
+    assert [run.wait(timeout=PATIENCE) for run in runs] == [2, 2]
     assert "error: process 1 has seed=2 (there 1)" in logs[1].read_text()

@@ -54,8 +54,12 @@ class RatingMatrix:
     def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> RatingMatrix:
         """Sort M loose entries into a matrix. Each (row, column) may occur once."""
         order = torch.argsort(rows * shape[1] + columns)  # int64 keys: N * D exceeds int32
-        rows, columns = rows[order], columns[order]
-        return cls(_pointers(rows, shape[0]), rows.int(), columns.int(), values[order], shape[1])
+        return cls.from_sorted(rows[order], columns[order], values[order], shape)
+
+    @classmethod
+    def from_sorted(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> RatingMatrix:
+        """M entries that are sorted by row."""
+        return cls(_pointers(rows, shape[0]), rows.int(), columns.int(), values, shape[1])
 
     def __len__(self) -> int:
         return len(self.values)

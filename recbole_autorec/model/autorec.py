@@ -89,7 +89,7 @@ class AutoRec(RatingRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
         rows, columns = interaction[self.row_field], interaction[self.column_field]
-        prediction = self.clipped(self.autoencoder.decode_pairs(self.codes()[rows], columns))
+        prediction = self.clipped(self.autoencoder.decode_pairs(self.codes(), rows, columns))
         return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:

@@ -100,9 +100,13 @@ class MaskedAutoencoder(nn.Module):
         """Predictions at the observed entries of rows with codes (B, K): (M,) stars."""
         return self.output(decode_observed(hidden, self.decoder_weight, self.decoder_bias, observed))
 
-    def decode_pairs(self, hidden: Tensor, columns: Tensor) -> Tensor:
-        """Prediction n from code n (P, K) and column n (P,): (P,) stars."""
-        return self.output((hidden * self.decoder_weight[columns]).sum(1) + self.decoder_bias[columns])
+    def decode_pairs(self, hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Prediction n from the code (N, K) of row n (P,) at column n (P,): (P,) stars. Pairs may repeat."""
+        shape = len(hidden), len(self.decoder_bias)
+        # as a sparse matrix, in a tenth of the time of gathering codes and weights; torch's may hold no pair twice
+        keys, places = torch.unique(rows * shape[1] + columns, return_inverse=True)
+        pairs = RatingMatrix.from_sorted(keys // shape[1], keys % shape[1], hidden.new_empty(len(keys)), shape)
+        return self.decode(hidden, pairs)[places]
 
     def decode_all(self, hidden: Tensor, columns: Tensor) -> Tensor:
         """Predictions of every row with codes (B, K) at every column of (C,): (B, C) stars."""
