@@ -172,7 +172,13 @@ def start():
         command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "--dataset", "tiny", *named]
         elsewhere = ["ip", "netns", "exec", inside] if inside else []
         with log.open("w") as file:
-            run = subprocess.Popen([*elsewhere, *command], stdout=file, stderr=file, start_new_session=True)
+            run = subprocess.Popen(
+                [*elsewhere, *command],
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's is ignored
+            )
         runs.append(run)
         return run
 
