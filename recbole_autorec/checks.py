@@ -226,9 +226,13 @@ def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) 
     return faults
 
 
+def processes_in_all(parameters: Any) -> int:
+    """The number of processes on all machines; a Config has parameters too."""
+    return parameters["nproc"] if parameters["world_size"] == -1 else parameters["world_size"]
+
+
 def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
-    nproc, world_size, offset = (parameters[key] for key in ("nproc", "world_size", "group_offset"))
-    world_size = nproc if world_size == -1 else world_size
+    nproc, world_size, offset = parameters["nproc"], processes_in_all(parameters), parameters["group_offset"]
     if offset + nproc > world_size:
         return [
             f"{where('nproc')}: nproc={nproc} and group_offset={offset} with world_size={world_size}; expected "

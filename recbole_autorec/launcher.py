@@ -22,10 +22,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tqdm import tqdm
 
+from recbole_autorec.checks import processes_in_all
 from recbole_autorec.config import Config
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.memory import return_large_blocks
-from recbole_autorec.processes import death, environment, is_importable, self_contained
+from recbole_autorec.processes import death, environment, self_contained, why_not_importable
 from recbole_autorec.ranks import LostRankError
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ GRACE = 10.0  # seconds that ranks have to end by themselves
 
 def is_shared(config: Config) -> bool:
     """Whether the run wants other processes, and this is not one of them."""
-    return _world_size(config) > 1 and not dist.is_initialized()
+    return processes_in_all(config) > 1 and not dist.is_initialized()
 
 
 def unshared(config: Config, instead: str) -> Config:
@@ -53,21 +54,15 @@ def unshared(config: Config, instead: str) -> Config:
     return config
 
 
-def _world_size(config: Config) -> int:
-    return config["world_size"] if config["world_size"] > 0 else config["nproc"]
-
-
 def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
     """What run(**arguments) returns in each of config's number of processes: run_recbole_autorec, or one like it.
 
     Raises:
         AutoRecError: a rank's, or a rank died; the message has the last checkpoint.
     """
-    if not is_importable(arguments["model"]):
-        raise ConfigError(
-            "nproc: the model's class is defined in the script that runs, or in a function; put it in a module."
-        )
-    nproc, n_ranks, offset = config["nproc"], _world_size(config), config["group_offset"]
+    if reason := why_not_importable(arguments["model"]):
+        raise ConfigError(f"nproc: {reason}")
+    nproc, n_ranks, offset = config["nproc"], processes_in_all(config), config["group_offset"]
     cuda = config["device"].type == "cuda"
     if cuda and torch.cuda.device_count() < nproc:
         raise ConfigError(
@@ -160,7 +155,7 @@ def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list
         if kind == "crash":
             return RuntimeError(f"a process of this run failed:\n{value}")
     deaths = [
-        f"process {config['group_offset'] + number} of {_world_size(config)} {death(process.exitcode)}"
+        f"process {config['group_offset'] + number} of {processes_in_all(config)} {death(process.exitcode)}"
         for number, process in enumerate(context.processes)
         if process.exitcode not in (None, 0, 2, -signal.SIGTERM)
     ]

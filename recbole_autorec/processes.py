@@ -43,9 +43,11 @@ def death(exit_code: int | None) -> str:
     return f"{killed}; did the machine run out of memory?" if -exit_code == signal.SIGKILL else killed
 
 
-def is_importable(model: object) -> bool:
-    """Whether another process finds a model's class by its name."""
-    return not isinstance(model, type) or (model.__module__ != "__main__" and "<locals>" not in model.__qualname__)
+def why_not_importable(model: object) -> str | None:
+    """Why another process cannot find a model's class by its name, in a sentence; None if it can."""
+    if not isinstance(model, type) or (model.__module__ != "__main__" and "<locals>" not in model.__qualname__):
+        return None
+    return "the class is defined in the script that runs, or in a function; put it in a module."
 
 
 @contextmanager

@@ -50,11 +50,6 @@ def _in_short(error: RuntimeError) -> str:
     return str(error).splitlines()[0].rpartition("] ")[2].strip(" .")
 
 
-def share(interaction: Interaction) -> Interaction:
-    """Every world_size-th row of a batch: long rows of ratings are spread over the ranks. It may be empty."""
-    return interaction if world_size() == 1 else interaction[slice(rank(), None, world_size())]
-
-
 def shared_loss(loss_func: Callable, is_sum: bool) -> Callable:
     """The loss of a rank's share, so weighted that those of all ranks add up to the loss of the whole batch.
 
@@ -66,7 +61,7 @@ def shared_loss(loss_func: Callable, is_sum: bool) -> Callable:
         return loss_func
 
     def loss(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        mine = share(interaction)
+        mine = interaction[slice(rank(), None, world_size())]  # long rows of ratings are spread; it may be empty
         weight = min(len(mine), 1) if is_sum else len(mine) / len(interaction)
         losses = loss_func(mine if len(mine) else interaction[:1])  # without a row: the same graph, for nothing
         return tuple(part * weight for part in losses) if isinstance(losses, tuple) else losses * weight

@@ -15,7 +15,7 @@ from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole
 from recbole_autorec.config import Config, Layer, file_layer, parsed, read_yaml
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.launcher import unshared
-from recbole_autorec.processes import is_importable
+from recbole_autorec.processes import why_not_importable
 from recbole_autorec.registry import get_model
 
 FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "parameters", "config_files")
@@ -289,10 +289,8 @@ def _check_rows(rows: list[Row]) -> None:
         )
     faults = []
     for row in rows:
-        if not is_importable(row.model):
-            faults.append(
-                f"{row.label}: the class is defined in the script that runs, or in a function; put it in a module."
-            )
+        if reason := why_not_importable(row.model):
+            faults.append(f"{row.label}: {reason}")
         try:
             get_model(row.model)
         except ConfigError as error:
