@@ -82,7 +82,7 @@ def train_and_test(
 ) -> tuple[dict[str, Any], RatingTrainer]:
     """What run_recbole_autorec returns, and the trainer, whose last_scores are those of the test part."""
     with quiet_recbole():
-        if config["saved"]:
+        if config["saved"] or ranks.world_size() > 1:  # RecBole's Trainer makes it anyway, but not with others at once
             make_folder(config["checkpoint_dir"])
         fingerprint = split_fingerprint(parts)
         _log_data(config, data, parts, fingerprint)
