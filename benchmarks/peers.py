@@ -114,7 +114,8 @@ def main() -> None:
             settings, {"learner": "adam", "train_batch_size": 512, "epochs": 100}
         ),
         "I-AutoRec, adam, batch 2048 (ours)": ours(
-            settings, {"learner": "adam", "train_batch_size": 2048, "learning_rate": 0.006, "epochs": 150}
+            settings,
+            {"learner": "adam", "train_batch_size": 2048, "learning_rate": 0.006, "init_std": 0.05, "epochs": 150},
         ),
         "dense AutoRec, adam, batch 512, penalty 1": dense(train, test, 512, 1),
         "dense AutoRec, adam, batch 512, penalty 15": dense(train, test, 512, 15),
