@@ -125,6 +125,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "row_scaling": _POWER,
         "column_scaling": _POWER,
         "init_std": _POSITIVE,
+        "init_bias": _one_of("zero", "mean"),
         "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
         "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),
         "clip_prediction": _SWITCH,

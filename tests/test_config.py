@@ -24,6 +24,7 @@ FAULTS = {
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
     "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),
     "init_std": (0, "a number > 0"),
+    "init_bias": ("means", "one of zero, mean"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
     "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),
     "clip_prediction": (1, "True or False"),

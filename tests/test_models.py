@@ -97,6 +97,21 @@ def test_scaling_by_activity_scales_the_input_and_not_the_target(name):
     torch.testing.assert_close(loss, model.autoencoder.objective(inputs, targets, 2 / len(model.rated_rows)))
 
 
+@pytest.mark.parametrize("decoder", ["identity", "sigmoid", "tanh", "relu"])
+def test_output_bias_may_start_at_the_columns_mean_rating(name, decoder):
+    _, parts, model = tiny_model(name, init_bias="mean", decoder_activation=decoder)
+    ratings, observed = dense(model, parts[0])
+    counts = observed.sum(0)
+    means = np.where(counts, ratings.sum(0) / np.maximum(counts, 1), ratings[observed].mean())
+    if decoder in ("sigmoid", "tanh"):
+        reach = 0.05 if decoder == "sigmoid" else 0.025  # a hundredth of what f spans, in stars of 0 to 5
+        means = means.clip(reach, 5 - reach)
+    found = model.autoencoder.output(model.autoencoder.decoder_bias).detach().numpy()
+    np.testing.assert_allclose(found, means, rtol=1e-5, atol=1e-5)
+    _, _, from_zero = tiny_model(name, decoder_activation=decoder)
+    assert not from_zero.autoencoder.decoder_bias.any()
+
+
 @pytest.mark.parametrize("cold_start_rating", [None, 3.0])
 def test_a_cold_user_or_item_gets_the_default_rating_either_suffices(name, cold_start_rating):
     _, _, model = tiny_model(name, cold_start_rating=cold_start_rating)

@@ -64,10 +64,18 @@ class AutoRec(RatingRecommender):
             dropout_prob=config["dropout_prob"],
             rating_range=self.rating_range,
         )
+        if config["init_bias"] == "mean":
+            self.autoencoder.start_at(self._column_means())
         self._selection = self.rated_rows, self.inputs, self.ratings
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
         self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
+
+    def _column_means(self) -> Tensor:
+        """Mean training rating of each column (D,), in stars; the mean of all where it has none."""
+        values, counts = self.ratings.values, self.ratings.column_counts
+        sums = self.ratings.transposed_matmul(values, values.new_ones(self.ratings.shape[0], 1)).squeeze(1)
+        return torch.where(counts > 0, sums / counts.clamp(min=1), values.mean())
 
     def forward(self, rows: Tensor) -> Tensor:
         """Codes of the rows (B,): (B, K)."""

@@ -32,6 +32,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": nn.functional.elu,
 }
 OUTPUT_RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}  # activations that cannot reach every rating
+INVERSES: dict[str, Callable[[Tensor], Tensor]] = {  # of those, a little inside the range: its ends are infinitely far
+    "sigmoid": lambda y: torch.logit(y, eps=0.01),
+    "tanh": lambda y: torch.atanh(y.clamp(-0.99, 0.99)),
+}
 
 
 class MaskedAutoencoder(nn.Module):
@@ -69,6 +73,7 @@ class MaskedAutoencoder(nn.Module):
         super().__init__()
         self.encoder_activation = ACTIVATIONS[encoder_activation]
         self.decoder_activation = ACTIVATIONS[decoder_activation]
+        self.decoder_inverse = INVERSES.get(decoder_activation, ACTIVATIONS["identity"])
         self.reg_weight = reg_weight
         self.dropout_prob = dropout_prob
         low, high = OUTPUT_RANGE.get(decoder_activation, rating_range)
@@ -82,6 +87,11 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_bias = nn.Parameter(torch.zeros(n_columns))
         nn.init.normal_(self.encoder_weight, std=init_std)
         nn.init.normal_(self.decoder_weight, std=init_std)
+
+    @torch.no_grad()
+    def start_at(self, ratings: Tensor) -> None:
+        """Set b so that f(b), the prediction without hidden units, is these ratings of the columns (D,), in stars."""
+        self.decoder_bias.copy_(self.decoder_inverse((ratings - self.shift) / (self.stretch or 1.0)))
 
     def encode(self, ratings: RatingMatrix) -> Tensor:
         """Codes g(V r + mu) of sparse rows (B, D): (B, K)."""
