@@ -109,6 +109,10 @@ class RatingMatrix:
         column_ptr, rows, order = self.transpose
         return _weighted_row_sums(dense, rows, column_ptr, entries.index_select(0, order))
 
+    def column_sums(self, entries: Tensor) -> Tensor:
+        """Sum of `entries` (M,) in each column: (D,). Always in the same order, unlike torch's own on many threads."""
+        return self.transposed_matmul(entries, entries.new_ones(self.shape[0], 1)).squeeze(1)
+
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
         """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
         pattern = torch.sparse_csr_tensor(
@@ -172,9 +176,13 @@ class _DecodeObserved(Function):
     def backward(ctx, grad: Tensor):
         hidden, weight = ctx.saved_tensors
         observed = ctx.observed
-        # torch's own gradient of bias[columns] adds up in whatever order its threads come: no two runs alike
-        column_sums = observed.transposed_matmul(grad, grad.new_ones(observed.shape[0], 1)).squeeze(1)  # (D,)
-        return observed.matmul(grad, weight), observed.transposed_matmul(grad, hidden), column_sums, None
+        # column_sums is the gradient of bias[columns]; torch's own makes no two runs alike
+        return (
+            observed.matmul(grad, weight),
+            observed.transposed_matmul(grad, hidden),
+            observed.column_sums(grad),
+            None,
+        )
 
 
 def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:

@@ -74,8 +74,7 @@ class AutoRec(RatingRecommender):
     def _column_means(self) -> Tensor:
         """Mean training rating of each column (D,), in stars; the mean of all where it has none."""
         values, counts = self.ratings.values, self.ratings.column_counts
-        sums = self.ratings.transposed_matmul(values, values.new_ones(self.ratings.shape[0], 1)).squeeze(1)
-        return torch.where(counts > 0, sums / counts.clamp(min=1), values.mean())
+        return torch.where(counts > 0, self.ratings.column_sums(values) / counts.clamp(min=1), values.mean())
 
     def forward(self, rows: Tensor) -> Tensor:
         """Codes of the rows (B,): (B, K)."""
