@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from recbole.data.dataset import Dataset
@@ -283,6 +285,31 @@ def test_what_recbole_refuses_is_said_with_the_datasets_name(write_dataset):
     assert message(write_dataset(GOOD), val_interval={"rating": "[6,inf)"}) == (
         "dataset 'toy': RecBole refuses it: Some feat is empty, please check the filtering settings."
     )
+
+
+@pytest.mark.parametrize(
+    ("user_interval", "item_interval", "there"),
+    [
+        ("[0,inf)", "[0,inf)", (9, 7, 8)),
+        ("[2,inf)", "[0,inf)", (8, 6, 8)),
+        ("[0,inf)", "[1,inf)", (9, 7, 7)),  # i9 is in the .item file only
+        ("[0,6]", "[0,8)", (1, 1, 2)),
+        (None, "[0,8);(8,inf)", (1, 1, 2)),
+    ],
+)
+def test_users_and_items_of_too_few_or_too_many_ratings_go(write_dataset, user_interval, item_interval, there):
+    path = write_dataset([*GOOD, "once\trare\t3"])
+    titles = [f"{name}\tTitle" for name in ("i0", "i1", "i2", "i3", "i4", "i5", "rare", "i9")]
+    Path(path, "toy", "toy.item").write_text("\n".join(["item_id:token\ttitle:token", *titles]) + "\n")
+    columns = {"inter": ["user_id", "item_id", "rating"], "item": ["item_id", "title"]}
+    config = config_for(
+        dataset="toy", data_path=path, user_inter_num_interval=user_interval, item_inter_num_interval=item_interval,
+        load_col=columns,
+    )  # fmt: skip
+    with quiet_recbole():
+        for data in (RatingDataset(config), Dataset(config)):
+            rated = [len(set(data.inter_feat[field])) for field in ("user_id", "item_id")]
+            assert (*rated, len(data.item_feat) - 1) == there
 
 
 def test_split_by_time_is_by_time(write_dataset):

@@ -25,7 +25,7 @@ from recbole_autorec.files import add_to_digest
 
 logger = getLogger(__name__)
 
-PART = 1 << 22  # lines of an .inter file read at once
+PART = 1 << 24  # lines of an .inter file read at once
 
 
 class RatingDataset(Dataset):
@@ -199,6 +199,17 @@ class RatingDataset(Dataset):
                 f"dataset '{self.dataset_name}': {self.n_duplicates} pairs of user and item were rated again; the "
                 f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
             )
+
+    def _filter_by_inter_num(self):
+        # RecBole counts text by text in Python, even where, as by default, every number of ratings will do.
+        for side, field, feat in (("user", self.uid_field, self.user_feat), ("item", self.iid_field, self.item_feat)):
+            intervals = self._parse_intervals_str(self.config[f"{side}_inter_num_interval"])
+            if intervals:
+                counts = np.bincount(self.inter_feat[field].cat.codes)
+                unrated = feat is not None and intervals[0][1] > 0
+                if unrated or not self._within_intervals(counts[counts > 0], intervals).all():
+                    super()._filter_by_inter_num()
+                    return
 
     def build(self) -> list[RatingDataset]:
         """Split into train, valid and test. The split depends on the data, eval_args and the seed only."""
