@@ -181,13 +181,21 @@ def part_to_evaluate(config: Any, part: Any) -> Any:
 
 
 class PooledCollector(Collector):
-    """RecBole's, which hands the evaluator what all ranks have collected, so that metrics are those of one process."""
+    """RecBole's, which hands the evaluator what all ranks have collected, so that metrics are those of one process.
+
+    Attributes:
+        scores: predictions of the pairs evaluated last, (P,) on the CPU; empty where a ranking was evaluated.
+    """
+
+    scores = torch.empty(0)
 
     def get_data_struct(self):
         struct = super().get_data_struct()
         for key, value in struct._data_dict.items():
             if key == "data.label" or key.startswith("rec."):
                 struct.set(key, gathered(value))
+        if self.config["eval_type"] == EvaluatorType.VALUE:
+            self.scores = struct.get("rec.score")
         return struct
 
 

@@ -55,7 +55,6 @@ class RatingTrainer(Trainer):
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
         self.last_scores = torch.empty(0)
-        self._scores: list[Tensor] = []
         self._best_state: dict[str, Any] | None = None
         self._random_state: dict[str, Tensor] | None = None
         self.eval_collector = ranks.PooledCollector(config)
@@ -207,19 +206,15 @@ class RatingTrainer(Trainer):
             else:
                 load_weights(self.model, best or load_checkpoint(path, self.device), path)
         ranks.take_parameters(self.model)
-        self._scores = []
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
-        self.last_scores = ranks.gathered(torch.cat(self._scores) if self._scores else torch.empty(0))
+        self.last_scores = self.eval_collector.scores
         self._last_result = ranks.first_says({name: float(value) for name, value in result.items()} if result else None)
         return self._last_result
 
     def _neg_sample_batch_eval(self, batched_data):
         evaluated = super()._neg_sample_batch_eval(batched_data)
-        if self.config["eval_type"] == EvaluatorType.VALUE:
-            scores = evaluated[1].cpu()
-            if not torch.isfinite(scores).all():
-                raise self._diverged(self.epochs_run, "a prediction is no finite number")
-            self._scores.append(scores)
+        if self.config["eval_type"] == EvaluatorType.VALUE and not torch.isfinite(evaluated[1]).all():
+            raise self._diverged(self.epochs_run, "a prediction is no finite number")
         return evaluated
 
 
