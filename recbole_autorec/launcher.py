@@ -20,6 +20,7 @@ import psutil
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from tqdm import tqdm
 
 from recbole_autorec.checks import processes_in_all
@@ -109,6 +110,8 @@ def _work(
     ip, port, offset, n_ranks, backend = place
     if level is not None:
         logging.basicConfig(level=level, format="%(message)s")
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job's: by SIGINT torch ends orphans
+        _prctl_pr_set_pdeathsig(signal.SIGTERM)
     try:
         return_large_blocks()
         tqdm.set_lock(threading.RLock())  # its default is a semaphore, which a killed process leaves behind

@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -166,7 +167,7 @@ def start():
     """Start trainings of thousands of epochs, each perhaps on a "machine"; those still there at the end are killed."""
     runs: list[subprocess.Popen] = []
 
-    def start(log: Path, inside: str | None = None, **given: object) -> subprocess.Popen:
+    def start(log: Path, inside: str | None = None, interrupt: Any = signal.SIG_DFL, **given: object):
         parameters = {**TINY, "epochs": 10000, "stopping_step": 10000, "saved": True, **given}
         named = [text for key, value in parameters.items() for text in (f"--{key}", str(value))]
         command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "--dataset", "tiny", *named]
@@ -177,7 +178,7 @@ def start():
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's is ignored
+                preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),  # a background job's is ignored
             )
         runs.append(run)
         return run
@@ -228,6 +229,18 @@ def test_ctrl_c_is_said_once(tmp_path, start):
     assert said.count("interrupted; epoch") == 1
     assert "Traceback" not in said
     assert not any(other.is_running() for other in others)
+
+
+@pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_launcher_that_is_ended_leaves_no_process(tmp_path, start, interrupt):
+    """In a script's background job Ctrl-C is ignored, and so would be torch's signal to orphans."""
+    run = start(tmp_path / "log", interrupt=interrupt, nproc=2)
+    wait_for(tmp_path / "log", "epoch   3")
+    orphans = ranks_of(run)
+    assert len(orphans) == 2
+    run.terminate()
+    _, alive = psutil.wait_procs(orphans, timeout=PATIENCE)
+    assert not alive
 
 
 @pytest.fixture
