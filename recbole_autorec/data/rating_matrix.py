@@ -88,16 +88,18 @@ class RatingMatrix:
         """The rows `row_ids` (B,), in that order, as a matrix of shape (B, D)."""
         starts, counts = self.row_ptr[row_ids], self.row_counts[row_ids]
         row_ptr = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
-        rows = torch.repeat_interleave(torch.arange(len(row_ids), device=counts.device), counts)
-        entries = torch.arange(len(rows), device=counts.device) + (starts - row_ptr[:-1])[rows]
-        return RatingMatrix(row_ptr, rows.int(), self.columns[entries], self.values[entries], self.shape[1])
+        rows = torch.repeat_interleave(torch.arange(len(row_ids), device=counts.device, dtype=torch.int32), counts)
+        # index_select takes a third of the time of [] on a CPU
+        entries = torch.arange(len(rows), device=counts.device) + (starts - row_ptr[:-1]).index_select(0, rows)
+        columns, values = self.columns.index_select(0, entries), self.values.index_select(0, entries)
+        return RatingMatrix(row_ptr, rows, columns, values, self.shape[1])
 
     @property
     def transpose(self) -> tuple[Tensor, Tensor, Tensor]:
         """(D + 1,) column pointers, (M,) row ids and (M,) entry numbers in column order, int32; computed once."""
         if self._transpose is None:
-            order = torch.argsort(self.columns, stable=True)
-            self._transpose = (_pointers(self.columns[order], self.shape[1]), self.rows[order], order.int())
+            columns, order = torch.sort(self.columns, stable=True)
+            self._transpose = _pointers(columns, self.shape[1]), self.rows.index_select(0, order), order.int()
         return self._transpose
 
     def matmul(self, entries: Tensor, dense: Tensor) -> Tensor:
@@ -115,13 +117,24 @@ class RatingMatrix:
 
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
         """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
-        pattern = torch.sparse_csr_tensor(
-            self.row_ptr, self.columns, left.new_zeros(len(self)), self.shape, check_invariants=False
-        )
-        for units in _slices(left, len(self), sum(self.shape)):
-            one, other = left[:, units].contiguous(), right[:, units].contiguous()
-            torch.sparse.sampled_addmm(pattern, one, other.t(), out=pattern)  # adds to what is there
-        return pattern.values()
+        if self.shape[0] >= self.shape[1]:
+            return _sampled_products(left, right, self.columns, self.row_ptr)
+        # by columns: the smaller of the two matrices is the one whose rows are gathered again and again
+        column_ptr, rows, order = self.transpose
+        values = _sampled_products(right, left, rows, column_ptr)
+        return torch.empty_like(values).index_copy_(0, order.long(), values)
+
+
+def _sampled_products(dense: Tensor, other: Tensor, ids: Tensor, pointers: Tensor) -> Tensor:
+    """Of each row of `dense` with the rows of `other` that its run of `ids` names: (M,)."""
+    n_rows = len(dense) + len(other)
+    pattern = torch.sparse_csr_tensor(
+        pointers, ids, dense.new_zeros(len(ids)), (len(dense), len(other)), check_invariants=False
+    )
+    for units in _slices(dense, len(ids), n_rows) if n_rows > FEW_ROWS else (slice(None),):
+        one, others = dense[:, units].contiguous(), other[:, units].contiguous()
+        torch.sparse.sampled_addmm(pattern, one, others.t(), out=pattern)  # adds to what is there
+    return pattern.values()
 
 
 def _slices(dense: Tensor, n_entries: int, n_rows: int) -> Iterator[slice]:
@@ -169,7 +182,7 @@ class _DecodeObserved(Function):
     def forward(ctx, hidden: Tensor, weight: Tensor, bias: Tensor, observed: RatingMatrix) -> Tensor:
         ctx.save_for_backward(hidden, weight)
         ctx.observed = observed
-        return observed.sampled_matmul(hidden, weight) + bias[observed.columns]
+        return observed.sampled_matmul(hidden, weight) + bias.index_select(0, observed.columns)
 
     @staticmethod
     @once_differentiable

@@ -91,7 +91,8 @@ class AutoRec(RatingRecommender):
 
     def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:
         """Ratings (B, D) as the encoder sees them, by the rows' factors (B,) and the columns'."""
-        return ratings.with_values(ratings.values * row_scales[ratings.rows] * self.column_scales[ratings.columns])
+        by_row = row_scales.index_select(0, ratings.rows)
+        return ratings.with_values(ratings.values * by_row * self.column_scales.index_select(0, ratings.columns))
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
