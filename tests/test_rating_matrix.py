@@ -34,7 +34,7 @@ def test_products_equal_dense_ones_in_slices_and_without(data, least_uses):
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(dense.shape[0], 19)), rng.normal(size=(dense.shape[1], 19))
     to = torch.from_numpy
-    with patch.object(rating_matrix_module, "WIDTH", 8), patch.object(rating_matrix_module, "LEAST_USES", least_uses):
+    with patch.multiple(rating_matrix_module, WIDTH=8, LEAST_USES=least_uses, FEW_ROWS=0):
         _check_products(matrix, masked, left, right, mask, to)
 
 
