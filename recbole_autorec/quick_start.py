@@ -55,8 +55,8 @@ def run_recbole_autorec(
     Returns:
         model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
         best_epoch (from 1), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid,
-        n_test, split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if not saved),
-        versions, command.
+        n_test, split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if it is not
+        saved, or on another machine), versions, command.
 
     Raises:
         AutoRecError: anything the user can mend; the message says how.
@@ -141,7 +141,7 @@ def train_and_test(
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
         "split_fingerprint": fingerprint,
         "curve": curve,
-        "checkpoint": checkpoint if saved else None,
+        "checkpoint": checkpoint if saved and ranks.rank() == 0 else None,
         "versions": versions(),
         "command": command(),
     }

@@ -47,7 +47,7 @@ def _answered() -> Iterator[None]:
 
 
 def _in_short(error: RuntimeError) -> str:
-    return str(error).splitlines()[0].rpartition("] ")[2].strip(" .")
+    return str(error).splitlines()[0].rpartition("] ")[2].partition(". ")[0].strip(" .")
 
 
 def shared_loss(loss_func: Callable, is_sum: bool) -> Callable:

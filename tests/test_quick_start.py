@@ -119,7 +119,7 @@ def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
     assert valid_poisoned.train_loss_dict == trainer.train_loss_dict
 
 
-def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch):
+def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, caplog):
     import recbole_autorec.quick_start as module
 
     trainers, build = [], module.build_trainer
@@ -141,6 +141,11 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch):
     assert [trainer.epochs_run for trainer in trainers] == [12, 12, refit["best_epoch"]]
     _, model, _, train_data, _, _ = load_data_and_model(refit["checkpoint"])
     assert len(model.ratings) == refit["n_train"] + refit["n_valid"] == len(train_data._dataset)
+    said = [record.getMessage() for record in caplog.records]
+    again = said[said.index(f"refit on train + valid, {refit['best_epoch']} epochs") + 1 :]
+    assert [line[:13] for line in again] == [
+        f"epoch {number:>3}/{refit['best_epoch']}  " for number in range(1, refit["best_epoch"] + 1)
+    ]
 
 
 @pytest.mark.parametrize("refit", [False, True])

@@ -146,6 +146,13 @@ def test_processes_that_differ(monkeypatch):
         ranks.check_alike({"start_epoch": 3, "nproc": 1}, "abd")
 
 
+def test_gloo_is_quoted_in_short():
+    error = RuntimeError("[../tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:2451. This is typically GLHF!")
+    said = r"one another: Connection closed by peer \[127\.0\.0\.1\]:2451\.$"
+    with pytest.raises(ranks.LostRankError, match=said), ranks._answered():
+        raise error
+
+
 @pytest.mark.parametrize(
     ("verb", "instead"),
     [
@@ -277,6 +284,8 @@ def test_two_machines(tmp_path, start, machines):
         test = re.search(r"^test +(\S+)", log.read_text(), re.MULTILINE)
         assert float(test[1]) == pytest.approx(alone["test"]["rmse"], abs=1e-4)
     assert "epoch   3" not in logs[1].read_text()
+    assert "checkpoint saved/" in logs[0].read_text()
+    assert "checkpoint of the first machine" in logs[1].read_text()
 
 
 def test_a_machine_that_is_lost(tmp_path, start, machines):

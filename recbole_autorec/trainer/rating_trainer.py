@@ -86,7 +86,17 @@ class RatingTrainer(Trainer):
             loss = self._run_epoch(train_data, epoch_idx, loss_func, bar)
         self.epochs_run = epoch_idx + 1
         self.train_seconds += perf_counter() - start
+        if not self._validates:
+            self._log_epoch(loss)
         return loss
+
+    def _log_epoch(self, loss: float | tuple[float, ...], valid: str = "", end: str = "") -> None:
+        if self._verbose:
+            total = sum(loss) if isinstance(loss, tuple) else loss
+            self.logger.info(
+                f"epoch {self.epochs_run:>3}/{self.epochs}  {self.loss_name} {total:.6g}{valid}  "
+                f"train {self.train_seconds:.1f} s{end}"
+            )
 
     def _bar(self, train_data, epoch_idx: int, show_progress: bool, **keywords) -> tqdm:
         return tqdm(
@@ -122,13 +132,8 @@ class RatingTrainer(Trainer):
         self.eval_seconds += seconds
         self.curve.append([self.epochs_run, round(self.train_seconds, 3), float(score)])
         better = score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score
-        if self._verbose:
-            metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
-            loss = self.train_loss_dict[self.epochs_run - 1]
-            self.logger.info(
-                f"epoch {self.epochs_run:>3}/{self.epochs}  {self.loss_name} {loss:.6g}  "
-                f"valid {metrics}  train {self.train_seconds:.1f} s{'  best' if better else ''}"
-            )
+        metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
+        self._log_epoch(self.train_loss_dict[self.epochs_run - 1], f"  valid {metrics}", "  best" if better else "")
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
