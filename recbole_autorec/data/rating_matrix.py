@@ -117,7 +117,8 @@ class RatingMatrix:
 
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
         """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
-        if self.shape[0] >= self.shape[1]:
+        n_rows, n_columns = self.shape
+        if n_rows >= n_columns or len(self) < n_columns:
             return _sampled_products(left, right, self.columns, self.row_ptr)
         # by columns: the smaller of the two matrices is the one whose rows are gathered again and again
         column_ptr, rows, order = self.transpose
