@@ -412,6 +412,9 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = VERBS[argv.pop(0)] if argv and argv[0] in VERBS else train
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded, by a verb
+        # waiting threads spin for a millisecond otherwise, and take a busy machine's time from the working ones
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         if text := verb(argv):
             print(text, flush=True)
@@ -437,9 +440,11 @@ def report(result: dict) -> str:
 
     table = pd.DataFrame({"valid": result["valid"], "test": result["test"]}).T
     table.columns = [name.upper() for name in table.columns]
+    given = result["parameters"]
+    elsewhere = given.get("group_offset") and given.get("saved", True)
     return (
         f"\n{table.to_string(float_format='%.4f')}\n\n"
         f"best epoch {result['best_epoch']} of {result['epochs_run']}, training {result['train_seconds']:.1f} s, "
         f"evaluation {result['eval_seconds']:.1f} s, peak memory {result['peak_memory_mb']} MB\n"
-        f"checkpoint {result['checkpoint'] or 'not saved'}"
+        f"checkpoint {result['checkpoint'] or ('of the first machine' if elsewhere else 'not saved')}"
     )

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -133,6 +134,21 @@ def test_help_is_fast_and_names_the_parameters():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.endswith(
         "False\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_waiting_threads_hardly_spin_unless_the_user_says_otherwise(given, expected):
+    code = (
+        "import os; from recbole_autorec import cli\n"
+        "try: cli.main(['--help'])\nexcept SystemExit: print(os.environ.get('GOMP_SPINCOUNT'))"
+    )
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    variables = {name: value for name, value in os.environ.items() if name not in ours} | given
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=variables)
+    assert done.stdout.splitlines()[-1] == expected
 
 
 def test_training_does_not_import_ray():
