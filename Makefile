@@ -35,6 +35,7 @@ clean:
 
 # Plain torch on Linux is a CUDA build of gigabytes: without a card the CPU build is installed, from wherever pip is
 # set up to look, else from PyTorch's own page.
+# editable_mode=compat puts the checkout on the path: beside a checkout, its folder would hide the package otherwise.
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "recbole_autorec sets up its environment with Python 3.11; \
 	install one, or name it: make run PYTHON=/path/to/python3.11"; exit 1; }
@@ -46,5 +47,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	else \
 	  $(BIN)/pip install --quiet -c constraints.txt '$(TORCH)'; \
 	fi
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,check,tune]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,check,tune]' --config-settings editable_mode=compat
 	@touch $@
