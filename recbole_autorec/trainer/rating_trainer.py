@@ -51,6 +51,7 @@ class RatingTrainer(Trainer):
         self.saved_model_file = _free_name(
             Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"
         )
+        self._validates = self._verbose = False  # fit says otherwise
         self.best_epoch = self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
