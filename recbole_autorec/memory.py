@@ -23,7 +23,7 @@ def peak_memory_mb() -> float:
 
 
 def return_large_blocks() -> None:
-    """Let glibc give freed blocks of 32 MB and more back at once, and keep smaller ones, up to 256 MB at the heap's end.
+    """Let glibc give freed blocks of 32 MB and more back at once, and keep smaller ones, 256 MB at the heap's end.
 
     What is given back is cleared when it is asked for again: a fifth of the time of L-BFGS on ML-1M, whose vectors have
     24 MB. Kept, they fragment the heap, by 0.2 GB there.
