@@ -40,7 +40,6 @@ class RatingTrainer(Trainer):
         epochs_run: epochs trained, those before a resumed checkpoint included.
         train_seconds, eval_seconds: time spent in each, building the model included in the first.
         curve: [epoch, seconds of training so far, validation score] of each evaluation.
-        last_scores: predictions of the last evaluation of pairs, in the loader's order: (P,) stars.
     """
 
     loss_name = "loss"
@@ -55,7 +54,6 @@ class RatingTrainer(Trainer):
         self.best_epoch = self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
-        self.last_scores = torch.empty(0)
         self._best_state: dict[str, Any] | None = None
         self._random_state: dict[str, Tensor] | None = None
         self.eval_collector = ranks.PooledCollector(config)
@@ -213,9 +211,13 @@ class RatingTrainer(Trainer):
                 load_weights(self.model, best or load_checkpoint(path, self.device), path)
         ranks.take_parameters(self.model)
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
-        self.last_scores = self.eval_collector.scores
         self._last_result = ranks.first_says({name: float(value) for name, value in result.items()} if result else None)
         return self._last_result
+
+    @property
+    def last_scores(self) -> Tensor:
+        """Predictions of the last evaluation of pairs, in the loader's order: (P,) stars."""
+        return self.eval_collector.scores
 
     def _neg_sample_batch_eval(self, batched_data):
         evaluated = super()._neg_sample_batch_eval(batched_data)
