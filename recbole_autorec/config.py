@@ -118,7 +118,10 @@ class Config(RecBoleConfig):
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
     def compatibility_settings(self):
-        super().compatibility_settings()
+        # RecBole's own fails on numpy 2, which has no np.float_. These are the names that its classes use.
+        for name, kind in {"float": np.float64, "bool": np.bool_, "long": np.int_, "str": np.str_}.items():
+            if name not in vars(np):
+                setattr(np, name, kind)
         if not hasattr(dok_matrix, "_update"):  # RecBole's graph models call it; scipy dropped it in 1.13
             dok_matrix._update = lambda matrix, data: matrix._dict.update(data)
 

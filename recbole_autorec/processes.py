@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import psutil
 
 
 @contextmanager
@@ -61,6 +64,55 @@ def self_contained() -> Iterator[None]:
             yield
     finally:
         main.update(hidden)
+
+
+_WATCH = """
+import contextlib, psutil, sys
+watched = [psutil.Process(int(pid)) for pid in sys.argv[1:] if psutil.pid_exists(int(pid))]
+print(flush=True)
+sys.stdin.read()  # ends when whoever started this ends, however it does
+for process in watched:
+    with contextlib.suppress(psutil.Error):
+        process.kill()
+"""
+
+
+@contextmanager
+def ending_with_us(processes: Collection[psutil.Process]) -> Iterator[None]:
+    """They are killed when the context ends, or this process, even if it is killed itself."""
+    if not processes:
+        yield
+        return
+    command = [sys.executable, "-c", _WATCH, *(str(process.pid) for process in processes)]
+    watch = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    with watch:
+        assert watch.stdout is not None
+        watch.stdout.readline()  # it knows them
+        yield
+
+
+@contextmanager
+def sigterm_unwinds() -> Iterator[Callable[[], None]]:
+    """SIGTERM leaves by SystemExit, exit code 143, so that what was started is ended. Yields what says so again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+
+    noted: list[int] = []
+
+    def leave(number: int, frame: object) -> None:
+        noted.append(number)
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield lambda: signal.signal(signal.SIGTERM, leave) and None
+    except SystemExit:
+        if noted:  # Ray makes another code of it
+            sys.exit(128 + noted[0])
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ OURS = ("IAutoRec", "UAutoRec", "BiasedMF", "Bias", "GlobalMean")
 _PAIRS = "it learns which of two items a user prefers, not how much either is liked"
 _WHICH = "it learns which items a user has, not how they were rated"
 _SIMILAR = "it adds up similarities to the items a user has"
-# RecBole 1.2.1's general and context-aware models -> why it predicts no ratings, None if it does.
+# RecBole's general and context-aware models -> why it predicts no ratings, None if it does.
 # docs/built-in-models.md has what each was seen to do.
 RECBOLE: dict[str, str | None] = {
     "DMF": None, "FISM": None, "NAIS": None, "NeuMF": None, "NNCF": None,
@@ -31,6 +32,8 @@ RECBOLE: dict[str, str | None] = {
     "Pop": "it counts how often an item was rated", "Random": "it scores at random",
 }  # fmt: skip
 MODELS = (*OURS, *RECBOLE)
+# How to have what RecBole 1.2.0 lacks; the 1.2.1 that pip would take by itself brings a Ray of 2023.
+NEWER = "RecBole 1.2.1 has it: pip install --no-deps recbole==1.2.1"
 
 
 def get_model(model: str | type) -> type:
@@ -55,8 +58,10 @@ def get_model(model: str | type) -> type:
     if model == "NCL" and find_spec("faiss") is None:
         raise ConfigError("model 'NCL' needs the package faiss: pip install faiss-cpu.")
     if model in RECBOLE:
-        kind = next(kind for kind in ("general", "context_aware") if _recbole_has(kind, model))
-        return getattr(import_module(f"recbole.model.{kind}_recommender.{model.lower()}"), model)
+        kind = next((kind for kind in ("general", "context_aware") if _recbole_has(kind, model)), None)
+        if kind is None:
+            raise ConfigError(f"model {model!r} is not in RecBole {version('recbole')}. {NEWER}")
+        return _recboles(kind, model)
 
     for kind in ("sequential", "knowledge_aware", "exlib"):
         if _recbole_has(kind, model):
@@ -71,6 +76,26 @@ def get_model(model: str | type) -> type:
         f"unknown model {model!r}; there are {', '.join(OURS)}, and RecBole's general and context-aware models, such "
         f"as FM and NeuMF (docs/built-in-models.md).{hint}"
     )
+
+
+def _recboles(kind: str, model: str) -> type:
+    """A class of RecBole's.
+
+    RecBole 1.2.0 (model/general_recommender/__init__.py) imports LDiffRec with all others, as the last, and that a package
+    which RecBole does not ask for; the others are there when it fails.
+    """
+    name = f"recbole.model.{kind}_recommender.{model.lower()}"
+    try:
+        module = import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != "kmeans_pytorch":
+            raise
+        if model == "LDiffRec":
+            raise ConfigError(
+                f"model {model!r} needs the package kmeans_pytorch: pip install kmeans_pytorch."
+            ) from error
+        module = import_module(name)
+    return getattr(module, model)
 
 
 def _recbole_has(kind: str, model: object) -> bool:

@@ -108,7 +108,7 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
         "from recbole_autorec import tune\n"
         "from tests.doomed import Slow\n"
         f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=3, output='out', ray_address={address!r},\n"
-        f"     config_dict={ {**SHARED, 'epochs': 16, 'stopping_step': 16, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
+        f"     config_dict={ {**SHARED, 'epochs': 28, 'stopping_step': 28, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MARKS": str(tmp_path / "marks"), "NODE": "driver"}
     with Path("search.log").open("w") as log:
@@ -179,7 +179,8 @@ def test_a_cluster_that_is_not_there_is_one_message_and_exit_code_2(capsys):
     assert cli.main([*arguments, "--ray_address", f"127.0.0.1:{port}"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: --ray_address '127.0.0.1:{port}': no Ray cluster answers there ([Errno 111] Connection refused); start one "
-        "with 'ray start --head', or leave --ray_address out to use this machine alone."
+        "with 'ray start --head', give its token if it asks for one (docs/tuning.md), or leave --ray_address out to use this "
+        "machine alone."
     )
 
 

@@ -18,7 +18,7 @@ def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for label, row in table.iterrows():
         line = {"row": label if label == row["model"] else f"{label} ({row['model']})"}
-        if row["error"] is not None and row["repeats"] == 0:
+        if not _missing(row["error"]) and row["repeats"] == 0:
             lines.append({**line, comparison.metrics[0].upper(): "failed"})
             continue
         for metric in comparison.metrics:
@@ -35,7 +35,7 @@ def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
             "eval s": _number(row.get("eval_seconds"), "{:,.1f}"),
             "peak MB": _number(row.get("peak_memory_mb"), "{:,.0f}"),
             "parameters": _number(row.get("n_parameters"), "{:,.0f}"),
-            "repeats": f"{row['repeats']:g}" + (", then failed" if row["error"] is not None else ""),
+            "repeats": f"{row['repeats']:g}" + ("" if _missing(row["error"]) else ", then failed"),
         }
         lines.append(line)
     return pd.DataFrame(lines).fillna("").set_index("row").rename_axis(None)

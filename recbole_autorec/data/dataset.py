@@ -6,6 +6,7 @@ import csv
 import hashlib
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 from recbole_autorec.config import Config
 from recbole_autorec.data.convert import PARTS, fetch
 from recbole_autorec.data.movielens import ARCHIVES
+from recbole_autorec.data.readers import AS_TEXT, is_text
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
 
@@ -79,7 +81,7 @@ class RatingDataset(Dataset):
         # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line. Here a part of the
         # file is text at a time, and every id only once.
         if source != FeatureSource.INTERACTION:
-            return super()._load_feat(filepath, source)
+            return self._load_features(Path(filepath), source)
         path, separator = Path(filepath), self.config["field_separator"]
         encoding = self.config["encoding"] or "utf-8-sig"
         try:
@@ -90,19 +92,23 @@ class RatingDataset(Dataset):
             columns = self._columns_to_load(path, header, kinds)
             loaded: dict[str, list[Any]] = {column: [] for column in columns}
             tokens: dict[str, dict[str, int]] = {column: {} for column in columns if kinds[column] != "float"}
-            for part in pd.read_csv(
+            read = partial(
+                pd.read_csv,
                 path,
-                chunksize=PART,
                 sep=separator,
                 encoding=encoding,
-                dtype={f"{c}:{kind}": "category" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value},
                 quoting=csv.QUOTE_NONE,
                 keep_default_na=False,
                 skip_blank_lines=False,  # so that a row's number is its line's
                 low_memory=False,
-            ):
+            )
+            texts = [f"{c}:{kind}" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value]
+            for part in read(dtype=dict.fromkeys(texts, "category"), chunksize=PART, **AS_TEXT):
                 if not isinstance(part.index, pd.RangeIndex):  # pandas takes the surplus for row names
                     raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
+                for text in (text for text in texts if not is_text(part[text])):
+                    lines = {"skiprows": range(1, part.index[0] + 1), "nrows": len(part)}
+                    part[text] = pd.Categorical(read(dtype=object, usecols=[text], **lines)[text])
                 part = part[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
                 self._add_part(part, loaded, tokens, path)
         except (pd.errors.ParserError, UnicodeError, LookupError) as error:
@@ -120,6 +126,46 @@ class RatingDataset(Dataset):
                 self.field2bucketnum[column] = 2
                 frame[column] = values
         return pd.DataFrame(frame, copy=False)
+
+    def _load_features(self, path: Path, source: FeatureSource | str) -> pd.DataFrame | None:
+        """The columns of a .user or .item file, or of another one beside the ratings.
+
+        RecBole's (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does not do, and
+        takes the id "NA" for a missing one.
+        """
+        loaded, unloaded = self._get_load_and_unload_col(source)
+        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8-sig"
+        with path.open(encoding=encoding) as file:
+            names = file.readline().rstrip("\r\n").split(separator)
+        kinds = {field: FeatureType(kind) for field, _, kind in (name.rpartition(":") for name in names)}
+        kinds = {
+            field: kind
+            for field, kind in kinds.items()
+            if (loaded is None or field in loaded) and (unloaded is None or field not in unloaded)
+        }
+        if not kinds:
+            return None
+        read = partial(pd.read_csv, path, sep=separator, encoding=encoding, engine="python")
+        columns = [f"{field}:{kind.value}" for field, kind in kinds.items()]
+        types: Any = [np.float64 if kind == FeatureType.FLOAT else object for kind in kinds.values()]
+        frame = read(usecols=columns, dtype=dict(zip(columns, types, strict=True)))[columns].set_axis([*kinds], axis=1)
+        for field in {self.uid_field, self.iid_field} & kinds.keys():
+            column = f"{field}:{kinds[field].value}"
+            frame[field] = read(usecols=[column], dtype=object, na_values=[""], keep_default_na=False)[column]
+        for field, kind in kinds.items():
+            if source != "link":
+                self.field2source[field], self.field2type[field] = source, kind
+                if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                    self.field2bucketnum[field] = 2
+            self.field2seqlen[field] = 1
+            if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+                limit = (self.config["seq_len"] or {}).get(field)
+                number = str if kind == FeatureType.TOKEN_SEQ else float
+                texts = (text.split(self.config["seq_separator"]) for text in frame[field].fillna(""))
+                lists = [np.array([number(part) for part in parts if part][:limit]) for parts in texts]
+                frame[field] = pd.Series(lists, dtype=object)
+                self.field2seqlen[field] = max(map(len, lists))
+        return _Features(frame)
 
     def _add_part(
         self, part: pd.DataFrame, loaded: dict[str, list[Any]], tokens: dict[str, dict[str, int]], path: Path
@@ -154,6 +200,20 @@ class RatingDataset(Dataset):
         names = np.array(["[PAD]", *texts[in_order]])
         self.field2id_token[field] = names
         self.field2token_id[field] = {name: number for number, name in enumerate(names)}
+
+    def _fill_nan(self):
+        # RecBole's (data/dataset/dataset.py) fills columns in place, which pandas 3 does not do.
+        for name in self.feat_name_list:
+            feat = getattr(self, name)
+            for field in (field for field in feat if feat[field].isna().any()):
+                kind = self.field2type[field]
+                if kind in (FeatureType.TOKEN, FeatureType.FLOAT):
+                    feat[field] = feat[field].fillna(0 if kind == FeatureType.TOKEN else feat[field].mean())
+                else:
+                    empty = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
+                    feat[field] = feat[field].map(lambda cell, empty=empty: empty if isinstance(cell, float) else cell)
+            if name != "inter_feat":
+                setattr(self, name, _Features(feat))  # which merging has made a plain frame
 
     def _columns_to_load(self, path: Path, header: str, kinds: dict[str, str]) -> list[str]:
         """The columns that load_col and unload_col leave, each of a type that this dataset can hold."""
@@ -194,7 +254,7 @@ class RatingDataset(Dataset):
         repeated = ordered.duplicated([self.uid_field, self.iid_field], keep=self.config["rm_dup_inter"])
         self.n_duplicates = int(repeated.sum())
         if self.n_duplicates:
-            self.inter_feat.drop(ordered.index[repeated], inplace=True)
+            self.inter_feat = self.inter_feat.drop(ordered.index[repeated])
             logger.warning(
                 f"dataset '{self.dataset_name}': {self.n_duplicates} pairs of user and item were rated again; the "
                 f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
@@ -265,6 +325,23 @@ class RatingDataset(Dataset):
         parts = (rest[n_valid:], rest[:n_valid], torch.arange(start, end))
         columns = self.inter_feat.interaction
         return [self.copy(Interaction({name: values[index] for name, values in columns.items()})) for index in parts]
+
+
+class _Feature(pd.Series):
+    """A column of features: agg(len) is the length of each cell, as before pandas 3.
+
+    RecBole counts on it (data/dataset/dataset.py, _remap and _discretization).
+    """
+
+    _constructor = property(lambda self: _Feature)
+
+    def agg(self, func=None, *arguments, **keywords):
+        return self.map(len) if func is len else super().agg(func, *arguments, **keywords)
+
+
+class _Features(pd.DataFrame):
+    _constructor = property(lambda self: _Features)
+    _constructor_sliced = property(lambda self: _Feature)
 
 
 def fetch_known(config: Config) -> None:

@@ -35,6 +35,9 @@ FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is
 PAIR = FIELDS[:2]
 SEPARATORS = ("::", "\t", ",", ";", "|")
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes
+# For read_csv with categories, which pandas 3.1 reads as numbers where it can: "01", "1" and "1.0" would be one id. It
+# does not where thousands have a separator, and this one occurs in no field.
+AS_TEXT = {"thousands": "\n"}
 BLOCK = 1 << 25  # bytes; a quarter of it for pairs, which are answered as they come
 # How files begin that are no text.
 PACKED = {b"PK\x03\x04": "a .zip or an Excel file", b"\x1f\x8b": "a .gz", b"BZh": "a .bz2", b"\xfd7zXZ": "an .xz",
@@ -443,13 +446,14 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
                 skip_blank_lines=False,
                 on_bad_lines="error",
                 low_memory=False,
+                **AS_TEXT,
             )
     except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
         return None
     if len(frame) != n_lines or not ("rating" not in frame or np.isfinite(frame["rating"]).all()):
         return None
-    ids = (frame[name].cat.categories for name in ("user", "item") if name in frame)
-    if not all(map(_is_id, chain.from_iterable(ids))):
+    ids = [frame[name] for name in ("user", "item") if name in frame]
+    if not all(map(is_text, ids)) or not all(map(_is_id, chain.from_iterable(each.cat.categories for each in ids))):
         return None
     if "timestamp" in frame:
         if layout.dates:
@@ -460,6 +464,11 @@ def _fast(block: bytes, layout: Layout) -> pd.DataFrame | None:
         elif not np.isfinite(frame["timestamp"]).all():
             return None
     return frame[[name for name in FIELDS if name in frame]]
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether categories have stayed text: pandas 3.1 makes two truth values of "true", "True" and "false"."""
+    return column.cat.categories.inferred_type in ("string", "empty")
 
 
 @contextmanager
@@ -596,7 +605,7 @@ def _checked(source: str, number: int, frame: pd.DataFrame, bad: BadLines) -> pd
     """A frame of a typed file, without its bad rows."""
     there = frame[["user", "item"]].notna().all(axis=1)
     for name in PAIR:
-        there &= frame[name].map(lambda text: text is not None and _is_id(text))
+        there &= frame[name].map(lambda text: isinstance(text, str) and _is_id(text))
     if "rating" in frame:
         frame["rating"] = pd.to_numeric(frame["rating"], errors="coerce").astype(np.float64)
         there &= np.isfinite(frame["rating"])

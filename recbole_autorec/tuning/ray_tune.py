@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from math import ceil
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
+
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.processes import environment, import_path
+from recbole_autorec.processes import ending_with_us, environment, import_path, sigterm_unwinds
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
 from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
 
 STARTUP = 20  # random trials before hyperopt's Parzen estimators have anything to go by; its own number
 RETRIES = 3  # of a trial whose worker died
+TOKEN = secrets.token_hex(32)  # keeps other users of this machine out of a local search; Ray reads it once in a process
 
 
 @dataclass(frozen=True)
@@ -71,24 +76,35 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
     points = _points(search)
     if not points:
         return
-    # Read when ray is imported: nobody is told of it, its logs would be a second record, and Ctrl-C is the caller's.
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",
-    }
+    with _connected(cluster):
+        _search(search, cluster, name, points)
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[None]:
+    with environment(**_settings(cluster)), sigterm_unwinds() as unwinds_again:
+        with quiet_recbole():
+            import ray
+        others = _descendants()
+        _connect(ray, cluster)
+        unwinds_again()  # Ray's own handler leaves with a stack of C++
+        with ending_with_us(_descendants() - others):  # two agents would outlive a killed search for a minute
+            try:
+                _check_room(ray, cluster)
+                yield
+            finally:
+                ray.shutdown()
+
+
+def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, Any]]) -> None:
     with quiet_recbole():
-        import ray
-        from ray import air, tune
+        from ray import tune
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.hyperopt import HyperOptSearch
 
-    _connect(ray, cluster)
     name = f"{name}-{uuid4()}"  # other searches may have the same storage path
     temporary = tempfile.TemporaryDirectory(prefix="recbole_autorec-", ignore_cleanup_errors=True)
     try:
-        _check_room(ray, cluster)
         searcher = HyperOptSearch(
             hyperopt_space(search.space),
             metric="loss",
@@ -144,11 +160,11 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 time_budget_s=search.time_budget,
                 reuse_actors=False,  # Ray gives up a trial whose actor is still busy with one that ASHA stopped
             ),
-            run_config=air.RunConfig(
+            run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(cluster.storage_path or temporary.name),
-                failure_config=air.FailureConfig(max_failures=RETRIES),
-                checkpoint_config=air.CheckpointConfig(num_to_keep=1),
+                storage_path=os.path.abspath(cluster.storage_path or temporary.name),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
                 callbacks=[Listener()],
                 stop=Stopper(),
                 verbose=0,
@@ -163,15 +179,39 @@ def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
                 error = f"it failed {RETRIES + 1} times, the last time of: {why}"
                 _record(search, result.config or {}, {"status": FAILED, "seconds": 0.0, "error": error})
     finally:
-        ray.shutdown()
         shutil.rmtree(Path(cluster.storage_path or temporary.name) / name, ignore_errors=True)
         temporary.cleanup()
+
+
+def _descendants() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))
+
+
+def _settings(cluster: Cluster) -> dict[str, str | None]:
+    """Environment variables: nobody is told of the search, its logs would be a second record, Ctrl-C is the caller's."""
+    settings: dict[str, str | None] = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    }
+    if cluster.address is None:  # Ray then asks for this token, and leaves none in the home folder
+        settings |= {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": TOKEN}
+    elif "RAY_AUTH_MODE" not in os.environ and _has_token():
+        settings["RAY_AUTH_MODE"] = "token"  # as `ray start` does where there is one; Ray forgets it for HOST:PORT
+    return settings
+
+
+def _has_token() -> bool:
+    """Whether there is a token for Ray's authentication, in one of the places where it looks for it."""
+    file = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    return "RAY_AUTH_TOKEN" in os.environ or Path(file).is_file()
 
 
 def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
     """One trial, in a worker. What it reports last is the whole trial."""
     import torch
-    from ray.air import Checkpoint, session
+    from ray import tune
 
     parameters = parameters_of(job.space, drawn)
     torch.set_num_threads(job.threads)
@@ -186,22 +226,22 @@ def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
 
     known = job.known.get(key(parameters))
     if known is not None:
-        session.report(metrics(known))
+        tune.report(metrics(known))
         return
-    kept = session.get_checkpoint() if job.keeps else None
+    kept = tune.get_checkpoint() if job.keeps else None
     with tempfile.TemporaryDirectory() as temporary, kept.as_directory() if kept else nullcontext() as before:
         start = Path(before) / "checkpoint.pth" if before else None
 
         def report(trial: Trial) -> None:
             new = job.keeps and trial["best_epoch"] == trial["epochs_run"]
-            session.report(metrics(trial), checkpoint=Checkpoint.from_directory(temporary) if new else None)
+            tune.report(metrics(trial), checkpoint=tune.Checkpoint.from_directory(temporary) if new else None)
 
         run = partial(run_trial, job.setting, data, parts, parameters, report)
         folder = Path(temporary) if job.keeps else None
         trial = run(folder, start, machine)
         if start is not None and trial["status"] == FAILED:
             trial = run(folder, None, machine)  # a damaged checkpoint costs time only
-        session.report(metrics(trial))
+        tune.report(metrics(trial))
 
 
 def _points(search: Search) -> list[dict[str, Any]]:
@@ -246,6 +286,8 @@ def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
 def _connect(ray, cluster: Cluster) -> None:
     address = cluster.address
     quiet = {"include_dashboard": None if address else False, "log_to_driver": False, "logging_level": logging.CRITICAL}
+    # Where this is False, as by default on Windows, Ray listens on loopback only.
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = address is not None
     try:
         if address and address != "auto":
             host, _, port = address.rpartition(":")
@@ -258,9 +300,15 @@ def _connect(ray, cluster: Cluster) -> None:
         if address is None:
             raise ConfigError(f"Ray cannot be started on this machine: {why}.") from error
         raise ConfigError(
-            f"--ray_address {address!r}: no Ray cluster answers there ({why}); start one "
-            "with 'ray start --head', or leave --ray_address out to use this machine alone."
+            f"--ray_address {address!r}: no Ray cluster answers there ({why}); start one with 'ray start --head', give "
+            "its token if it asks for one (docs/tuning.md), or leave --ray_address out to use this machine alone."
         ) from error
+    listens = ray.util.get_node_ip_address()
+    if address is None and not ip_address(listens).is_loopback:
+        ray.shutdown()
+        raise ConfigError(
+            f"Ray {ray.__version__} listens on {listens}, not on this machine alone; pip install 'ray<2.61'."
+        )
 
 
 def _check_room(ray, cluster: Cluster) -> None:
