@@ -1,10 +1,15 @@
 # make run | test | test-slow | check | bench. Each sets up .venv first, once; a changed dependency sets it up again.
-# make run ARGS="--dataset ml-1m --data_path=..." passes arguments on.
+# make run ARGS="--dataset ml-1m"        passes arguments on
+# make run PYTHON=python3.13             sets .venv up with another Python (3.10 to 3.14), which it keeps
+# make run TORCH="torch==2.9.1"          another torch than constraints.txt has; also the address of a wheel
 
-PYTHON ?= $(shell command -v python3.11)
-BIN := .venv/bin
-READY := .venv/ready
-TORCH := torch==2.13.0
+PYTHON ?= $(or $(shell cat .venv/python 2>/dev/null),python3)
+VERSION := $(shell { $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])"; } 2>/dev/null)
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+READY := .venv/ready-$(VERSION)
+# Plain torch on Linux is a CUDA build of gigabytes: without a card the CPU build is taken, from wherever pip is set up to
+# look, or from PyTorch's own page.
+CPU := $(if $(shell command -v nvidia-smi),,$(if $(filter Linux,$(shell uname -s)),--find-links https://download.pytorch.org/whl/cpu/torch/))
 ARGS ?= --dataset ml-100k
 
 .PHONY: run test test-slow check format bench clean
@@ -33,19 +38,18 @@ bench: $(READY)
 clean:
 	rm -rf .venv build dist *.egg-info
 
-# Plain torch on Linux is a CUDA build of gigabytes: without a card the CPU build is installed, from wherever pip is
-# set up to look, else from PyTorch's own page.
-# editable_mode=compat puts the checkout on the path: beside a checkout, its folder would hide the package otherwise.
+# editable_mode=compat, of pip 22.1 and later, puts the checkout on the path: beside a checkout, its folder would hide
+# the package otherwise.
 $(READY): setup.cfg pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "recbole_autorec sets up its environment with Python 3.11; \
-	install one, or name it: make run PYTHON=/path/to/python3.11"; exit 1; }
-	rm -rf .venv
-	$(PYTHON) -m venv .venv
-	@if [ "$$(uname -s)-$$(uname -m)" = Linux-x86_64 ] && ! command -v nvidia-smi >/dev/null; then \
-	  $(BIN)/pip install --quiet -c constraints.txt '$(TORCH)+cpu' 2>/dev/null || \
-	  $(BIN)/pip install --quiet -c constraints.txt '$(TORCH)+cpu' --find-links https://download.pytorch.org/whl/cpu/torch/; \
-	else \
-	  $(BIN)/pip install --quiet -c constraints.txt '$(TORCH)'; \
-	fi
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[test,check,tune]' --config-settings editable_mode=compat
+	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); name a Python 3.10 to 3.14: \
+	make run PYTHON=/path/to/python3"; exit 2; }
+	@$(PYTHON) -c "import recbole_autorec"
+	@base=$$($(PYTHON) -c "import sys; print(getattr(sys, '_base_executable', sys.executable))") && rm -rf .venv && \
+	  "$$base" -m venv .venv && echo "$$base" >.venv/python
+	@grep -v '$(if $(TORCH),^torch==,^#)' constraints.txt >.venv/constraints.txt
+	@echo "setting up .venv with Python $(VERSION); of torch $(if $(CPU),a CPU build where there is one for it,the CUDA build)"
+	@$(BIN)/python -m pip install --quiet 'pip>=22.1'
+	@$(BIN)/python -m pip install --quiet --quiet -c .venv/constraints.txt '$(or $(TORCH),torch)' $(CPU)
+	@$(BIN)/python -m pip install --quiet -c .venv/constraints.txt -e '.[test,check,tune]' \
+	  --config-settings editable_mode=compat
 	@touch $@

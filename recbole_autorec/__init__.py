@@ -1,32 +1,74 @@
 """Explicit rating prediction in RecBole with AutoRec. Names load on first use, so that importing is instant."""
 
+import sys
+
+# Said before anything is imported that an old Python could not even parse; so this file has no newer syntax itself.
+if not (3, 10) <= sys.version_info < (3, 15):
+    sys.stderr.write(
+        "error: recbole_autorec runs on Python 3.10 to 3.14; this is {0}.{1}. In a checkout, name another: "
+        "make run PYTHON=python3.12\n".format(*sys.version_info)
+    )
+    sys.exit(2)
+
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
+if TYPE_CHECKING:
+    from recbole_autorec.comparison.compare import compare
+    from recbole_autorec.config import Config
+    from recbole_autorec.data.convert import convert
+    from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError, DataError
+    from recbole_autorec.model.general_recommender.iautorec import IAutoRec
+    from recbole_autorec.model.general_recommender.uautorec import UAutoRec
+    from recbole_autorec.predictor import Predictor
+    from recbole_autorec.quick_start import load_data_and_model, run_recbole_autorec
+    from recbole_autorec.tuning.hyper_tuning import objective_function
+    from recbole_autorec.tuning.tune import tune
+
+__all__ = [
+    "AutoRecError",
+    "CheckpointError",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "IAutoRec",
+    "Predictor",
+    "UAutoRec",
+    "__version__",
+    "compare",
+    "convert",
+    "load_data_and_model",
+    "objective_function",
+    "run_recbole_autorec",
+    "tune",
+]
 _HOME = {
-    "IAutoRec": "model.general_recommender.iautorec",
-    "UAutoRec": "model.general_recommender.uautorec",
-    "Config": "config",
-    "run_recbole_autorec": "quick_start",
-    "compare": "comparison.compare",
-    "tune": "tuning.tune",
-    "convert": "data.convert",
-    "Predictor": "predictor",
-    "objective_function": "tuning.hyper_tuning",
-    "load_data_and_model": "quick_start",
     "AutoRecError": "errors",
+    "CheckpointError": "errors",
+    "Config": "config",
     "ConfigError": "errors",
     "DataError": "errors",
-    "CheckpointError": "errors",
+    "IAutoRec": "model.general_recommender.iautorec",
+    "Predictor": "predictor",
+    "UAutoRec": "model.general_recommender.uautorec",
+    "compare": "comparison.compare",
+    "convert": "data.convert",
+    "load_data_and_model": "quick_start",
+    "objective_function": "tuning.hyper_tuning",
+    "run_recbole_autorec": "quick_start",
+    "tune": "tuning.tune",
 }
-__all__ = [*_HOME, "__version__"]
 
+if not TYPE_CHECKING:  # type checkers know the names from above, and that there are no others
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+        if _HOME[name] != "errors":
+            import_module("recbole_autorec.installation").check_recbole()
+        return getattr(import_module("{}.{}".format(__name__, _HOME[name])), name)
 
 
 def __dir__():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from importlib.util import find_spec
 from math import inf
 from typing import Any
+
+import recbole
 
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
 from recbole_autorec.registry import NEWER, predicts_stars, why_no_ratings
@@ -279,7 +280,7 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
     if kind not in ("RS", "TS", "LS", "KF") or (kind == "LS" and shares != "valid_and_test"):
         expected = "{RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}"
         faults.append(f"{place}: split={split!r}; expected {expected}.")
-    elif kind == "TS" and version("recbole") == "1.2.0":
+    elif kind == "TS" and recbole.__version__ == "1.2.0":
         faults.append(
             f"{place}: split={split!r} is not in RecBole 1.2.0. {NEWER}; or give {{RS: [...]}} with order TO."
         )

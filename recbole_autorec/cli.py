@@ -13,6 +13,8 @@ from pathlib import Path
 
 from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
+from recbole_autorec.installation import check_recbole, missing
+from recbole_autorec.processes import program
 
 TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
@@ -130,9 +132,8 @@ examples:
 
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:
-    program = "run_recbole_autorec.py" if sys.argv[0].endswith(".py") else "recbole-autorec"
     parser = Parser(
-        prog=f"{program} {verb}".strip(),
+        prog=f"{program()} {verb}".strip(),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -336,7 +337,9 @@ def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
             near = difflib.get_close_matches(name, flags, n=1)
             hint = f"did you mean {near[0]}?" if near else "--help has the flags."
             raise ConfigError(f"command line: unknown flag {name}; {hint}")
-    return parser.parse_args(argv)
+    known = parser.parse_args(argv)
+    check_recbole()
+    return known
 
 
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
@@ -381,6 +384,7 @@ VERBS: dict[str, Callable[[list[str]], str]] = {
 def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Our own flags, and every other --key value as text."""
     known, rest = parser.parse_known_args(argv)
+    check_recbole()
     ours = ("data_path", "seed", "features")  # which Config reads like the others
     flags = {key: getattr(known, key) for key in ours if getattr(known, key) is not None}
     while rest:
@@ -422,6 +426,12 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except AutoRecError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        sentence = missing(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno != errno.ENOSPC:

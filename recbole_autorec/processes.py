@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import psutil
+if TYPE_CHECKING:
+    import psutil
 
 
 @contextmanager
@@ -31,6 +33,12 @@ def _set(variables: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+def program() -> str:
+    """What was called, as it is typed."""
+    path = Path(sys.argv[0])
+    return "python -m recbole_autorec" if path.parts[-2:] == ("recbole_autorec", "__main__.py") else path.name
 
 
 def import_path() -> str:
@@ -104,9 +112,12 @@ def sigterm_unwinds() -> Iterator[Callable[[], None]]:
         noted.append(number)
         sys.exit(128 + number)
 
+    def again() -> None:
+        signal.signal(signal.SIGTERM, leave)
+
     before = signal.signal(signal.SIGTERM, leave)
     try:
-        yield lambda: signal.signal(signal.SIGTERM, leave) and None
+        yield again
     except SystemExit:
         if noted:  # Ray makes another code of it
             sys.exit(128 + noted[0])

@@ -29,6 +29,7 @@ from recbole_autorec.files import make_folder, write_json
 from recbole_autorec.memory import peak_memory_mb
 from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.model.rating_recommender import in_stars
+from recbole_autorec.processes import program
 from recbole_autorec.registry import get_trainer, predicts_stars
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
@@ -256,4 +257,4 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
     """The command line that runs, to be repeated."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return " ".join([program(), *map(shlex.quote, sys.argv[1:])])

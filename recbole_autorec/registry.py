@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+import recbole
 
 from recbole_autorec.errors import ConfigError
 
@@ -60,7 +61,7 @@ def get_model(model: str | type) -> type:
     if model in RECBOLE:
         kind = next((kind for kind in ("general", "context_aware") if _recbole_has(kind, model)), None)
         if kind is None:
-            raise ConfigError(f"model {model!r} is not in RecBole {version('recbole')}. {NEWER}")
+            raise ConfigError(f"model {model!r} is not in RecBole {recbole.__version__}. {NEWER}.")
         return _recboles(kind, model)
 
     for kind in ("sequential", "knowledge_aware", "exlib"):
@@ -81,8 +82,8 @@ def get_model(model: str | type) -> type:
 def _recboles(kind: str, model: str) -> type:
     """A class of RecBole's.
 
-    RecBole 1.2.0 (model/general_recommender/__init__.py) imports LDiffRec with all others, as the last, and that a package
-    which RecBole does not ask for; the others are there when it fails.
+    RecBole 1.2.0 (model/general_recommender/__init__.py) imports LDiffRec with all others, as the last, and that a
+    package which RecBole does not ask for; the others are there when it fails.
     """
     name = f"recbole.model.{kind}_recommender.{model.lower()}"
     try:
@@ -100,8 +101,6 @@ def _recboles(kind: str, model: str) -> type:
 
 def _recbole_has(kind: str, model: object) -> bool:
     """Whether RecBole has the model's file; importing a kind to ask would import all its models."""
-    import recbole
-
     return (Path(recbole.__file__).parent / "model" / f"{kind}_recommender" / f"{str(model).lower()}.py").is_file()
 
 

@@ -42,6 +42,8 @@ class RatingDataset(Dataset):
             an empty part of the split, or what RecBole itself refuses.
     """
 
+    inter_feat: Any  # a DataFrame at first, an Interaction once it is split
+
     def __init__(self, config: Config):
         self.rating_field = config["RATING_FIELD"]
         self.n_duplicates = 0
@@ -130,8 +132,8 @@ class RatingDataset(Dataset):
     def _load_features(self, path: Path, source: FeatureSource | str) -> pd.DataFrame | None:
         """The columns of a .user or .item file, or of another one beside the ratings.
 
-        RecBole's (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does not do, and
-        takes the id "NA" for a missing one.
+        RecBole's (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does not do,
+        and takes the id "NA" for a missing one.
         """
         loaded, unloaded = self._get_load_and_unload_col(source)
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8-sig"

@@ -188,7 +188,7 @@ def _descendants() -> set[psutil.Process]:
 
 
 def _settings(cluster: Cluster) -> dict[str, str | None]:
-    """Environment variables: nobody is told of the search, its logs would be a second record, Ctrl-C is the caller's."""
+    """Environment variables. No usage statistics, no logs as a second record, and Ctrl-C is the caller's."""
     settings: dict[str, str | None] = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",

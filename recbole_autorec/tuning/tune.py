@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -26,6 +25,7 @@ from recbole_autorec.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
 from recbole_autorec.files import claimed_folder, write_json, write_whole
+from recbole_autorec.installation import check_extra
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 from recbole_autorec.trainer.rating_trainer import RESUMABLE
 from recbole_autorec.tuning.report import report
@@ -36,7 +36,11 @@ logger = getLogger(__name__)
 
 ENGINES = ("hyperopt", "ray")
 ALGOS = ("bayes", "random", "exhaustive")
-NEEDED = {"hyperopt": ("hyperopt",), "ray": ("hyperopt", "ray", "pyarrow", "tensorboardX")}
+# engine -> what it needs, with the bounds of setup.cfg
+NEEDED = {
+    "hyperopt": {"hyperopt": "0.3"},
+    "ray": {"hyperopt": "0.3", "ray": "2.50", "pyarrow": "", "tensorboardX": "", "requests": "", "pydantic": ""},
+}
 # They say what is validated and where, and must be the same for all trials.
 FIXED = {"model", "dataset", "features", "refit", "saved", "device", *dataset_arguments, *general_arguments,
          *evaluation_arguments}  # fmt: skip
@@ -189,12 +193,7 @@ def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> Non
         faults.append("resume without output; name the folder of the search to go on with: --output DIR --resume.")
     if faults:
         raise ConfigError("\n".join(faults))
-    missing = [name for name in NEEDED[engine] if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"engine {engine} needs {', '.join(missing)}; pip install 'recbole-autorec[tune]', or in a checkout "
-            "pip install -e '.[tune]'."
-        )
+    check_extra("tune", NEEDED[engine], f"engine {engine}")
 
 
 def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Space:

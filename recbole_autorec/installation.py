@@ -1,0 +1,69 @@
+"""What has to be installed, and in one sentence what to do where it is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from recbole_autorec.errors import ConfigError
+
+ALL = "pip install recbole-autorec, or in a checkout pip install ."
+
+
+def check_recbole() -> None:
+    """Whether RecBole can be imported, and is one that the classes here extend.
+
+    Raises:
+        ConfigError: it is missing, or another one.
+    """
+    try:
+        found = import_module("recbole").__version__
+    except ModuleNotFoundError:
+        raise ConfigError(f"RecBole is not installed: {ALL}") from None
+    if not re.match(r"1\.2(\.|$)", found):
+        raise ConfigError(f"RecBole {found} is installed; RecBole 1.2 is needed: pip install 'recbole>=1.2,<1.3'")
+
+
+def check_extra(extra: str, needed: Mapping[str, str], what: str) -> None:
+    """Whether an extra of setup.cfg is installed.
+
+    Args:
+        extra: its name.
+        needed: package -> oldest version that will do; "" for any.
+        what: needs them.
+
+    Raises:
+        ConfigError: a package is missing or too old.
+    """
+    faults = []
+    for package, oldest in needed.items():
+        try:
+            found = version(package)
+        except PackageNotFoundError:
+            faults.append(package)
+            continue
+        if oldest and _numbers(found) < _numbers(oldest):
+            faults.append(f"{package} {oldest} or later (there is {found})")
+    if faults:
+        raise ConfigError(
+            f"{what} needs {', '.join(faults)}: pip install 'recbole-autorec[{extra}]', or in a checkout "
+            f"pip install -e '.[{extra}]'"
+        )
+
+
+# What some of RecBole's models, and readers, import beside what is always installed -> what pip calls it.
+OPTIONAL = {"faiss": "faiss-cpu", "kmeans_pytorch": "kmeans_pytorch", "pyarrow": "pyarrow", "wandb": "wandb"}
+
+
+def missing(error: ModuleNotFoundError) -> str | None:
+    """A sentence about a package that is not there; None where the error is one of this project's own."""
+    name = (error.name or "").partition(".")[0]
+    if not name or name == "recbole_autorec":
+        return None
+    return f"the package {name!r} is not installed: " + (f"pip install {OPTIONAL[name]}" if name in OPTIONAL else ALL)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)[:2]]
