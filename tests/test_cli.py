@@ -1,8 +1,10 @@
+import ast
 import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -157,17 +159,81 @@ def test_training_does_not_import_ray():
     assert done.stdout == "False\n", done.stderr
 
 
-@pytest.mark.parametrize("version", [(3, 9, 1), (3, 12, 0), (3, 13, 2)])
-def test_an_unsupported_python_is_refused_readably(version, monkeypatch):
-    import runpy
+@pytest.mark.parametrize("how", [["run_recbole_autorec.py"], ["-m", "recbole_autorec"]])
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 9, 1), (3, 15, 0)])
+def test_an_unsupported_python_is_refused_readably(version, how, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.version_info = {version}")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: recbole_autorec runs on Python 3.10 to 3.14; this is {version[0]}.{version[1]}. In a checkout, name "
+        "another: make run PYTHON=python3.12\n"
+    )
 
-    monkeypatch.setattr(sys, "version_info", version)
-    monkeypatch.setattr(sys, "version", f"{version[0]}.{version[1]}.{version[2]} (main)")
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_path(str(ROOT / "run_recbole_autorec.py"))
-    assert caught.value.code == (
-        "recbole_autorec needs Python 3.10 or 3.11 (RecBole 1.2.1 runs on no later one); this is "
-        f"{version[0]}.{version[1]}.{version[2]}"
+
+def test_what_an_old_python_reads_first_it_can_parse():
+    """Python 2.7's grammar: no annotations, no f-strings, no unpacking in displays."""
+    tree = ast.parse((ROOT / "recbole_autorec" / "__init__.py").read_text())
+    newer = (ast.JoinedStr, ast.AnnAssign, ast.Starred, ast.NamedExpr, ast.Match)
+    starred = [
+        call
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and any(isinstance(a, ast.Starred) for a in call.args)
+    ]
+    inside = {id(argument) for call in starred for argument in call.args}
+    assert not [node for node in ast.walk(tree) if isinstance(node, newer) and id(node) not in inside]
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.arg) and node.annotation]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "RecBole is not installed: pip install recbole-autorec, or in a checkout pip install ."),
+        ("1.1.1", "RecBole 1.1.1 is installed; RecBole 1.2 is needed: pip install 'recbole>=1.2,<1.3'"),
+        ("2.0.0", "RecBole 2.0.0 is installed; RecBole 1.2 is needed: pip install 'recbole>=1.2,<1.3'"),
+    ],
+)
+def test_another_recbole_is_one_sentence(found, message, tmp_path):
+    (tmp_path / "recbole").mkdir()
+    line = "raise ModuleNotFoundError('gone', name='recbole')" if found is None else f"__version__ = {found!r}"
+    (tmp_path / "recbole" / "__init__.py").write_text(line)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for verb in ([], ["compare"], ["tune"], ["predict", "--checkpoint", "x", "--input", "y"]):
+        command = [sys.executable, "-m", "recbole_autorec", *verb]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+        assert (done.returncode, done.stderr) == (2, f"error: {message}\n")
+    code = "import recbole_autorec; recbole_autorec.Predictor"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.stderr.splitlines()[-1] == f"recbole_autorec.errors.ConfigError: {message}"
+
+
+def test_a_missing_package_is_one_sentence(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_autorec"], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: the package 'torch' is not installed: pip install recbole-autorec, or in a checkout pip install .\n",
+    )
+
+
+def test_it_is_called_as_a_module():
+    command = [sys.executable, "-m", "recbole_autorec"]
+    help_text = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=ROOT).stdout
+    assert help_text.startswith("usage: python -m recbole_autorec [-h]")
+    assert "python -m recbole_autorec --dataset ml-100k" in help_text
+    done = subprocess.run(
+        [*command, *QUICK, "--output", "out"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(Path("out/result.json").read_text())["command"].startswith(
+        "python -m recbole_autorec --dataset tiny"
     )
 
 

@@ -1,13 +1,18 @@
 """Every message in full: where, what came in, what is allowed, what to do."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import recbole
+from recbole.data.dataset import Dataset
 
 from recbole_autorec import Config, ConfigError, IAutoRec
 from recbole_autorec.checks import CHECKS, MODEL_CHECKS
 from recbole_autorec.config import parse_value, properties_dir
+from recbole_autorec.registry import get_model
 from tests.conftest import DATA, ROOT, config_for
 
 METRICS = "for ratings rmse, mae; for rankings recall, mrr, ndcg, hit, map, precision, gauc"
@@ -152,6 +157,42 @@ def test_models_that_cannot_run_here_say_why(monkeypatch):
         assert str(caught.value) == expected
 
 
+def test_what_recbole_1_2_0_lacks_is_refused_with_how_to_have_it(monkeypatch):
+    monkeypatch.setattr(recbole, "__version__", "1.2.0")
+    monkeypatch.setattr("recbole_autorec.registry._recbole_has", lambda kind, model: model != "AsymKNN")
+    how = "RecBole 1.2.1 has it: pip install --no-deps recbole==1.2.1"
+    with pytest.raises(ConfigError, match=rf"^model 'AsymKNN' is not in RecBole 1\.2\.0\. {how}\.$"):
+        get_model("AsymKNN")
+    assert message(eval_args={"split": {"TS": [8, 1, 1]}, "order": "TO"}) == (
+        f"config_dict: split={{'TS': [8, 1, 1]}} is not in RecBole 1.2.0. {how}; or give {{RS: [...]}} with order TO."
+    )
+
+
+def test_recbole_1_2_0_lacks_what_its_files_lack():
+    """The refusals are those of the RecBole that is installed."""
+    lacks = recbole.__version__ == "1.2.0"
+    assert hasattr(Dataset, "time_based_split") is not lacks
+    if lacks:
+        with pytest.raises(ConfigError, match="'AsymKNN' is not in RecBole"):
+            get_model("AsymKNN")
+    else:
+        assert get_model("AsymKNN").__name__ == "AsymKNN"
+
+
+def test_ldiffrec_says_what_it_needs_and_the_other_models_do_not_miss_it():
+    code = (
+        "import sys; sys.modules['kmeans_pytorch'] = None\n"
+        "from recbole_autorec.registry import get_model\n"
+        "for name in ('NeuMF', 'BPR', 'LDiffRec'):\n"
+        "    try: print(get_model(name).__name__)\n"
+        "    except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    missing = "ConfigError model 'LDiffRec' needs the package kmeans_pytorch: pip install kmeans_pytorch."
+    expected = missing if recbole.__version__ == "1.2.0" else "LDiffRec"  # 1.2.1 imports it when it clusters
+    assert done.stdout.splitlines() == ["NeuMF", "BPR", expected], done.stderr
+
+
 def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():
     assert message(model="BPR") == (
         "model BPR ranks items instead of predicting ratings: it learns which of two items a user prefers, not how much "
@@ -202,7 +243,8 @@ def test_the_rating_is_no_feature():
         ({"topk": 0}, "config_dict: topk=0; expected whole numbers >= 1, such as [10]."),
     ],
 )  # fmt: skip
-def test_evaluation_faults(parameters, expected):
+def test_evaluation_faults(parameters, expected, monkeypatch):
+    monkeypatch.setattr(recbole, "__version__", "1.2.1")
     assert message(**parameters) == expected
 
 

@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
 
+import psutil
 import pytest
 
 from recbole_autorec import AutoRecError, cli, tune
@@ -107,7 +109,7 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
     code = (
         "from recbole_autorec import tune\n"
         "from tests.doomed import Slow\n"
-        f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=3, output='out', ray_address={address!r},\n"
+        f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=2, output='out', ray_address={address!r},\n"
         f"     config_dict={ {**SHARED, 'epochs': 28, 'stopping_step': 28, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MARKS": str(tmp_path / "marks"), "NODE": "driver"}
@@ -117,7 +119,7 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
     kill(second)
     assert search.wait(timeout=300) == 0, Path("search.log").read_text()
     found = lines("out")
-    assert len(found) == 3
+    assert len(found) == 2
     assert {line["status"] for line in found} <= {"done", "stopped"}
     epochs = {
         f"{line['parameters']['reg_weight']} {line['parameters']['hidden_size']}": line["epochs_run"] for line in found
@@ -131,6 +133,60 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
     assert moved  # and went on from the checkpoint:
     for name in moved:
         assert len((tmp_path / "marks" / f"head {name}").read_text()) < epochs[name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_search_on_this_machine_listens_to_it_alone_and_leaves_nothing(number, wait_for, tmp_path):
+    (tmp_path / "marks").mkdir()
+    code = (
+        "from recbole_autorec import tune\n"
+        "from tests.doomed import Slow\n"
+        f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=9, output='out',\n"
+        f"     config_dict={ {**SHARED, 'epochs': 100, 'stopping_step': 100}!r})\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MARKS": str(tmp_path / "marks"), "NODE": "here",
+                   "HOME": str(tmp_path)}  # fmt: skip
+    with Path("search.log").open("w") as log:
+        search = subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+    wait_for(lambda: list(tmp_path.glob("marks/*")))
+    started = psutil.Process(search.pid).children(recursive=True)
+    assert len(started) > 4  # Ray's, and those of the trials
+    listening = [
+        ip_address(connection.laddr.ip)
+        for process in (psutil.Process(search.pid), *started)
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 4
+    assert all((getattr(address, "ipv4_mapped", None) or address).is_loopback for address in listening)
+    search.send_signal(number)
+    assert search.wait(timeout=30) == (143 if number == signal.SIGTERM else -signal.SIGKILL), Path(
+        "search.log"
+    ).read_text()
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+    assert "SIGTERM" not in Path("search.log").read_text()  # no stack of Ray's
+    assert not (tmp_path / ".ray").exists()  # nor a token in the home folder
+
+
+def test_a_cluster_that_asks_for_a_token_gets_it(start_node, wait_for, monkeypatch, tmp_path):
+    start, address = start_node
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", "0123456789" * 4)
+        start("head")
+        wait_for(lambda: "1 node_" in ray_status(address))
+    command = [sys.executable, "-m", "recbole_autorec", "tune", "--dataset", "tiny", "--data_path", str(DATA), "--seed", "1",
+               "--engine", "ray", "--ray_address", address, "--max_evals", "1", "--epochs", "1", "--algo", "random"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    refused = subprocess.run([*command, "--output", "out"], capture_output=True, text=True, env=environment)
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith(
+        f"error: --ray_address '{address}': no Ray cluster answers there ("
+    )
+    assert "give its token if it asks for one" in refused.stderr
+    with_token = {**environment, "RAY_AUTH_TOKEN": "0123456789" * 4}
+    done = subprocess.run([*command, "--output", "other"], capture_output=True, text=True, env=with_token)
+    assert done.returncode == 0, done.stderr
 
 
 def test_only_the_machine_that_runs_the_command_needs_the_dataset(monkeypatch, tmp_path):

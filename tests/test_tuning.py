@@ -1,12 +1,15 @@
 """Searches: choice by validation alone, the same again with the same seed, nothing lost."""
 
+import configparser
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from recbole_autorec.config import parse_value, properties_dir
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 from recbole_autorec.tuning.search import Setting, Trials, run_trial
 from recbole_autorec.tuning.space import hyperopt_space, parameters_of, read_space, space_from
+from recbole_autorec.tuning.tune import NEEDED
 from tests.conftest import DATA, QUICK, ROOT
 from tests.doomed import Raises
 
@@ -490,14 +494,30 @@ def test_a_folder_with_other_things_is_refused():
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
-    from recbole_autorec.tuning import tune as module
+    versions = {"ray": "2.6.3", "pyarrow": "20.0.0", "tensorboardX": "2.6"}
 
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    assert cli.main(["tune", "--dataset", "tiny", "--data_path", str(DATA)]) == 2
+    def version(package):
+        if package not in versions:
+            raise PackageNotFoundError(package)
+        return versions[package]
+
+    monkeypatch.setattr("recbole_autorec.installation.version", version)
+    how = "pip install 'recbole-autorec[tune]', or in a checkout pip install -e '.[tune]'\n"
+    arguments = ["tune", "--dataset", "tiny", "--data_path", str(DATA)]
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == f"error: engine hyperopt needs hyperopt: {how}"
+    assert cli.main([*arguments, "--engine", "ray"]) == 2
     assert capsys.readouterr().err == (
-        "error: engine hyperopt needs hyperopt; pip install 'recbole-autorec[tune]', or in a checkout pip install -e "
-        "'.[tune]'.\n"
+        f"error: engine ray needs hyperopt, ray {NEEDED['ray']['ray']} or later (there is 2.6.3), requests, pydantic: {how}"
     )
+
+
+def test_the_bounds_of_the_extra_are_those_of_setup_cfg():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = setup["options.extras_require"]["tune"].splitlines()
+    bounds = dict(re.findall(r"(\w+)(?:\[tune\])? >= ([\d.]+)", "\n".join(lines)))
+    assert bounds == {package: oldest for package, oldest in NEEDED["ray"].items() if oldest}
 
 
 def test_trials_are_told_as_they_end(capsys):
