@@ -1,4 +1,4 @@
-# make run | test | test-slow | check | bench. Each sets up .venv first, once; a changed dependency sets it up again.
+# make run | test | test-slow | smoke | check | bench. Each sets up .venv first, once; a changed dependency does so again.
 # make run ARGS="--dataset ml-1m"        passes arguments on
 # make run PYTHON=python3.13             sets .venv up with another Python (3.10 to 3.14), which it keeps
 # make run TORCH="torch==2.9.1"          another torch than constraints.txt has; also the address of a wheel
@@ -12,7 +12,7 @@ READY := .venv/ready-$(VERSION)
 CPU := $(if $(shell command -v nvidia-smi),,$(if $(filter Linux,$(shell uname -s)),--find-links https://download.pytorch.org/whl/cpu/torch/))
 ARGS ?= --dataset ml-100k
 
-.PHONY: run test test-slow check format bench clean
+.PHONY: run test test-slow smoke check format bench clean
 
 run: $(READY)
 	$(BIN)/python run_recbole_autorec.py $(ARGS)
@@ -22,6 +22,22 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow -rs $(ARGS_TEST)
+
+# Each verb once, and the laws of ids: what another Python or library would break first.
+smoke: SHORT = --dataset ml-100k --epochs 2 --show_progress False
+smoke: $(READY)
+	rm -rf .venv/smoke
+	$(BIN)/python run_recbole_autorec.py $(SHORT) --saved False
+	$(BIN)/python -m recbole_autorec compare $(SHORT) --saved False --models IAutoRec,Bias,NeuMF --repeats 2 --output .venv/smoke/compare
+	$(BIN)/python -m recbole_autorec tune $(SHORT) --saved False --max_evals 2 --output .venv/smoke/tune
+	$(BIN)/python -m recbole_autorec tune $(SHORT) --saved False --max_evals 2 --engine ray --output .venv/smoke/ray
+	$(BIN)/python -m recbole_autorec convert --input dataset/tiny/tiny.inter --name mine --data_path .venv/smoke
+	$(BIN)/python -m recbole_autorec --dataset mine --data_path .venv/smoke --seed 1 --epochs 2 --refit True \
+	  --checkpoint_dir .venv/smoke/saved
+	$(BIN)/python -m recbole_autorec predict --checkpoint .venv/smoke/saved/*.pth --input dataset/tiny/tiny.inter \
+	  --output .venv/smoke/predictions.csv
+	$(BIN)/python -m recbole_autorec recommend --checkpoint .venv/smoke/saved/*.pth --users all
+	$(BIN)/python -m pytest -q tests/test_ids.py
 
 check: $(READY)
 	$(BIN)/ruff format --check .
