@@ -7,9 +7,10 @@ PYTHON ?= $(or $(shell cat .venv/python 2>/dev/null),python3)
 VERSION := $(shell { $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])"; } 2>/dev/null)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/ready-$(VERSION)
-# Plain torch on Linux is a CUDA build of gigabytes: without a card the CPU build is taken, from wherever pip is set up to
-# look, or from PyTorch's own page.
-CPU := $(if $(shell command -v nvidia-smi),,$(if $(filter Linux,$(shell uname -s)),--find-links https://download.pytorch.org/whl/cpu/torch/))
+# Plain torch on Linux is a CUDA build of gigabytes. Without a card the CPU build is taken, from where pip is told to find
+# links or from PyTorch's own page.
+CPU := $(if $(shell command -v nvidia-smi),,$(filter Linux,$(shell uname -s)))
+CPU_PAGE := https://download.pytorch.org/whl/cpu/torch/
 ARGS ?= --dataset ml-100k
 
 .PHONY: run test test-slow smoke check format bench clean
@@ -56,16 +57,18 @@ clean:
 
 # editable_mode=compat, of pip 22.1 and later, puts the checkout on the path: beside a checkout, its folder would hide
 # the package otherwise.
+$(READY): PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 $(READY): setup.cfg pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: there is no $(PYTHON); name a Python 3.10 to 3.14: \
+	@$(PYTHON) -c "" 2>/dev/null || { echo "error: $(PYTHON) does not run here; name a Python 3.10 to 3.14: \
 	make run PYTHON=/path/to/python3"; exit 2; }
 	@$(PYTHON) -c "import recbole_autorec"
 	@base=$$($(PYTHON) -c "import sys; print(getattr(sys, '_base_executable', sys.executable))") && rm -rf .venv && \
 	  "$$base" -m venv .venv && echo "$$base" >.venv/python
+	@echo "setting up .venv with Python $(VERSION), once"
 	@grep -v '$(if $(TORCH),^torch==,^#)' constraints.txt >.venv/constraints.txt
-	@echo "setting up .venv with Python $(VERSION); of torch $(if $(CPU),a CPU build where there is one for it,the CUDA build)"
-	@$(BIN)/python -m pip install --quiet 'pip>=22.1'
-	@$(BIN)/python -m pip install --quiet --quiet -c .venv/constraints.txt '$(or $(TORCH),torch)' $(CPU)
-	@$(BIN)/python -m pip install --quiet -c .venv/constraints.txt -e '.[test,check,tune]' \
-	  --config-settings editable_mode=compat
+	@$(PIP) 'pip>=22.1'
+	@$(if $(CPU),$(PIP) -qq -c .venv/constraints.txt '$(or $(TORCH),torch)' --no-deps --no-index --find-links $(CPU_PAGE) \
+	  --retries 1 2>/dev/null || echo "no CPU build of torch found for Python $(VERSION): its CUDA build comes, several GB")
+	@$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)'
+	@$(PIP) -c .venv/constraints.txt -e '.[test,check,tune]' --config-settings editable_mode=compat
 	@touch $@
