@@ -57,7 +57,7 @@ clean:
 
 # editable_mode=compat, of pip 22.1 and later, puts the checkout on the path: beside a checkout, its folder would hide
 # the package otherwise.
-$(READY): PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+$(READY): PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c "" 2>/dev/null || { echo "error: $(PYTHON) does not run here; name a Python 3.10 to 3.14: \
 	make run PYTHON=/path/to/python3"; exit 2; }
@@ -67,7 +67,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@echo "setting up .venv with Python $(VERSION), once"
 	@grep -v '$(if $(TORCH),^torch==,^#)' constraints.txt >.venv/constraints.txt
 	@$(PIP) 'pip>=22.1'
-	@$(if $(CPU),$(PIP) -qq -c .venv/constraints.txt '$(or $(TORCH),torch)' --no-deps --no-index --find-links $(CPU_PAGE) \
+	@$(if $(CPU),$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)' --no-deps --no-index --find-links $(CPU_PAGE) \
 	  --retries 1 2>/dev/null || echo "no CPU build of torch found for Python $(VERSION): its CUDA build comes (several GB)")
 	@$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)'
 	@$(PIP) -c .venv/constraints.txt -e '.[test,check,tune]' --config-settings editable_mode=compat
