@@ -17,7 +17,7 @@ from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECB
 Check = tuple[Callable[[Any], bool], str]
 
 RATING_METRICS = ("rmse", "mae")
-# RecBole 1.2.1 fails on its coverage and popularity metrics; AUC and LogLoss are for 0/1 labels.
+# RecBole fails on its coverage and popularity metrics; AUC and LogLoss are for 0/1 labels.
 RANKING_METRICS = ("recall", "mrr", "ndcg", "hit", "map", "precision", "gauc")
 
 

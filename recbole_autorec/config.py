@@ -110,7 +110,7 @@ class Config(RecBoleConfig):
             super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # what RecBole checks itself
             raise ConfigError(f"RecBole refuses the configuration: {error}") from error
-        if not self["use_gpu"]:  # RecBole 1.2.1 reads gpu_id only
+        if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads gpu_id only
             self["device"] = torch.device("cpu")
         elif self["device"].type == "cuda" and ranks.world_size() > 1:
             self["device"] = torch.device("cuda", torch.cuda.current_device())
@@ -118,7 +118,8 @@ class Config(RecBoleConfig):
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
     def compatibility_settings(self):
-        # RecBole's own fails on numpy 2, which has no np.float_. These are the names that its classes use.
+        # RecBole's own (config/configurator.py) fails on numpy 2, which has no np.float_. These names are used, by
+        # data/interaction.py, evaluator/metrics.py, model/layers.py, model/abstract_recommender.py and others.
         for name, kind in {"float": np.float64, "bool": np.bool_, "long": np.int_, "str": np.str_}.items():
             if name not in vars(np):
                 setattr(np, name, kind)

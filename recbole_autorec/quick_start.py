@@ -231,7 +231,7 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
 
 @contextmanager
 def quiet_recbole():
-    """Warnings from inside RecBole 1.2.1 and what it needs are nothing a user could act on; all others show."""
+    """Warnings from inside RecBole and what it needs are nothing a user could act on; all others show."""
     with warnings.catch_warnings():
         for inside in ("recbole", "thop", "tensorboard", "hyperopt", "ray"):
             for category in (FutureWarning, DeprecationWarning, UserWarning):

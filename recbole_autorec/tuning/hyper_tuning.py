@@ -1,7 +1,7 @@
 """RecBole's HyperTuning, seeded and written down as it goes; and the objective function for RecBole's own.
 
-RecBole 1.2.1's exhaustive search draws with numpy's RandomState, which hyperopt 0.2.7 cannot use, and misses
-combinations of a large grid; `every_combination` is in its place once this module is imported.
+RecBole's exhaustive search (trainer/hyper_tuning.py) draws with numpy's RandomState, which hyperopt cannot use, and
+misses combinations of a large grid; `every_combination` is in its place once this module is imported.
 """
 
 from __future__ import annotations
