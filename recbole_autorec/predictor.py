@@ -45,8 +45,13 @@ class Predictor:
         rating_range: lowest and highest training rating, in stars.
     """
 
+    model: Any
+    users: list[str]
+    items: list[str]
+    rating_range: tuple[float, float]
+
     def __init__(self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], name: str):
-        self.model: Any = model.eval()
+        self.model = model.eval()
         self.name = name
         self.users, self.items = data["users"][1:], data["items"][1:]
         self.titles: list[str] | None = data["titles"][1:] if data["titles"] else None

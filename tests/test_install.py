@@ -58,6 +58,7 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     package, properties = map(Path, done.stdout.split())
     root = tmp_path / "env" if how == "wheel" else project
     assert package.is_relative_to(root)
+    assert (package.parent / "py.typed").is_file()  # or type checkers take every name for Any
     assert properties.is_relative_to(root)
     tracked = {file.relative_to(ROOT / "properties") for file in (ROOT / "properties").rglob("*.*")}
     assert {file.relative_to(properties) for file in properties.rglob("*.*") if "__" not in str(file)} == tracked

@@ -1,0 +1,19 @@
+"""What a user's type checker sees of the public names; `make check` reads it, nothing runs it."""
+
+import numpy as np
+import pandas as pd
+from typing_extensions import assert_type
+
+from recbole_autorec import Predictor, compare, run_recbole_autorec, tune
+from recbole_autorec.comparison.comparison import Comparison
+from recbole_autorec.predictor import NewUser
+
+predictor = Predictor.load("saved/model.pth")
+assert_type(predictor, Predictor)
+assert_type(predictor.users, list[str])
+assert_type(predictor.predict(["a"], ["b"]), np.ndarray)
+assert_type(predictor.recommend("a"), pd.DataFrame)
+assert_type(predictor.fold_in_user({"b": 5}), NewUser)
+assert_type(compare(["IAutoRec", "Bias"]), Comparison)
+assert_type(tune("IAutoRec").trials, pd.DataFrame)
+run_recbole_autorec(model="IAutoRec")["test"]
