@@ -206,7 +206,7 @@ def test_a_row_that_fails_in_one_repeat_comes_last_and_the_page_is_still_written
     table = comparison.table
     assert table.index[-1] == "half"  # though GlobalMean, its equal, may be worse on two splits than on one
     assert (table["repeats"]["half"], table["error"]["half"]) == (1, "RuntimeError: seed 2")
-    assert "1, then failed" in tables.terminal(comparison, table)
+    assert list(tables.readable(comparison, table)["repeats"]) == ["2", "2", "1, then failed"]
     assert comparison.complete_repeats == [1, 2]
     assert (comparison.folder / "report.html").is_file()
 

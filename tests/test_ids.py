@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from recbole_autorec import Predictor, convert, run_recbole_autorec
 from recbole_autorec.data import dataset as dataset_module
+from recbole_autorec.data import readers
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.quick_start import build_model, load_and_split, quiet_recbole
 from recbole_autorec.serving import predict_file, recommend_to
@@ -104,6 +105,21 @@ def test_the_dataset_has_the_ids_of_the_inter_file(part, tmp_path_factory, users
     names = data.field2id_token["user_id"], data.field2id_token["item_id"]
     found = zip(*(data.inter_feat[field] for field in ("user_id", "item_id", "rating")), strict=True)
     assert [(names[0][user], names[1][item], stars) for user, item, stars in found] == rows
+
+
+def test_ids_that_are_numbers_are_read_fast_and_once(monkeypatch, tmp_path):
+    """Not again, and not line by line, as those are that pandas takes for something else than text."""
+    calls, read_csv = [], pd.read_csv
+    monkeypatch.setattr(
+        pd, "read_csv", lambda *arguments, **keywords: calls.append(1) or read_csv(*arguments, **keywords)
+    )
+    monkeypatch.setattr(readers, "_line_by_line", None)
+    numbers = ["1", "01", "1.0", "2e3"]
+    convert(write(tmp_path / "a.csv", ["user", "item", "rating"], ratings_by(numbers, numbers)), "toy", "data")
+    assert len(calls) == 1
+    with quiet_recbole():
+        RatingDataset(config_for("GlobalMean", "toy", data_path="data"))
+    assert len(calls) == 2
 
 
 @pytest.fixture
