@@ -44,6 +44,18 @@ def test_ml_100k_rmse_is_in_the_band():
     assert 0.68 < result["test"]["mae"] < 0.72
 
 
+def test_a_seed_gives_the_same_split_and_scores_on_every_python():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"saved": False, "epochs": 2})
+    finally:
+        torch.set_num_threads(threads)
+    assert result["seed"] == 2020
+    assert result["split_fingerprint"] == "63eaa51141446969"
+    assert result["test"]["rmse"] == pytest.approx(0.9146, abs=1e-4)
+
+
 def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
     """Not a mean of per-user RMSEs, and cold pairs are in it."""
     result = run(saved=True)
