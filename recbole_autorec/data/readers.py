@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import numpy as np
 import pandas as pd
-from pandas.tseries.api import guess_datetime_format
+from pandas.core.tools.datetimes import guess_datetime_format  # before pandas 2.2 it is not in pandas.tseries.api
 
 from recbole_autorec.errors import DataError, counted
 from recbole_autorec.processes import noted_interruptions
