@@ -3,13 +3,13 @@
 # make run PYTHON=python3.13             sets .venv up with another Python (3.10 to 3.14), which it keeps
 # make run TORCH="torch==2.9.1"          another torch than constraints.txt has; also the address of a wheel
 
-PYTHON ?= $(or $(shell cat .venv/python 2>/dev/null),python3)
-VERSION := $(shell { $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])"; } 2>/dev/null)
+PYTHON ?= $(or $(shell sed 's/.*/"&"/' .venv/python 2>/dev/null),python3)
+VERSION := $(shell { $(PYTHON) -c "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"; } 2>/dev/null)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/ready-$(VERSION)
 # Plain torch on Linux is a CUDA build of gigabytes. Without a card the CPU build is taken, from where pip is told to find
 # links or from PyTorch's own page.
-CPU := $(if $(shell command -v nvidia-smi),,$(filter Linux,$(shell uname -s)))
+CPU := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(filter Linux,$(shell uname -s)))
 CPU_PAGE := https://download.pytorch.org/whl/cpu/torch/
 ARGS ?= --dataset ml-100k
 
@@ -32,6 +32,9 @@ smoke: $(READY)
 	$(BIN)/python -m recbole_autorec compare $(SHORT) --saved False --models IAutoRec,Bias,NeuMF --repeats 2 --output .venv/smoke/compare
 	$(BIN)/python -m recbole_autorec tune $(SHORT) --saved False --max_evals 2 --output .venv/smoke/tune
 	$(BIN)/python -m recbole_autorec tune $(SHORT) --saved False --max_evals 2 --engine ray --output .venv/smoke/ray
+	echo "learning_rate loguniform -7,-4" >.venv/smoke/NeuMF.hyper
+	$(BIN)/python -m recbole_autorec tune $(SHORT) --saved False --max_evals 1 --engine ray --model NeuMF \
+	  --space .venv/smoke/NeuMF.hyper --output .venv/smoke/ray-NeuMF
 	$(BIN)/python -m recbole_autorec convert --input dataset/tiny/tiny.inter --name mine --data_path .venv/smoke
 	$(BIN)/python -m recbole_autorec --dataset mine --data_path .venv/smoke --seed 1 --epochs 2 --refit True \
 	  --checkpoint_dir .venv/smoke/saved
@@ -59,10 +62,11 @@ clean:
 # the package otherwise.
 $(READY): PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 $(READY): setup.cfg pyproject.toml constraints.txt
-	@$(PYTHON) -c "" 2>/dev/null || { echo "error: $(PYTHON) does not run here; name a Python 3.10 to 3.14: \
+	@$(PYTHON) -c "" 2>/dev/null || { echo "error: '$(PYTHON)' does not run here; name a Python 3.10 to 3.14: \
 	make run PYTHON=/path/to/python3"; exit 2; }
 	@$(PYTHON) -c "import recbole_autorec"
-	@base=$$($(PYTHON) -c "import sys; print(getattr(sys, '_base_executable', sys.executable))") && rm -rf .venv && \
+	@base=$$($(PYTHON) -c "import sys; sys.stdout.write(getattr(sys, '_base_executable', sys.executable).replace(chr(92), '/'))") && \
+	  rm -rf .venv && \
 	  "$$base" -m venv .venv && echo "$$base" >.venv/python
 	@echo "setting up .venv with Python $(VERSION), once"
 	@grep -v '$(if $(TORCH),^torch==,^#)' constraints.txt >.venv/constraints.txt

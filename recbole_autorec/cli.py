@@ -133,7 +133,7 @@ examples:
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:
     parser = Parser(
-        prog=f"{program()} {verb}".strip(),
+        prog=" ".join([*program(), verb]).strip(),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

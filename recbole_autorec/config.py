@@ -117,10 +117,24 @@ class Config(RecBoleConfig):
         if ranks.rank() > 0:  # the first one speaks for all
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
+    # A class of RecBole's is found by its name in another process: see registry on how RecBole 1.2.0 imports them.
+
+    model_class: type
+
+    def __getstate__(self):
+        theirs = self.model_class.__module__.startswith("recbole.")
+        return {**self.__dict__, "model_class": None if theirs else self.model_class}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.model_class = self.model_class or get_model(self.model)
+
     def compatibility_settings(self):
         # RecBole's own (config/configurator.py) fails on numpy 2, which has no np.float_. These names are used, by
         # data/interaction.py, evaluator/metrics.py, model/layers.py, model/abstract_recommender.py and others.
-        for name, kind in {"float": np.float64, "bool": np.bool_, "long": np.int_, "str": np.str_}.items():
+        names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_,
+                 "str": np.str_, "long": np.int_, "unicode": np.str_}  # fmt: skip
+        for name, kind in names.items():
             if name not in vars(np):
                 setattr(np, name, kind)
         if not hasattr(dok_matrix, "_update"):  # RecBole's graph models call it; scipy dropped it in 1.13

@@ -59,8 +59,8 @@ OPTIONAL = {"faiss": "faiss-cpu", "kmeans_pytorch": "kmeans_pytorch", "pyarrow":
 
 def missing(error: ModuleNotFoundError) -> str | None:
     """A sentence about a package that is not there; None where the error is one of this project's own."""
-    name = (error.name or "").partition(".")[0]
-    if not name or name == "recbole_autorec":
+    name = error.name
+    if not name or "." in name or name == "recbole_autorec":
         return None
     return f"the package {name!r} is not installed: " + (f"pip install {OPTIONAL[name]}" if name in OPTIONAL else ALL)
 

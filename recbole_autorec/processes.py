@@ -35,10 +35,11 @@ def _set(variables: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def program() -> str:
-    """What was called, as it is typed."""
+def program() -> list[str]:
+    """What was called, as it is typed, in words."""
     path = Path(sys.argv[0])
-    return "python -m recbole_autorec" if path.parts[-2:] == ("recbole_autorec", "__main__.py") else path.name
+    as_module = path.parts[-2:] == ("recbole_autorec", "__main__.py")
+    return ["python", "-m", "recbole_autorec"] if as_module else [path.name]
 
 
 def import_path() -> str:

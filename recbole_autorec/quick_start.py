@@ -257,4 +257,4 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
     """The command line that runs, to be repeated."""
-    return " ".join([program(), *map(shlex.quote, sys.argv[1:])])
+    return shlex.join([*program(), *sys.argv[1:]])

@@ -1,5 +1,6 @@
 """Every message in full: where, what came in, what is allowed, what to do."""
 
+import pickle
 import re
 import subprocess
 import sys
@@ -191,6 +192,21 @@ def test_ldiffrec_says_what_it_needs_and_the_other_models_do_not_miss_it():
     missing = "ConfigError model 'LDiffRec' needs the package kmeans_pytorch: pip install kmeans_pytorch."
     expected = missing if recbole.__version__ == "1.2.0" else "LDiffRec"  # 1.2.1 imports it when it clusters
     assert done.stdout.splitlines() == ["NeuMF", "BPR", expected], done.stderr
+
+
+def test_a_config_with_a_model_of_recboles_reaches_another_process(tmp_path):
+    """RecBole 1.2.0 cannot import its general models at first where kmeans_pytorch is missing."""
+    for model in ("NeuMF", "FM", "IAutoRec"):
+        (tmp_path / model).write_bytes(pickle.dumps(config_for(model)))
+    code = (
+        "import sys, pickle, pathlib; sys.modules['kmeans_pytorch'] = None\n"
+        "for path in sys.argv[1:]:\n"
+        "    print(pickle.loads(pathlib.Path(path).read_bytes()).model_class.__name__)\n"
+    )
+    for model in ("NeuMF", "FM", "IAutoRec"):
+        command = [sys.executable, "-c", code, str(tmp_path / model)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert done.stdout == f"{model}\n", done.stderr
 
 
 def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recbole_autorec import Predictor, convert, run_recbole_autorec
+from recbole_autorec import DataError, Predictor, convert, run_recbole_autorec
 from recbole_autorec.data import dataset as dataset_module
 from recbole_autorec.data import readers
 from recbole_autorec.data.dataset import RatingDataset
@@ -206,6 +206,16 @@ def test_missing_features_are_filled(tmp_path):
     assert users["age"].tolist() == [3.5, 3.5, 1, 2, 3, 4, 5, 6, 3.5]  # the mean of 1 to 6
     model = build_model(config, parts[0])
     assert np.isfinite(model.predict(parts[2].join(parts[2].inter_feat)).detach().numpy()).all()
+
+
+@pytest.mark.parametrize("header", ["item_id:token\tyear:int", "item_id:token\tyear"])
+def test_a_type_that_features_cannot_have_is_named(tmp_path, write_dataset, header):
+    path = write_dataset([f"{user}\t{item}\t{stars}" for user, item, stars in ratings_by(["u", "v"], ["i", "j", "k"])])
+    Path(path, "toy", "toy.item").write_text(f"{header}\ni\t1990\n")
+    with pytest.raises(
+        DataError, match=r"^toy\.item: column '.*'; expected a type of token, float, token_seq, float_seq\.$"
+    ):
+        RatingDataset(config_for("FM", "toy", data_path=path, features=True))
 
 
 @pytest.mark.skipif(pd.__version__ >= "3", reason="RecBole's own Dataset does not read them with pandas 3")

@@ -110,7 +110,7 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
         "from recbole_autorec import tune\n"
         "from tests.doomed import Slow\n"
         f"tune(Slow, 'tiny', {SPACE!r}, engine='ray', algo='random', max_evals=2, output='out', ray_address={address!r},\n"
-        f"     config_dict={ {**SHARED, 'epochs': 28, 'stopping_step': 28, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
+        f"     config_dict={ {**SHARED, 'epochs': 60, 'stopping_step': 60, 'lbfgs_max_iter': 1}!r}, storage_path='storage')\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MARKS": str(tmp_path / "marks"), "NODE": "driver"}
     with Path("search.log").open("w") as log:

@@ -139,12 +139,13 @@ class RatingDataset(Dataset):
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8-sig"
         with path.open(encoding=encoding) as file:
             names = file.readline().rstrip("\r\n").split(separator)
-        kinds = {field: FeatureType(kind) for field, _, kind in (name.rpartition(":") for name in names)}
-        kinds = {
-            field: kind
-            for field, kind in kinds.items()
-            if (loaded is None or field in loaded) and (unloaded is None or field not in unloaded)
-        }
+        kinds = {}
+        for field, _, kind in (name.rpartition(":") for name in names):
+            if (loaded is None or field in loaded) and (unloaded is None or field not in unloaded):
+                allowed = [each.value for each in FeatureType]
+                if kind not in allowed:
+                    raise DataError(f"{path.name}: column '{field}:{kind}'; expected a type of {', '.join(allowed)}.")
+                kinds[field] = FeatureType(kind)
         if not kinds:
             return None
         read = partial(pd.read_csv, path, sep=separator, encoding=encoding, engine="python")
@@ -166,7 +167,7 @@ class RatingDataset(Dataset):
                 texts = (text.split(self.config["seq_separator"]) for text in frame[field].fillna(""))
                 lists = [np.array([number(part) for part in parts if part][:limit]) for parts in texts]
                 frame[field] = pd.Series(lists, dtype=object)
-                self.field2seqlen[field] = max(map(len, lists))
+                self.field2seqlen[field] = max(map(len, lists), default=1)
         return _Features(frame)
 
     def _add_part(

@@ -85,15 +85,21 @@ def _connected(cluster: Cluster) -> Iterator[None]:
     with environment(**_settings(cluster)), sigterm_unwinds() as unwinds_again:
         with quiet_recbole():
             import ray
-        others = _descendants()
-        _connect(ray, cluster)
-        unwinds_again()  # Ray's own handler leaves with a stack of C++
-        with ending_with_us(_descendants() - others):  # two agents would outlive a killed search for a minute
-            try:
-                _check_room(ray, cluster)
-                yield
-            finally:
-                ray.shutdown()
+        constants = ray._private.ray_constants
+        was = constants.ENABLE_RAY_CLUSTER
+        # Where this is False, as by default on Windows, Ray listens on loopback only.
+        constants.ENABLE_RAY_CLUSTER = cluster.address is not None
+        try:
+            _connect(ray, cluster)
+            unwinds_again()  # Ray's own handler leaves with a stack of C++
+            with ending_with_us(_started(ray)):  # two agents would outlive a killed search for a minute
+                try:
+                    _check_room(ray, cluster)
+                    yield
+                finally:
+                    ray.shutdown()
+        finally:
+            constants.ENABLE_RAY_CLUSTER = was
 
 
 def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, Any]]) -> None:
@@ -183,8 +189,11 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
         temporary.cleanup()
 
 
-def _descendants() -> set[psutil.Process]:
-    return set(psutil.Process().children(recursive=True))
+def _started(ray) -> list[psutil.Process]:
+    """Ray's processes on this machine, where we have started it."""
+    infos = (info for kind in ray._private.worker._global_node.all_processes.values() for info in kind)
+    first = [psutil.Process(info.process.pid) for info in infos]
+    return [process for each in first for process in (each, *each.children(recursive=True))]
 
 
 def _settings(cluster: Cluster) -> dict[str, str | None]:
@@ -286,8 +295,6 @@ def _record(search: Search, drawn: Mapping[str, Any], trial: Trial) -> None:
 def _connect(ray, cluster: Cluster) -> None:
     address = cluster.address
     quiet = {"include_dashboard": None if address else False, "log_to_driver": False, "logging_level": logging.CRITICAL}
-    # Where this is False, as by default on Windows, Ray listens on loopback only.
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = address is not None
     try:
         if address and address != "auto":
             host, _, port = address.rpartition(":")
