@@ -39,7 +39,7 @@ ALGOS = ("bayes", "random", "exhaustive")
 # engine -> what it needs, with the bounds of setup.cfg
 NEEDED = {
     "hyperopt": {"hyperopt": "0.3"},
-    "ray": {"hyperopt": "0.3", "ray": "2.52", "pyarrow": "", "tensorboardX": "", "requests": "", "pydantic": ""},
+    "ray": {"hyperopt": "0.3", "ray": "2.59", "pyarrow": "", "tensorboardX": "", "requests": "", "pydantic": ""},
 }
 # They say what is validated and where, and must be the same for all trials.
 FIXED = {"model", "dataset", "features", "refit", "saved", "device", *dataset_arguments, *general_arguments,
