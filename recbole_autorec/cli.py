@@ -14,7 +14,7 @@ from pathlib import Path
 from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.installation import check_recbole, missing
-from recbole_autorec.processes import program
+from recbole_autorec.processes import command_line
 
 TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
@@ -133,7 +133,7 @@ examples:
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:
     parser = Parser(
-        prog=" ".join([*program(), verb]).strip(),
+        prog=f"{command_line()} {verb}".strip(),
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -54,7 +54,13 @@ def check_extra(extra: str, needed: Mapping[str, str], what: str) -> None:
 
 
 # What some of RecBole's models, and readers, import beside what is always installed -> what pip calls it.
-OPTIONAL = {"faiss": "faiss-cpu", "kmeans_pytorch": "kmeans_pytorch", "pyarrow": "pyarrow", "wandb": "wandb"}
+OPTIONAL = {"faiss": "faiss-cpu", "community": "python-louvain"} | {
+    name: name
+    for name in (
+        "dgl", "kmeans_pytorch", "lightgbm", "networkx", "pyarrow", "torch_geometric", "torch_scatter", "wandb",
+        "xgboost",
+    )
+}  # fmt: skip
 
 
 def missing(error: ModuleNotFoundError) -> str | None:

@@ -42,6 +42,13 @@ def program() -> list[str]:
     return ["python", "-m", "recbole_autorec"] if as_module else [path.name]
 
 
+def command_line() -> str:
+    """program() where it is this project's, its installed command elsewhere: to be followed by a verb."""
+    words = program()
+    ours = len(words) > 1 or Path(words[0]).stem in ("run_recbole_autorec", "recbole-autorec")
+    return " ".join(words) if ours else "recbole-autorec"
+
+
 def import_path() -> str:
     """PYTHONPATH for a process that shall import what we can import."""
     return os.pathsep.join(map(os.path.abspath, sys.path))

@@ -401,7 +401,7 @@ def test_time_left_is_each_rows_own():
         (["--model", "Bias"], "command line: unknown flag --model; did you mean --models?"),
         (["--models", "Bias", "--repeat", "2"], "command line: unknown flag --repeat; did you mean --repeats?"),
         (["--models", "IAutoRec,FM,UAutoRec", "--reg_wieght", "2"], "command line: unknown key 'reg_wieght'; did you mean 'reg_weight'?"),
-        (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; there are tiny in '{data}', and ml-100k comes with RecBole. Write it there: run_recbole_autorec.py convert --input FILE --name nope --data_path {data}, or point --data_path elsewhere."),
+        (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; there are tiny in '{data}', and ml-100k comes with RecBole. Write it there: recbole-autorec convert --input FILE --name nope --data_path {data}, or point --data_path elsewhere."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path):

@@ -37,7 +37,7 @@ def test_ratings_are_read_as_they_stand(write_dataset):
 def test_unknown_dataset_says_what_there_is():
     assert message(str(DATA), "nope") == (
         f"dataset 'nope': no file '{DATA}/nope/nope.inter'; there are tiny in '{DATA}', and ml-100k comes with RecBole. "
-        f"Write it there: run_recbole_autorec.py convert --input FILE --name nope --data_path {DATA}, or point --data_path "
+        f"Write it there: recbole-autorec convert --input FILE --name nope --data_path {DATA}, or point --data_path "
         "elsewhere."
     )
 
@@ -45,7 +45,7 @@ def test_unknown_dataset_says_what_there_is():
 def test_empty_data_folder(tmp_path):
     assert message(str(tmp_path), "nope") == (
         f"dataset 'nope': no file '{tmp_path}/nope/nope.inter'; there is no dataset in '{tmp_path}', and ml-100k "
-        f"comes with RecBole. Write it there: run_recbole_autorec.py convert --input FILE --name nope --data_path {tmp_path}, "
+        f"comes with RecBole. Write it there: recbole-autorec convert --input FILE --name nope --data_path {tmp_path}, "
         "or point --data_path elsewhere."
     )
 

@@ -218,6 +218,16 @@ def test_a_type_that_features_cannot_have_is_named(tmp_path, write_dataset, head
         RatingDataset(config_for("FM", "toy", data_path=path, features=True))
 
 
+@pytest.mark.parametrize(
+    ("kind", "cell", "expected"), [("float", "about 1990", "a number"), ("float_seq", "1990 x", "numbers")]
+)
+def test_a_feature_that_is_no_number_is_named(tmp_path, write_dataset, kind, cell, expected):
+    path = write_dataset([f"{user}\t{item}\t{stars}" for user, item, stars in ratings_by(["u", "v"], ["i", "j", "k"])])
+    Path(path, "toy", "toy.item").write_text(f"item_id:token\tyear:{kind}\ni\t1990\nj\t{cell}\n")
+    with pytest.raises(DataError, match=rf"^toy\.item line 3: year='{cell}'; expected {expected}\.$"):
+        RatingDataset(config_for("FM", "toy", data_path=path, features=True))
+
+
 @pytest.mark.skipif(pd.__version__ >= "3", reason="RecBole's own Dataset does not read them with pandas 3")
 def test_features_are_what_recbole_reads_with_pandas_2(tmp_path):
     from recbole.data.dataset import Dataset

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from logging import getLogger
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.data.readers import AS_TEXT, is_text
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
+from recbole_autorec.processes import command_line
 
 logger = getLogger(__name__)
 
@@ -87,11 +88,9 @@ class RatingDataset(Dataset):
         path, separator = Path(filepath), self.config["field_separator"]
         encoding = self.config["encoding"] or "utf-8-sig"
         try:
-            with path.open(encoding=encoding) as file:
-                header = file.readline().rstrip("\r\n")
-            names = header.split(separator)
-            kinds = dict(name.rpartition(":")[::2] for name in names)
-            columns = self._columns_to_load(path, header, kinds)
+            names = _header(path, self.config)
+            kinds = dict(names)
+            columns = self._columns_to_load(path, names)
             loaded: dict[str, list[Any]] = {column: [] for column in columns}
             tokens: dict[str, dict[str, int]] = {column: {} for column in columns if kinds[column] != "float"}
             read = partial(
@@ -107,7 +106,7 @@ class RatingDataset(Dataset):
             texts = [f"{c}:{kind}" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value]
             for part in read(dtype=dict.fromkeys(texts, "category"), chunksize=PART, **AS_TEXT):
                 if not isinstance(part.index, pd.RangeIndex):  # pandas takes the surplus for row names
-                    raise DataError(f"{path.name} line 2: more fields than the header {header!r} has.")
+                    raise DataError(f"{path.name} line 2: more fields than the header {self._joined(names)} has.")
                 for text in (text for text in texts if not is_text(part[text])):
                     lines = {"skiprows": range(1, part.index[0] + 1), "nrows": len(part)}
                     part[text] = pd.Categorical(read(dtype=object, usecols=[text], **lines)[text])
@@ -135,23 +134,18 @@ class RatingDataset(Dataset):
         RecBole's (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does not do,
         and takes the id "NA" for a missing one.
         """
-        loaded, unloaded = self._get_load_and_unload_col(source)
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8-sig"
-        with path.open(encoding=encoding) as file:
-            names = file.readline().rstrip("\r\n").split(separator)
+        allowed = [each.value for each in FeatureType]
         kinds = {}
-        for field, _, kind in (name.rpartition(":") for name in names):
-            if (loaded is None or field in loaded) and (unloaded is None or field not in unloaded):
-                allowed = [each.value for each in FeatureType]
-                if kind not in allowed:
-                    raise DataError(f"{path.name}: column '{field}:{kind}'; expected a type of {', '.join(allowed)}.")
-                kinds[field] = FeatureType(kind)
+        for field, kind in self._to_load(_header(path, self.config), source):
+            if kind not in allowed:
+                raise DataError(f"{path.name}: column '{field}:{kind}'; expected a type of {', '.join(allowed)}.")
+            kinds[field] = FeatureType(kind)
         if not kinds:
             return None
         read = partial(pd.read_csv, path, sep=separator, encoding=encoding, engine="python")
         columns = [f"{field}:{kind.value}" for field, kind in kinds.items()]
-        types: Any = [np.float64 if kind == FeatureType.FLOAT else object for kind in kinds.values()]
-        frame = read(usecols=columns, dtype=dict(zip(columns, types, strict=True)))[columns].set_axis([*kinds], axis=1)
+        frame = read(usecols=columns, dtype=object)[columns].set_axis([*kinds], axis=1)
         for field in {self.uid_field, self.iid_field} & kinds.keys():
             column = f"{field}:{kinds[field].value}"
             frame[field] = read(usecols=[column], dtype=object, na_values=[""], keep_default_na=False)[column]
@@ -161,12 +155,18 @@ class RatingDataset(Dataset):
                 if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                     self.field2bucketnum[field] = 2
             self.field2seqlen[field] = 1
-            if kind in (FeatureType.TOKEN_SEQ, FeatureType.FLOAT_SEQ):
+            if kind == FeatureType.FLOAT:
+                numeric = pd.to_numeric(frame[field], errors="coerce").astype(np.float64)
+                _check_lines(numeric.notna() | frame[field].isna(), frame[field], path, "a number")
+                frame[field] = numeric
+            elif kind != FeatureType.TOKEN:
                 limit = (self.config["seq_len"] or {}).get(field)
-                number = str if kind == FeatureType.TOKEN_SEQ else float
                 texts = (text.split(self.config["seq_separator"]) for text in frame[field].fillna(""))
-                lists = [np.array([number(part) for part in parts if part][:limit]) for parts in texts]
-                frame[field] = pd.Series(lists, dtype=object)
+                lists = pd.Series([np.array([part for part in parts if part][:limit]) for parts in texts], dtype=object)
+                if kind == FeatureType.FLOAT_SEQ:
+                    lists = lists.map(_floats)
+                    _check_lines(lists.notna(), frame[field], path, "numbers")
+                frame[field] = lists
                 self.field2seqlen[field] = max(map(len, lists), default=1)
         return _Features(frame)
 
@@ -218,17 +218,30 @@ class RatingDataset(Dataset):
             if name != "inter_feat":
                 setattr(self, name, _Features(feat))  # which merging has made a plain frame
 
-    def _columns_to_load(self, path: Path, header: str, kinds: dict[str, str]) -> list[str]:
-        """The columns that load_col and unload_col leave, each of a type that this dataset can hold."""
-        if len(kinds) < len(header.split(self.config["field_separator"])):
-            raise DataError(f"{path.name}: a column stands twice in the header {header!r}.")
+    def _joined(self, names: list[tuple[str, str]]) -> str:
+        """A header as it is quoted in messages."""
+        return repr(self.config["field_separator"].join(":".join(name).removeprefix(":") for name in names))
+
+    def _to_load(self, names: list[tuple[str, str]], source: FeatureSource | str) -> list[tuple[str, str]]:
+        """The columns that load_col and unload_col leave."""
+        loaded, unloaded = self._get_load_and_unload_col(source)
+        return [
+            (field, kind)
+            for field, kind in names
+            if (loaded is None or field in loaded) and (unloaded is None or field not in unloaded)
+        ]
+
+    def _columns_to_load(self, path: Path, names: list[tuple[str, str]]) -> list[str]:
+        """The columns to load of an .inter file, each of a type that this dataset can hold."""
+        kinds, header = dict(names), self._joined(names)
+        if len(kinds) < len(names):
+            raise DataError(f"{path.name}: a column stands twice in the header {header}.")
         needed = {self.uid_field: "token", self.iid_field: "token", self.rating_field: "float"}
         expected = "expected " + ", ".join(f"'{field}:{kind}'" for field, kind in needed.items())
-        loaded, unloaded = self._get_load_and_unload_col(FeatureSource.INTERACTION)
-        columns = [c for c in kinds if (loaded is None or c in loaded) and (unloaded is None or c not in unloaded)]
+        columns = [field for field, _ in self._to_load(names, FeatureSource.INTERACTION)]
         for field in needed:
             if field not in kinds:
-                raise DataError(f"{path.name}: no column {field!r} in the header {header!r}; {expected}.")
+                raise DataError(f"{path.name}: no column {field!r} in the header {header}; {expected}.")
             if field not in columns:
                 raise DataError(
                     f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
@@ -371,9 +384,27 @@ def _no_dataset(name: str, folder: Path, file: str) -> str:
         return f'dataset {name!r} is a ready split: add --benchmark_filename "[{", ".join(PARTS)}]".'
     return (
         f"dataset {name!r}: no file '{folder / file}'; {there} in '{root}', and ml-100k comes with RecBole. "
-        f"Write it there: run_recbole_autorec.py convert --input FILE --name {name} --data_path {root}, or point "
+        f"Write it there: {command_line()} convert --input FILE --name {name} --data_path {root}, or point "
         "--data_path elsewhere."
     )
+
+
+def _opened(path: Path, config: Config) -> IO[str]:
+    return path.open(encoding=config["encoding"] or "utf-8-sig", errors="replace")
+
+
+def _header(path: Path, config: Config) -> list[tuple[str, str]]:
+    """Name and type of each column of an atomic file."""
+    with _opened(path, config) as file:
+        names = file.readline().rstrip("\r\n").split(config["field_separator"])
+    return [name.rpartition(":")[::2] for name in names]
+
+
+def _floats(texts: np.ndarray) -> np.ndarray | None:
+    try:
+        return texts.astype(np.float64)
+    except ValueError:
+        return None
 
 
 def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) -> None:
@@ -429,14 +460,13 @@ def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
     path = Path(part.config["data_path"]) / f"{part.dataset_name}.item"
     if not path.is_file():
         return None
-    encoding, separator = part.config["encoding"] or "utf-8-sig", part.config["field_separator"]
-    with path.open(encoding=encoding, errors="replace") as file:
-        columns = [name.rpartition(":")[0] for name in file.readline().rstrip("\r\n").split(separator)]
-        title = next((name for name in ("movie_title", "title", "name") if name in columns), None)
-        if title is None or part.iid_field not in columns:
-            return None
-        places = columns.index(part.iid_field), columns.index(title)
-        rows = (line.rstrip("\r\n").split(separator) for line in file)
+    columns = [field for field, _ in _header(path, part.config)]
+    title = next((name for name in ("movie_title", "title", "name") if name in columns), None)
+    if title is None or part.iid_field not in columns:
+        return None
+    places = columns.index(part.iid_field), columns.index(title)
+    with _opened(path, part.config) as file:
+        rows = (line.rstrip("\r\n").split(part.config["field_separator"]) for line in file)
         titles = {row[places[0]]: row[places[1]].replace("\t", " ") for row in rows if len(row) > max(places)}
     return [titles.get(item, "") for item in items]
 
