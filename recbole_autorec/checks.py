@@ -55,6 +55,7 @@ _THREE = (
 _NO_DECAY = (lambda value: value == 0, "0: it would penalise the biases as well; use reg_weight")
 _POSITIVE = (lambda value: is_number(value, 0) and value > 0, "a number > 0")
 _NOT_NEGATIVE = (lambda value: is_number(value, 0), "a number >= 0")
+_DAMPING = (lambda value: value is None or is_number(value, 0), "a number >= 0, or ~ for what the ratings ask for")
 
 # key -> (is it allowed?, what is allowed), for every model. Defaults are not here: they stand in properties/*.yaml.
 CHECKS: dict[str, Check] = {
@@ -124,12 +125,15 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
             "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
         ),
         "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of such"),
+        "reg_floor": _NOT_NEGATIVE,
         "row_scaling": _POWER,
         "column_scaling": _POWER,
         "init_std": _POSITIVE,
-        "init_bias": _one_of("zero", "mean"),
+        "offsets": _SWITCH,
+        "user_damping": _DAMPING,
+        "item_damping": _DAMPING,
         "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
-        "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for the scale's midpoint"),
+        "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for what the offsets say"),
         "clip_prediction": _SWITCH,
         "learner": _one_of(*LEARNERS),
         "lbfgs_max_iter": _whole(1),
@@ -138,8 +142,10 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "weight_decay": _NO_DECAY,
         "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
     },
-    "Bias": {"user_damping": _NOT_NEGATIVE, "item_damping": _NOT_NEGATIVE, "clip_prediction": _SWITCH},
+    "Bias": {"user_damping": _DAMPING, "item_damping": _DAMPING, "clip_prediction": _SWITCH},
     "BiasedMF": {
+        "user_damping": _DAMPING,
+        "item_damping": _DAMPING,
         "embedding_size": _whole(1),
         "reg_weight": _NOT_NEGATIVE,
         "init_std": _POSITIVE,
@@ -162,7 +168,7 @@ def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callabl
         if not allowed(parameters.get(key))
     ]
     if not faults:
-        faults = _learner_faults(parameters, where)
+        faults = _contradictions(parameters, where)
     return (
         faults
         + _field_faults(parameters, where)
@@ -214,8 +220,13 @@ def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Calla
     return faults
 
 
-def _learner_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+def _contradictions(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
     faults, learner = [], parameters["learner"]
+    if parameters.get("offsets") and parameters["decoder_activation"] != "identity":
+        faults.append(
+            f"{where('decoder_activation')}: decoder_activation={parameters['decoder_activation']!r} with offsets, which "
+            "are added up; give offsets False, or decoder_activation identity."
+        )
     if learner == "lbfgs" and parameters["dropout_prob"]:
         faults.append(
             f"{where('dropout_prob')}: dropout_prob={parameters['dropout_prob']!r} with learner 'lbfgs', "

@@ -225,15 +225,8 @@ class Predictor:
         values = torch.tensor([float(stars) for stars in plain.values()])[torch.from_numpy(there)]
         if not len(numbers):
             raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
-        if model.rows == new:
-            code = model.solve_new_row(numbers, values)
-            n = len(self._rated[known])
-            scores = model.autoencoder.decode_all(code[None], torch.arange(n))[0]
-        else:
-            weight, bias = model.solve_new_column(numbers, values)
-            scores = model.autoencoder.output(model.codes() @ weight + bias)
-        scores = torch.where(torch.from_numpy(self._rated[known]), scores, model.cold_start_rating)
-        return scores, numbers.numpy()
+        rate = model.rate_as_new_row if model.rows == new else model.rate_as_new_column
+        return rate(numbers, values), numbers.numpy()
 
     # Inside: numbers instead of ids.
 
@@ -338,12 +331,13 @@ class _New:
         self._predictor, self._rated, self.scores = predictor, rated, scores
 
     def predict(self, ids: Iterable[Any] | str) -> np.ndarray:
-        """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating."""
+        """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating, or what the new one's offset says."""
         numbers = self._predictor._numbers(self._other, ids)
         model, rated = self._predictor.model, self._predictor._rated[self._other]
         stars = self.scores.numpy()[numbers]
         clipped = stars.clip(*self._predictor.rating_range) if model.clip_prediction else stars
-        return np.where(rated[numbers], clipped, np.float32(model.cold_start_rating))
+        cold = model.cold_start_rating
+        return clipped if cold is None else np.where(rated[numbers], clipped, np.float32(cold))
 
 
 class NewUser(_New):

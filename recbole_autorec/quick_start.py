@@ -55,7 +55,7 @@ def run_recbole_autorec(
 
     Returns:
         model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
-        best_epoch (from 1), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid,
+        best_epoch (from 1; 0 is the offsets alone), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid,
         n_test, split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if it is not
         saved, or on another machine), versions, command.
 
@@ -90,6 +90,8 @@ def train_and_test(
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
         trainer = build_trainer(config, parts[0])
+        if hasattr(trainer.model, "variances"):
+            logger.info(trainer.model.about_offsets())
         if isinstance(trainer.model, AutoRec) and config["reg_weight"] is None:
             encoder, decoder = trainer.model.autoencoder.reg_weight
             logger.info(f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings")
@@ -98,7 +100,7 @@ def train_and_test(
         begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch}
         ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
         saved, show_progress = config["saved"], config["show_progress"]
-        best_epoch, checkpoint = 0, ranks.first_says(trainer.saved_model_file)
+        best_epoch, checkpoint = None, ranks.first_says(trainer.saved_model_file)
         try:
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
             best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
@@ -115,8 +117,8 @@ def train_and_test(
                 trainer.fit(train_data, saved=saved, show_progress=show_progress)
                 train_seconds += trainer.train_seconds
         except KeyboardInterrupt:
-            best_epoch = best_epoch or trainer.best_epoch
-            if not best_epoch:
+            best_epoch = trainer.best_epoch if best_epoch is None else best_epoch
+            if best_epoch is None:
                 logger.warning("interrupted before an epoch was finished: there is no checkpoint")
             elif saved:
                 logger.warning(

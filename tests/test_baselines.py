@@ -35,10 +35,11 @@ def test_bias_is_the_minimum_of_its_objective(user_damping, item_damping):
     users, items, ratings = entries(model, parts[0])
     design = np.zeros((len(ratings), model.n_users + model.n_items))
     design[np.arange(len(ratings)), users] = design[np.arange(len(ratings)), model.n_users + items] = 1
-    damping = np.repeat([user_damping, item_damping], [model.n_users, model.n_items])
-    expected = np.linalg.solve(design.T @ design + np.diag(damping), design.T @ (ratings - ratings.mean()))
-    found = torch.cat([model.user_bias, model.item_bias]).detach().numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    design = np.column_stack([design, np.ones(len(ratings))])  # of the mean, which is not damped
+    damping = np.append(np.repeat([user_damping, item_damping], [model.n_users, model.n_items]), 0)
+    expected = np.linalg.solve(design.T @ design + np.diag(damping), design.T @ ratings)
+    found = torch.cat([model.user_bias, model.item_bias, model.mean[None]]).detach().numpy()
+    np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 def test_undamped_bias_is_solved_as_well():
@@ -50,9 +51,11 @@ def test_undamped_bias_is_solved_as_well():
 
 
 def test_biased_mf_loss_is_the_formula():
-    _, parts, model = tiny_model("BiasedMF", embedding_size=3, reg_weight=0.3, init_std=0.5)
-    for bias in (model.user_bias, model.item_bias):
+    dampings = {"user_damping": 2, "item_damping": 7}
+    _, parts, model = tiny_model("BiasedMF", embedding_size=3, reg_weight=0.3, init_std=0.5, **dampings)
+    for bias, field in ((model.user_bias, model.USER_ID), (model.item_bias, model.ITEM_ID)):
         torch.nn.init.normal_(bias.weight)
+        bias.weight.data[torch.bincount(parts[0].inter_feat[field], minlength=len(bias.weight)) == 0] = 0
     users, items, ratings = entries(model, parts[0])
     p, q, b_u, b_i = (
         table.weight.detach().double().numpy()[ids]
@@ -60,23 +63,29 @@ def test_biased_mf_loss_is_the_formula():
             (model.user_factors, users), (model.item_factors, items), (model.user_bias, users), (model.item_bias, items),
         )
     )  # fmt: skip
-    error = ratings - (ratings.mean() + (b_u + b_i)[:, 0] + (p * q).sum(1))
-    expected = 0.5 * (error**2).sum() + 0.15 * sum((x**2).sum() for x in (p, q, b_u, b_i))
+    on_scale = model.scale.on(torch.from_numpy(ratings)).numpy()
+    error = on_scale - (model.mean.item() + (b_u + b_i)[:, 0] + (p * q).sum(1))
+    expected = 0.5 * (error**2).sum() + 0.15 * sum((x**2).sum() for x in (p, q))
+    for damping, bias in ((2, model.user_bias), (7, model.item_bias)):
+        expected += damping / 2 * bias.weight[bias.weight[:, 0] != 0].square().sum().item()
     assert model.calculate_loss(parts[0].inter_feat).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_biased_mf_with_one_rating_a_batch_steps_as_funk_does():
-    _, parts, model = tiny_model("BiasedMF", embedding_size=3, reg_weight=0.3, init_std=0.5)
+    dampings = {"user_damping": 2, "item_damping": 7}
+    _, parts, model = tiny_model("BiasedMF", embedding_size=3, reg_weight=0.3, init_std=0.5, **dampings)
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     one = parts[0].inter_feat[:1]
     user, item, rating = one[model.USER_ID], one[model.ITEM_ID], one["rating"]
     p, q = model.user_factors.weight[user].clone(), model.item_factors.weight[item].clone()
-    error = (rating - model.mean - (p * q).sum()).detach()  # the offsets start at 0
+    b_u, b_i = model.user_bias.weight[user].clone(), model.item_bias.weight[item].clone()
+    error = (model.scale.on(rating) - model.mean - b_u - b_i - (p * q).sum()).detach()[0]
+    n = (parts[0].inter_feat[model.USER_ID] == user).sum()  # each of them has its share of the damping
     model.calculate_loss(one).backward()
     optimizer.step()
     torch.testing.assert_close(model.user_factors.weight[user], p + 0.1 * (error * q - 0.3 * p))
     torch.testing.assert_close(model.item_factors.weight[item], q + 0.1 * (error * p - 0.3 * q))
-    torch.testing.assert_close(model.user_bias.weight[user], 0.1 * error[:, None])
+    torch.testing.assert_close(model.user_bias.weight[user], b_u + 0.1 * (error - 2 / n * b_u))
 
 
 @pytest.mark.parametrize("name", ["Bias", "BiasedMF"])
@@ -87,6 +96,7 @@ def test_a_cold_user_or_item_has_no_offset_and_no_factors(name):
         torch.atleast_1d(getattr(b, "weight", b).squeeze()) for b in (model.user_bias, model.item_bias)
     )
     expected = model.mean + torch.stack([torch.tensor(0.0), item_bias[3], user_bias[3]])
+    expected = model.scale.in_stars(expected) if name == "BiasedMF" else expected
     torch.testing.assert_close(model.predict(cold), model.clipped(expected))
 
 
@@ -154,8 +164,8 @@ def test_models_solved_by_their_constructor_run_one_epoch():
 @pytest.mark.parametrize(
     ("model", "key", "value", "expected"),
     [
-        ("Bias", "user_damping", -1, "a number >= 0"),
-        ("Bias", "item_damping", "x", "a number >= 0"),
+        ("Bias", "user_damping", -1, "a number >= 0, or ~ for what the ratings ask for"),
+        ("BiasedMF", "item_damping", "x", "a number >= 0, or ~ for what the ratings ask for"),
         ("Bias", "clip_prediction", 1, "True or False"),
         ("BiasedMF", "embedding_size", 0, "a whole number >= 1"),
         ("BiasedMF", "reg_weight", -0.1, "a number >= 0"),

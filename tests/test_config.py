@@ -30,9 +30,12 @@ FAULTS = {
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
     "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),
     "init_std": (0, "a number > 0"),
-    "init_bias": ("means", "one of zero, mean"),
+    "offsets": (1, "True or False"),
+    "user_damping": (-1, "a number >= 0, or ~ for what the ratings ask for"),
+    "item_damping": ("x", "a number >= 0, or ~ for what the ratings ask for"),
+    "reg_floor": (None, "a number >= 0"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
-    "cold_start_rating": ("three", "a rating in stars, or ~ for the scale's midpoint"),
+    "cold_start_rating": ("three", "a rating in stars, or ~ for what the offsets say"),
     "clip_prediction": (1, "True or False"),
     "learner": ("adamm", "one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop"),
     "lbfgs_max_iter": (0, "a whole number >= 1"),
@@ -357,7 +360,7 @@ def test_a_model_of_ones_own_takes_the_defaults_of_the_one_it_extends():
     class Mine(IAutoRec):
         pass
 
-    assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_scale"]) == ("Mine", [3.5, 1.15])
+    assert (config_for(Mine)["model"], Config(Mine, "tiny")["reg_scale"]) == ("Mine", [3.2, 1.05])
     with pytest.raises(ConfigError) as caught:
         Config(Config, "tiny")
     assert str(caught.value) == (

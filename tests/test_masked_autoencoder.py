@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_autorec.data.rating_matrix import RatingMatrix
-from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, Damping, MaskedAutoencoder, activity_scales
 from tests.conftest import DATA
 from tests.reference import objective_and_gradients
 from tests.test_rating_matrix import dense_and_mask, matrix_of
@@ -36,9 +36,21 @@ def autoencoder(n_columns, hidden_size=(4,), reg_weight=REG, seed=0, **arguments
 
 
 def gradients(model, loss):
-    return dict(
-        zip([n for n, _ in model.named_parameters()], torch.autograd.grad(loss, list(model.parameters())), strict=True)
-    )
+    learned = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return dict(zip(learned, torch.autograd.grad(loss, list(learned.values())), strict=True))
+
+
+def weights_of(model):
+    names = ("encoder_weight", "encoder_bias", "decoder_weight", "decoder_bias")
+    return [getattr(model, name).detach().numpy() for name in names]
+
+
+def assert_is_the_reference(model, loss, J, expected):
+    np.testing.assert_allclose(loss.item(), J, rtol=1e-12)
+    found = gradients(model, loss)
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-10, err_msg=name)
 
 
 @given(dense_and_mask(), st.integers(0, 1000))
@@ -46,13 +58,48 @@ def test_sparse_path_equals_plain_dense_numpy(data, seed):
     dense, mask = data
     model, ratings = autoencoder(dense.shape[1], seed=seed), matrix_of(dense, mask)
     loss = model.objective(ratings, ratings)
-    weights = [
-        getattr(model, n).detach().numpy() for n in ("encoder_weight", "encoder_bias", "decoder_weight", "decoder_bias")
-    ]
-    J, expected = objective_and_gradients(dense, mask, *weights, REG)
-    np.testing.assert_allclose(loss.item(), J, rtol=1e-12)
-    for name, gradient in gradients(model, loss).items():
-        np.testing.assert_allclose(gradient, expected[name], rtol=1e-9, atol=1e-10, err_msg=name)
+    assert_is_the_reference(model, loss, *objective_and_gradients(dense, mask, *weights_of(model), REG))
+
+
+@given(dense_and_mask(), st.integers(0, 1000))
+def test_over_offsets_too(data, seed):
+    dense, mask = data
+    n_rows, damping = len(dense), Damping(row=3.0, column=5.0)
+    model = autoencoder(dense.shape[1], seed=seed, n_rows=n_rows, damping=damping)
+    ratings = matrix_of(dense, mask)
+    loss = model.objective(ratings, ratings, model.levels(torch.arange(n_rows)))
+    m, a = model.mean.item(), model.row_bias.detach().numpy()
+    assert_is_the_reference(
+        model, loss, *objective_and_gradients(dense, mask, *weights_of(model), REG, m, a, damping)
+    )
+
+
+def test_an_empty_row_is_predicted_by_the_offsets():
+    model = autoencoder(3, hidden_size=(4, 3), n_rows=2)
+    empty = matrix_of(np.zeros((2, 3)), np.zeros((2, 3), dtype=bool))
+    expected = model.mean + model.row_bias[:, None] + model.decoder_bias
+    every = torch.arange(3)
+    assert torch.equal(model.decode_all(model.encode(empty), model.levels(torch.arange(2)), every), expected)
+
+
+def test_it_starts_at_the_offsets_alone():
+    model = MaskedAutoencoder(3, [4], reg_weight=REG, **PAPER, n_rows=2)
+    ratings = matrix_of(np.full((2, 3), 4.0), np.ones((2, 3), dtype=bool))
+    model.start_at(3.5, torch.tensor([0.5, -0.5]), torch.tensor([0.25, 0.0, -0.25]))
+    predicted = model.decode_all(model.encode(ratings), model.levels(torch.arange(2)), torch.arange(3))
+    assert predicted.tolist() == [[4.25, 4.0, 3.75], [3.25, 3.0, 2.75]]
+    assert model.encoder_weight.std() > 0  # or nothing would ever move
+
+
+def test_columns_without_ratings_take_no_part_in_the_draw():
+    rated = torch.tensor([True, False, True])
+    torch.manual_seed(1)
+    some = MaskedAutoencoder(3, [4], reg_weight=REG, **PAPER, rated_columns=rated)
+    torch.manual_seed(1)
+    all_of_them = MaskedAutoencoder(2, [4], reg_weight=REG, **PAPER)
+    for name in ("encoder_weight", "decoder_weight"):
+        assert torch.equal(getattr(some, name)[rated], getattr(all_of_them, name))
+        assert not getattr(some, name)[1].any()
 
 
 def test_gradient_is_the_same_bits_every_time():
@@ -178,7 +225,7 @@ def test_reg_weight_is_four_times_authors_lamda():
     dense, mask = rng.integers(1, 6, (6, 5)).astype(float), rng.random((6, 5)) < 0.7
     ratings, lamda = matrix_of(dense, mask), 100.0
     model = autoencoder(5, reg_weight=(4 * lamda, 4 * lamda))
-    error = model.decode(model.encode(ratings), ratings) - ratings.values
+    error = model.decode(model.encode(ratings), None, ratings) - ratings.values
     squares = model.encoder_weight.square().sum() + model.decoder_weight.square().sum()
     authors = 0.5 * error.square().sum() + lamda * squares
     assert model.objective(ratings, ratings).item() == pytest.approx(2 * authors.item(), rel=1e-12)
@@ -206,16 +253,18 @@ def test_bounded_decoder_is_stretched_onto_the_rating_range(decoder_activation):
     assert (low, middle, high) == pytest.approx((0.5, 2.75, 5.0))
 
 
-def test_pairs_and_all_agree_with_observed():
+@pytest.mark.parametrize("n_rows", [0, 4])
+def test_pairs_and_all_agree_with_observed(n_rows):
     rng = np.random.default_rng(3)
     mask = rng.random((4, 6)) < 0.5
-    ratings, model = matrix_of(rng.integers(1, 6, (4, 6)).astype(float), mask), autoencoder(6, (4, 3))
-    hidden = model.encode(ratings)
-    observed = model.decode(hidden, ratings)
+    ratings = matrix_of(rng.integers(1, 6, (4, 6)).astype(float), mask)
+    model = autoencoder(6, (4, 3), n_rows=n_rows)
+    codes = model.encode(ratings), model.levels(torch.arange(4)) if n_rows else None
+    observed = model.decode(*codes, ratings)
     backwards_twice = torch.arange(len(ratings)).flip(0).repeat(2)  # in another order, and repeated
     pairs = ratings.rows.long()[backwards_twice], ratings.columns.long()[backwards_twice]
-    torch.testing.assert_close(model.decode_pairs(hidden, *pairs), observed[backwards_twice])
-    torch.testing.assert_close(model.decode_all(hidden, torch.arange(6))[torch.from_numpy(mask)], observed)
+    torch.testing.assert_close(model.decode_pairs(*codes, *pairs), observed[backwards_twice])
+    torch.testing.assert_close(model.decode_all(*codes, torch.arange(6))[torch.from_numpy(mask)], observed)
 
 
 def test_dropout_hides_inputs_in_training_only_and_keeps_their_mean():

@@ -7,8 +7,9 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import IAutoRec, UAutoRec
 from recbole_autorec.data.dataloader import RowDataLoader
+from recbole_autorec.quick_start import build_dataloaders, build_trainer
 from tests.conftest import tiny_model
-from tests.reference import objective_and_gradients, sigmoid
+from tests.reference import objective_and_gradients, predictions
 
 MODELS = ["IAutoRec", "UAutoRec"]
 pytestmark = pytest.mark.parametrize("name", MODELS)
@@ -39,6 +40,16 @@ def weights(model):
     ]
 
 
+def levels(model):
+    """m and a."""
+    return model.autoencoder.mean.item(), model.autoencoder.row_bias.detach().double().numpy()
+
+
+def on_scale(model, ratings):
+    """Those that an item or a user has not rated are of no interest."""
+    return model.scale.on(torch.from_numpy(ratings)).double().numpy() if model.autoencoder.has_offsets else ratings
+
+
 def randomize(model, seed=0):
     torch.manual_seed(seed)
     for parameter in model.parameters():
@@ -56,21 +67,28 @@ def test_rows_are_items_or_users_as_the_name_says(name):
     assert model.row_field == ("item_id" if name == "IAutoRec" else "user_id")
 
 
+@pytest.mark.parametrize("offsets", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 2, 100])
-def test_loss_of_an_epoch_is_the_papers_objective_for_any_batch_size(name, batch_size):
-    config, parts, model = tiny_model(name, train_batch_size=batch_size, reg_weight=[3, 5])
+def test_loss_of_an_epoch_is_the_objective_for_any_batch_size(name, batch_size, offsets):
+    dampings = {"user_damping": 2, "item_damping": 7} if offsets else {}
+    config, parts, model = tiny_model(name, train_batch_size=batch_size, reg_weight=[3, 5], offsets=offsets, **dampings)
     randomize(model)
-    J, _ = objective_and_gradients(*dense(model, parts[0]), *weights(model), (3, 5))
+    ratings, observed = dense(model, parts[0])
+    of_offsets = (*levels(model), (7, 2) if name == "IAutoRec" else (2, 7)) if offsets else ()
+    J, _ = objective_and_gradients(on_scale(model, ratings), observed, *weights(model), (3, 5), *of_offsets)
     loader = RowDataLoader(config, parts[0], None, shuffle=True)
     assert sum(model.calculate_loss(batch).item() for batch in loader) == pytest.approx(J, rel=1e-5)
 
 
-def test_prediction_is_the_papers_formula_clipped(name):
-    _, parts, model = tiny_model(name)
+@pytest.mark.parametrize("offsets", [False, True])
+def test_prediction_is_the_formula_clipped(name, offsets):
+    _, parts, model = tiny_model(name, offsets=offsets)
     randomize(model)
     ratings, observed = dense(model, parts[0])
-    V, mu, W, b = weights(model)
-    expected = sigmoid(np.where(observed, ratings, 0) @ V + mu) @ W.T + b  # (N, D)
+    inputs = np.where(observed, on_scale(model, ratings), 0)
+    expected, _ = predictions(inputs, *weights(model), *(levels(model) if offsets else ()))  # (N, D)
+    if offsets:
+        expected = model.scale.in_stars(expected)
     interaction = all_pairs(model)
     rows, columns = interaction[model.row_field], interaction[model.column_field]
     warm = observed.any(1)[rows] & observed.any(0)[columns]
@@ -81,7 +99,7 @@ def test_prediction_is_the_papers_formula_clipped(name):
 
 
 def test_scaling_by_activity_scales_the_input_and_not_the_target(name):
-    _, parts, model = tiny_model(name, row_scaling=0.5, column_scaling=-0.25)
+    _, parts, model = tiny_model(name, row_scaling=0.5, column_scaling=-0.25, offsets=False)
     ratings, observed = dense(model, parts[0])
     expected = ratings.copy()
     for axis, power in ((1, 0.5), (0, -0.25)):
@@ -94,27 +112,44 @@ def test_scaling_by_activity_scales_the_input_and_not_the_target(name):
     some = model.rated_rows[:2]
     loss = model.calculate_loss({model.row_field: some})
     inputs, targets = model.inputs.select(some), model.ratings.select(some)
-    torch.testing.assert_close(loss, model.autoencoder.objective(inputs, targets, 2 / len(model.rated_rows)))
+    torch.testing.assert_close(loss, model.autoencoder.objective(inputs, targets, share=2 / len(model.rated_rows)))
 
 
-@pytest.mark.parametrize("decoder", ["identity", "sigmoid", "tanh", "relu"])
-def test_output_bias_may_start_at_the_columns_mean_rating(name, decoder):
-    _, parts, model = tiny_model(name, init_bias="mean", decoder_activation=decoder)
-    ratings, observed = dense(model, parts[0])
-    counts = observed.sum(0)
-    means = np.where(counts, ratings.sum(0) / np.maximum(counts, 1), ratings[observed].mean())
-    if decoder in ("sigmoid", "tanh"):
-        reach = 0.05 if decoder == "sigmoid" else 0.025  # a hundredth of what f spans, in stars of 0 to 5
-        means = means.clip(reach, 5 - reach)
-    found = model.autoencoder.output(model.autoencoder.decoder_bias).detach().numpy()
-    np.testing.assert_allclose(found, means, rtol=1e-5, atol=1e-5)
-    _, _, from_zero = tiny_model(name, decoder_activation=decoder)
-    assert not from_zero.autoencoder.decoder_bias.any()
+def test_it_starts_at_what_bias_predicts(name):
+    _, _, model = tiny_model(name)
+    _, _, bias = tiny_model("Bias")
+    torch.testing.assert_close(model.eval().predict(all_pairs(model)), bias.predict(all_pairs(model)))
+    assert model.variances == bias.variances
 
 
-@pytest.mark.parametrize("cold_start_rating", [None, 3.0])
-def test_a_cold_user_or_item_gets_the_default_rating_either_suffices(name, cold_start_rating):
-    _, _, model = tiny_model(name, cold_start_rating=cold_start_rating)
+def test_large_penalties_make_it_bias(name):
+    config, parts, model = tiny_model(name, reg_weight=1e4)
+    bias = tiny_model("Bias")[2]
+    trainer = build_trainer(config, parts[0])
+    loaders = build_dataloaders(config, parts[0], parts)
+    trainer.fit(loaders[0], saved=False)
+    found = trainer.model.eval().predict(all_pairs(model))
+    torch.testing.assert_close(found, bias.predict(all_pairs(model)), atol=1e-3, rtol=0)
+
+
+def test_a_cold_pair_gets_the_offsets_that_are_known(name):
+    _, _, model = tiny_model(name)
+    randomize(model)
+    model.eval()
+    core, scale = model.autoencoder, model.scale
+    with torch.no_grad():
+        for bias in (core.row_bias, core.decoder_bias):  # as training leaves those of the padding id
+            bias[0] = 0
+        core.decoder_weight[0] = 0
+    neither, item, user = model.predict(pairs(model, [0, 0, 3], [0, 3, 0]))
+    of_item, of_user = (core.row_bias, core.decoder_bias)[:: 1 if name == "IAutoRec" else -1]
+    for found, offset in ((neither, 0.0), (item, of_item[3]), (user, of_user[3])):
+        torch.testing.assert_close(found, model.clipped(scale.in_stars(core.mean + offset)))
+
+
+@pytest.mark.parametrize(("offsets", "cold_start_rating"), [(False, None), (False, 3.0), (True, 3.0)])
+def test_a_cold_user_or_item_gets_the_default_rating_either_suffices(name, cold_start_rating, offsets):
+    _, _, model = tiny_model(name, cold_start_rating=cold_start_rating, offsets=offsets)
     randomize(model)
     model.eval()
     expected = 2.5 if cold_start_rating is None else 3.0  # tiny's scale is 0 to 5
@@ -233,10 +268,13 @@ def test_no_dense_matrix_of_users_and_items_anywhere(name, write_dataset):
 
 
 def test_the_default_penalty_follows_the_number_of_ratings(name):
-    _, parts, model = tiny_model(name, reg_weight=None, reg_scale=[3, 2])
+    follows = {"reg_weight": None, "reg_floor": 0}
+    _, parts, model = tiny_model(name, **follows, reg_scale=[3, 2])
     feat = parts[0].inter_feat
     sides = len(feat["user_id"].unique()) * len(feat["item_id"].unique())
     density = len(feat) / sides**0.5
     assert model.autoencoder.reg_weight == pytest.approx((3 * density, 2 * density))
-    assert tiny_model(name, reg_weight=None, reg_scale=3)[2].autoencoder.reg_weight == pytest.approx((3 * density,) * 2)
+    assert tiny_model(name, **follows, reg_scale=3)[2].autoencoder.reg_weight == pytest.approx((3 * density,) * 2)
+    _, _, floored = tiny_model(name, **{**follows, "reg_floor": 5}, reg_scale=[3, 2])
+    assert floored.autoencoder.reg_weight == pytest.approx((3 * (density + 5), 2 * (density + 5)))
     assert tiny_model(name, reg_weight=7, reg_scale=3)[2].autoencoder.reg_weight == (7, 7)

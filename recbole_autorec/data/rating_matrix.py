@@ -115,6 +115,10 @@ class RatingMatrix:
         """Sum of `entries` (M,) in each column: (D,). Always in the same order, unlike torch's own on many threads."""
         return self.transposed_matmul(entries, entries.new_ones(self.shape[0], 1)).squeeze(1)
 
+    def row_sums(self, entries: Tensor) -> Tensor:
+        """Likewise in each row: (N,)."""
+        return self.matmul(entries, entries.new_ones(self.shape[1], 1)).squeeze(1)
+
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
         """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
         n_rows, n_columns = self.shape
@@ -180,20 +184,24 @@ class _Encode(Function):
 
 class _DecodeObserved(Function):
     @staticmethod
-    def forward(ctx, hidden: Tensor, weight: Tensor, bias: Tensor, observed: RatingMatrix) -> Tensor:
+    def forward(
+        ctx, hidden: Tensor, weight: Tensor, level: Tensor | None, bias: Tensor, observed: RatingMatrix
+    ) -> Tensor:
         ctx.save_for_backward(hidden, weight)
         ctx.observed = observed
-        return observed.sampled_matmul(hidden, weight) + bias.index_select(0, observed.columns)
+        scores = observed.sampled_matmul(hidden, weight) + bias.index_select(0, observed.columns)
+        return scores if level is None else scores.add_(level.index_select(0, observed.rows))
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         hidden, weight = ctx.saved_tensors
         observed = ctx.observed
-        # column_sums is the gradient of bias[columns]; torch's own makes no two runs alike
+        # the sums are the gradients of level[rows] and bias[columns]; torch's own makes no two runs alike
         return (
             observed.matmul(grad, weight),
             observed.transposed_matmul(grad, hidden),
+            observed.row_sums(grad) if ctx.needs_input_grad[2] else None,
             observed.column_sums(grad),
             None,
         )
@@ -204,9 +212,15 @@ def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:
     return _Encode.apply(weight, ratings)
 
 
-def decode_observed(hidden: Tensor, weight: Tensor, bias: Tensor, observed: RatingMatrix) -> Tensor:
-    """hidden (N, K) times weight (D, K) transposed, plus bias (D,), at the observed entries: (M,). Differentiable."""
-    return _DecodeObserved.apply(hidden.to(weight.dtype), weight, bias, observed)  # autocast may have halved the codes
+def decode_observed(
+    hidden: Tensor, weight: Tensor, level: Tensor | None, bias: Tensor, observed: RatingMatrix
+) -> Tensor:
+    """hidden (N, K) times weight (D, K) transposed, plus level (N,) and bias (D,), at the observed entries: (M,).
+
+    Differentiable. No level is 0.
+    """
+    hidden = hidden.to(weight.dtype)  # autocast may have halved the codes
+    return _DecodeObserved.apply(hidden, weight, level, bias, observed)
 
 
 def rating_matrix(dataset: Any, rating_field: str, rows: str) -> RatingMatrix:

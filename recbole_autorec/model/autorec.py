@@ -7,7 +7,7 @@ Cold     a user or an item with no training rating gets cold_start_rating (the p
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from recbole.config import Config
@@ -16,19 +16,22 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
-from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, Damping, MaskedAutoencoder, activity_scales
 from recbole_autorec.model.rating_recommender import RatingRecommender
+
+T = TypeVar("T")
 
 
 class AutoRec(RatingRecommender):
     """Rating prediction by an autoencoder over the rows of the training ratings.
 
     Attributes:
-        ratings: training ratings, (N, D) sparse, in stars. N rows and D columns count RecBole's padding id 0.
+        ratings: training ratings, (N, D) sparse, on the model's scale. N and D count RecBole's padding id 0.
         row_scales, column_scales: factors of the input by row_scaling and column_scaling, (N,) and (D,).
         inputs: the same entries, so scaled: what the encoder sees.
         autoencoder: the model proper; see MaskedAutoencoder.
-        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars.
+        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what
+            the offsets of the other one are.
     """
 
     rows: ClassVar[str]  # "item" or "user"
@@ -38,7 +41,10 @@ class AutoRec(RatingRecommender):
         self.row_field, self.column_field = (
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )
+        offsets = self.fit_offsets(config, dataset) if config["offsets"] else None
         self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
+        if offsets:
+            self.ratings = self.ratings.with_values(self.scale.on(self.ratings.values))
         self.row_scaling = config["row_scaling"]
         self.row_scales = activity_scales(self.ratings.row_counts, self.row_scaling)
         self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
@@ -47,13 +53,14 @@ class AutoRec(RatingRecommender):
         self.row_is_rated = self.ratings.row_counts > 0  # (N,)
         self.column_is_rated = self.ratings.column_counts > 0  # (D,)
 
-        cold_start_rating = config["cold_start_rating"]
-        self.cold_start_rating = sum(self.rating_range) / 2 if cold_start_rating is None else cold_start_rating
+        self.cold_start_rating = config["cold_start_rating"]
+        if self.cold_start_rating is None and offsets is None:
+            self.cold_start_rating = sum(self.rating_range) / 2
 
         reg_weight = config["reg_weight"]
         if reg_weight is None:
             per_side = len(self.ratings) / math.sqrt(len(self.rated_rows) * int(self.column_is_rated.sum()))
-            reg_weight = [per_side * scale for scale in _pair(config["reg_scale"])]
+            reg_weight = [scale * (per_side + config["reg_floor"]) for scale in _pair(config["reg_scale"])]
         self.autoencoder = MaskedAutoencoder(
             n_columns=self.ratings.shape[1],
             hidden_size=config["hidden_size"],
@@ -63,18 +70,21 @@ class AutoRec(RatingRecommender):
             init_std=config["init_std"],
             dropout_prob=config["dropout_prob"],
             rating_range=self.rating_range,
+            rated_columns=self.column_is_rated,
+            n_rows=self.ratings.shape[0] if offsets else 0,
+            damping=Damping(*self._by_side(self.item_damping, self.user_damping) if offsets else (0.0, 0.0)),
         )
-        if config["init_bias"] == "mean":
-            self.autoencoder.start_at(self._column_means())
-        self._selection = self.rated_rows, self.inputs, self.ratings
+        if offsets:
+            self.autoencoder.start_at(offsets.mean, *map(torch.from_numpy, self._by_side(offsets.item, offsets.user)))
+        self.all_rows = torch.arange(self.ratings.shape[0], device=self.device)
+        self._selection = self.rated_rows, self.all_rows, self.inputs, self.ratings  # a full batch selects nothing
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
         self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
 
-    def _column_means(self) -> Tensor:
-        """Mean training rating of each column (D,), in stars; the mean of all where it has none."""
-        values, counts = self.ratings.values, self.ratings.column_counts
-        return torch.where(counts > 0, self.ratings.column_sums(values) / counts.clamp(min=1), values.mean())
+    def _by_side(self, of_items: T, of_users: T) -> tuple[T, T]:
+        """(rows', columns')."""
+        return (of_items, of_users) if self.rows == "item" else (of_users, of_items)
 
     def forward(self, rows: Tensor) -> Tensor:
         """Codes of the rows (B,): (B, K)."""
@@ -85,9 +95,10 @@ class AutoRec(RatingRecommender):
         rows = interaction[self.row_field]
         if not torch.equal(rows, self._selection[0]):
             targets = self.ratings.select(rows)
-            self._selection = rows, self._scaled(targets, self.row_scales[rows]), targets
-        _, inputs, targets = self._selection
-        return self.autoencoder.objective(inputs, targets, share=len(rows) / len(self.rated_rows))
+            self._selection = rows, rows, self._scaled(targets, self.row_scales[rows]), targets
+        _, numbers, inputs, targets = self._selection
+        share = len(rows) / len(self.rated_rows)
+        return self.autoencoder.objective(inputs, targets, self.autoencoder.levels(numbers), share)
 
     def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:
         """Ratings (B, D) as the encoder sees them, by the rows' factors (B,) and the columns'."""
@@ -97,19 +108,49 @@ class AutoRec(RatingRecommender):
     def predict(self, interaction: Interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
         rows, columns = interaction[self.row_field], interaction[self.column_field]
-        prediction = self.clipped(self.autoencoder.decode_pairs(self.codes(), rows, columns))
-        return torch.where(self.row_is_rated[rows] & self.column_is_rated[columns], prediction, self.cold_start_rating)
+        scores = self.autoencoder.decode_pairs(self.codes(), self.levels(), rows, columns)
+        prediction = self.clipped(self._in_stars(scores))
+        return self._or_cold(prediction, self.row_is_rated[rows] & self.column_is_rated[columns])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
+        codes, levels, model = self.codes(), self.levels(), self.autoencoder
         if self.rows == "user":
-            scores = self.autoencoder.decode_all(self.codes()[users], torch.arange(self.n_items, device=users.device))
+            items = torch.arange(self.n_items, device=users.device)
+            scores = model.decode_all(codes[users], None if levels is None else levels[users], items)
             rated = self.row_is_rated[users, None] & self.column_is_rated
         else:
-            scores = self.autoencoder.decode_all(self.codes(), users).t()
+            scores = model.decode_all(codes, levels, users).t()
             rated = self.column_is_rated[users, None] & self.row_is_rated
-        return torch.where(rated, scores, self.cold_start_rating).reshape(-1)
+        return self._or_cold(self._in_stars(scores), rated).reshape(-1)
+
+    def levels(self) -> Tensor | None:
+        """m + a of all rows (N,), on the model's scale; None without offsets."""
+        return self.autoencoder.levels(self.all_rows)
+
+    def _on_scale(self, stars: Tensor) -> Tensor:
+        return self.scale.on(stars) if self.autoencoder.has_offsets else stars
+
+    def _in_stars(self, scores: Tensor) -> Tensor:
+        return self.scale.in_stars(scores) if self.autoencoder.has_offsets else scores
+
+    def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
+        return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
+
+    def rate_as_new_row(self, columns: Tensor, stars: Tensor) -> Tensor:
+        """Ratings of all columns (D,) by a row that training did not see, from its ratings (n,) at n columns; stars."""
+        code, level = self.solve_new_row(columns, self._on_scale(stars))
+        every = torch.arange(self.ratings.shape[1], device=columns.device)
+        scores = self.autoencoder.decode_all(code[None], level, every)[0]
+        return self._or_cold(self._in_stars(scores), self.column_is_rated)
+
+    def rate_as_new_column(self, rows: Tensor, stars: Tensor) -> Tensor:
+        """Ratings of all rows (N,) at a column that training did not see, from its ratings (n,) in n rows; stars."""
+        weight, bias = self.solve_new_column(rows, self._on_scale(stars))
+        scores, levels = self.codes() @ weight + bias, self.levels()
+        scores = self.autoencoder.output(scores if levels is None else scores + levels)
+        return self._or_cold(self._in_stars(scores), self.row_is_rated)
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
         """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
@@ -118,57 +159,69 @@ class AutoRec(RatingRecommender):
         row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
         return self.autoencoder.encode(self._scaled(row, scale))[0]
 
-    def solve_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
-        """A better code h (K,) for such a row. Ours.
+    def solve_new_row(self, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """A better code h (K,) for such a row, and its level m + a (1,), where rows have one. Ours.
 
         The weights were fitted to the training rows, and a new row's level and taste show in its code only in part. So
-        its ratings are looked at once more: h is the minimum of
-            sum (r - f(W h + b))^2 / s^2  +  (h - h')^T C^-1 (h - h')
+        its ratings are looked at once more: h and a are the minimum of
+            sum (r - f(m + a + W h + b))^2 / s^2  +  (h - h')^T C^-1 (h - h')  +  row_damping a^2 / s^2
         with h' the encoder's code, C the covariance of the training rows' codes, s^2 the mean squared training error.
         """
         model = self.autoencoder
         code = self.encode_new_row(columns, values).double()
         root, error = self._spread()
         weights = model.decoder_weight[columns].double()  # (n, K)
-        score = weights @ code + model.decoder_bias[columns].double()
-        return (code + root @ self._ridge(weights @ root, score, values.double(), error)).float()
+        score, design = weights @ code + model.decoder_bias[columns].double(), weights @ root
+        penalties = torch.full((len(code),), error, dtype=torch.float64, device=code.device)
+        if model.has_offsets:
+            score, design, penalties = score + model.mean, _pad(design, 1.0), _pad(penalties, model.damping.row)
+        found = self._ridge(design, score, values.double(), penalties)
+        code = (code + root @ found[: len(code)]).float()
+        return code, (model.mean + found[-1:]).float() if model.has_offsets else None
 
     def solve_new_column(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Output weights w (K,) and bias b of a column that training did not see, by its ratings (n,) in n rows. Ours.
 
         The minimum of J over them, the codes h of the rows being what they are:
-            sum (r - f(w . h + b))^2  +  reg_weight / 2 (|w - w'|^2 + (b - b')^2)
-        where w' and b' are the means of all columns: without ratings the new one is like the average.
+            sum (r - f(m + a + w . h + b))^2  +  reg_weight / 2 |w - w'|^2  +  column_damping (b - b')^2
+        where w' and b' are the means of all columns: without ratings the new one is like the average. Without offsets
+        b is penalised like w.
         """
         rated, model = self.column_is_rated, self.autoencoder
         mean = torch.cat([model.decoder_weight[rated].mean(0), model.decoder_bias[rated].mean()[None]]).double()
-        codes = torch.nn.functional.pad(self.codes()[rows].double(), (0, 1), value=1.0)  # (n, K + 1): the bias's is 1
-        column = mean + self._ridge(codes, codes @ mean, values.double(), max(model.reg_weight[1] / 2, 1e-6))
+        codes, levels = _pad(self.codes()[rows].double(), 1.0), self.levels()  # (n, K + 1): the bias's is 1
+        score = codes @ mean if levels is None else codes @ mean + levels[rows]
+        penalties = torch.full_like(mean, model.reg_weight[1] / 2)
+        if model.has_offsets:
+            penalties[-1] = model.damping.column
+        column = mean + self._ridge(codes, score, values.double(), penalties.clamp(min=1e-6))
         return column[:-1].float(), column[-1].float()
 
-    def _ridge(self, design: Tensor, score: Tensor, values: Tensor, penalty: float) -> Tensor:
-        """z (P,) with the least sum (values - f(score + design z))^2 + penalty |z|^2.
+    def _ridge(self, design: Tensor, score: Tensor, values: Tensor, penalties: Tensor) -> Tensor:
+        """z (P,) with the least sum (values - f(score + design z))^2 + sum penalties z^2.
 
         score, values (n,); design (n, P). With f the identity the smaller of the two normal equations is solved;
         otherwise L-BFGS goes there.
         """
+        roots = penalties.sqrt()
+        design = design / roots
         if self.autoencoder.decoder_activation is not ACTIVATIONS["identity"]:
-            return self._search(design, score, values, penalty)
+            return self._search(design, score, values) / roots
         by_row = design.shape[0] <= design.shape[1]
         gram = design @ design.t() if by_row else design.t() @ design
-        gram.diagonal().add_(penalty)
+        gram.diagonal().add_(1.0)
         rest, solve = values - score, torch.linalg.solve
-        return design.t() @ solve(gram, rest) if by_row else solve(gram, design.t() @ rest)
+        return (design.t() @ solve(gram, rest) if by_row else solve(gram, design.t() @ rest)) / roots
 
     @torch.enable_grad()
-    def _search(self, design: Tensor, score: Tensor, values: Tensor, penalty: float) -> Tensor:
+    def _search(self, design: Tensor, score: Tensor, values: Tensor) -> Tensor:
         z = design.new_zeros(design.shape[1], requires_grad=True)
         optimizer = torch.optim.LBFGS([z], max_iter=200, line_search_fn="strong_wolfe")
 
         def objective() -> Tensor:
             optimizer.zero_grad()
             error = self.autoencoder.output(score + design @ z) - values
-            loss = error.square().sum() + penalty * z.square().sum()
+            loss = error.square().sum() + z.square().sum()
             loss.backward()
             return loss
 
@@ -176,12 +229,12 @@ class AutoRec(RatingRecommender):
         return z.detach()
 
     def _spread(self) -> tuple[Tensor, float]:
-        """A root of the covariance of the rated rows' codes (K, K), and the mean squared training error in stars^2."""
+        """A root of the covariance of the rated rows' codes (K, K), and the mean squared training error."""
         codes = self.codes()
         if self._spread_of is not codes:
             centred = (codes[self.rated_rows] - codes[self.rated_rows].mean(0)).double()
             values, vectors = torch.linalg.eigh(centred.t() @ centred / len(centred))
-            error = self.autoencoder.decode(codes, self.ratings) - self.ratings.values
+            error = self.autoencoder.decode(codes, self.levels(), self.ratings) - self.ratings.values
             mean_square = max(error.double().square().mean().item(), 1e-6)
             self._kept_spread = vectors * values.clamp(min=0).sqrt(), mean_square
             self._spread_of = codes
@@ -200,6 +253,11 @@ class AutoRec(RatingRecommender):
         """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
         self._codes = None
         return super().train(mode)
+
+
+def _pad(values: Tensor, value: float) -> Tensor:
+    """One more entry in the last dimension."""
+    return torch.nn.functional.pad(values, (0, 1), value=value)
 
 
 def _pair(value: float | list[float]) -> tuple[float, float]:

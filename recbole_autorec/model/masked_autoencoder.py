@@ -3,19 +3,27 @@
     h(r) = f(W g(V r + mu) + b)
     J    = sum_observed (r - h(r))^2  +  reg_weight / 2 * (|V|^2 + |W|^2)      biases are not penalised
 
+or, over damped offsets of rows and columns (ours),
+
+    h(r) = m + a + W (g(V r + mu) - g(mu)) + b                                 a: the row's offset
+    J    = sum_observed (r - h(r))^2  +  reg_weight / 2 * (|V|^2 + |W|^2)  +  row_damping |a|^2  +  column_damping |b|^2
+
 Shapes   B rows in the batch; D row length (users for item rows, items for user rows); K hidden units;
          M observed ratings in the batch.
-Units    ratings and predictions in stars; J in stars^2.
+Units    ratings and predictions in stars, or on the scale they are given on; J in their square.
 Missing  an entry counts iff it is stored. The value 0 is a legal rating and says nothing about presence.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 Differs  reg_weight here is 4 x the authors' `lamda`, whose loss halves the squared error. Bounded decoder
-         activations are stretched onto the range of the training ratings. `activity_scales` are ours.
+         activations are stretched onto the range of the training ratings. `activity_scales` are ours, and so are
+         offsets: codes g are then taken relative to the empty row's, or the hidden units' level would be an offset
+         that nothing damps, and a row or a column without ratings is predicted by what is known of the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +40,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": nn.functional.elu,
 }
 OUTPUT_RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}  # activations that cannot reach every rating
-INVERSES: dict[str, Callable[[Tensor], Tensor]] = {  # of those, a little inside the range: its ends are infinitely far
-    "sigmoid": lambda y: torch.logit(y, eps=0.01),
-    "tanh": lambda y: torch.atanh(y.clamp(-0.99, 0.99)),
-}
+
+
+class Damping(NamedTuple):
+    """Penalties of the offsets: as if so many more ratings of a row, and of a column, were average."""
+
+    row: float
+    column: float
 
 
 class MaskedAutoencoder(nn.Module):
@@ -51,12 +62,16 @@ class MaskedAutoencoder(nn.Module):
         init_std: standard deviation of the initial V and W; hidden_layers start as torch's do, biases at 0.
         dropout_prob: probability that an input rating is hidden from the encoder during training; it still counts
             in the loss, and the remaining input is scaled up by 1 / (1 - dropout_prob).
-        rating_range: lowest and highest training rating, in stars; a bounded f is stretched onto it.
+        rating_range: lowest and highest training rating; a bounded f is stretched onto it.
+        rated_columns: (D,) bool, those with a rating; the weights of the others are 0. None is all.
+        n_rows: rows to have an offset; 0 is the paper's model, without.
+        damping: of the offsets, where there are any; f is the identity then.
 
     Attributes:
         encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
         hidden_layers: dense layers K_1 -> ... -> K of the deep variant; empty in the paper's model.
         decoder_weight: W, (D, K).                 decoder_bias: b, (D,).
+        row_bias: a, (n_rows,), and mean: m, both fixed at 0 without offsets.
     """
 
     def __init__(
@@ -69,35 +84,50 @@ class MaskedAutoencoder(nn.Module):
         init_std: float,
         dropout_prob: float,
         rating_range: tuple[float, float],
+        rated_columns: Tensor | None = None,
+        n_rows: int = 0,
+        damping: Damping = Damping(0.0, 0.0),
     ):
         super().__init__()
         self.encoder_activation = ACTIVATIONS[encoder_activation]
         self.decoder_activation = ACTIVATIONS[decoder_activation]
-        self.decoder_inverse = INVERSES.get(decoder_activation, ACTIVATIONS["identity"])
         self.reg_weight = reg_weight
         self.dropout_prob = dropout_prob
+        self.damping = damping
+        self.has_offsets = n_rows > 0
         low, high = OUTPUT_RANGE.get(decoder_activation, rating_range)
         self.stretch = (rating_range[1] - rating_range[0]) / (high - low)
         self.shift = rating_range[0] - low * self.stretch
 
-        self.encoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[0]))
+        self.encoder_weight = nn.Parameter(torch.zeros(n_columns, hidden_size[0]))
         self.encoder_bias = nn.Parameter(torch.zeros(hidden_size[0]))
         self.hidden_layers = nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(hidden_size))
-        self.decoder_weight = nn.Parameter(torch.empty(n_columns, hidden_size[-1]))
+        self.decoder_weight = nn.Parameter(torch.zeros(n_columns, hidden_size[-1]))
         self.decoder_bias = nn.Parameter(torch.zeros(n_columns))
-        nn.init.normal_(self.encoder_weight, std=init_std)
-        nn.init.normal_(self.decoder_weight, std=init_std)
+        if self.has_offsets:
+            self.row_bias = nn.Parameter(torch.zeros(n_rows))
+            self.mean = nn.Parameter(torch.zeros(()), requires_grad=False)
+        rated = torch.ones(n_columns, dtype=torch.bool) if rated_columns is None else rated_columns.cpu()
+        # with offsets W starts at 0: what training starts from is the offsets alone
+        for weight in [self.encoder_weight] if self.has_offsets else [self.encoder_weight, self.decoder_weight]:
+            weight.data[rated] = init_std * torch.randn(int(rated.sum()), weight.shape[1])
 
     @torch.no_grad()
-    def start_at(self, ratings: Tensor) -> None:
-        """Set b so that f(b), the prediction without hidden units, is these ratings of the columns (D,), in stars."""
-        self.decoder_bias.copy_(self.decoder_inverse((ratings - self.shift) / (self.stretch or 1.0)))
+    def start_at(self, mean: float, rows: Tensor, columns: Tensor) -> None:
+        """Set the offsets m, a (n_rows,) and b (D,)."""
+        for parameter, value in ((self.mean, mean), (self.row_bias, rows), (self.decoder_bias, columns)):
+            parameter.copy_(torch.as_tensor(value))
 
     def encode(self, ratings: RatingMatrix) -> Tensor:
-        """Codes g(V r + mu) of sparse rows (B, D): (B, K)."""
+        """Codes of sparse rows (B, D): (B, K); g(V r + mu), less g(mu) where there are offsets."""
         if self.training and self.dropout_prob:
             ratings = ratings.with_values(nn.functional.dropout(ratings.values, self.dropout_prob))
-        hidden = self.encoder_activation(encode(ratings, self.encoder_weight) + self.encoder_bias)  # (B, K_1)
+        hidden = self._activated(encode(ratings, self.encoder_weight) + self.encoder_bias)
+        return hidden - self._activated(self.encoder_bias) if self.has_offsets else hidden
+
+    def _activated(self, score: Tensor) -> Tensor:
+        """Hidden units (..., K) from the first layer's scores (..., K_1)."""
+        hidden = self.encoder_activation(score)
         for layer in self.hidden_layers:
             hidden = self.encoder_activation(layer(hidden))
         return hidden
@@ -106,38 +136,51 @@ class MaskedAutoencoder(nn.Module):
         """f, in stars, of any shape of W h + b."""
         return self.decoder_activation(score) * self.stretch + self.shift
 
-    def decode(self, hidden: Tensor, observed: RatingMatrix) -> Tensor:
-        """Predictions at the observed entries of rows with codes (B, K): (M,) stars."""
-        return self.output(decode_observed(hidden, self.decoder_weight, self.decoder_bias, observed))
+    def levels(self, rows: Tensor) -> Tensor | None:
+        """m + a of the rows (B,): (B,). None without offsets."""
+        return self.mean + self.row_bias[rows] if self.has_offsets else None
 
-    def decode_pairs(self, hidden: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Prediction n from the code (N, K) of row n (P,) at column n (P,): (P,) stars. Pairs may repeat."""
+    def decode(self, hidden: Tensor, levels: Tensor | None, observed: RatingMatrix) -> Tensor:
+        """Predictions at the observed entries of rows with codes (B, K) and levels (B,): (M,) stars."""
+        return self.output(decode_observed(hidden, self.decoder_weight, levels, self.decoder_bias, observed))
+
+    def decode_pairs(self, hidden: Tensor, levels: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor:
+        """Prediction n from the code (N, K) and level (N,) of row n (P,) at column n (P,): (P,) stars.
+
+        Pairs may repeat.
+        """
         shape = len(hidden), len(self.decoder_bias)
         # as a sparse matrix, in a tenth of the time of gathering codes and weights; torch's may hold no pair twice
         keys, places = torch.unique(rows * shape[1] + columns, return_inverse=True)
         pairs = RatingMatrix.from_sorted(keys // shape[1], keys % shape[1], hidden.new_empty(len(keys)), shape)
-        return self.decode(hidden, pairs)[places]
+        return self.decode(hidden, levels, pairs)[places]
 
-    def decode_all(self, hidden: Tensor, columns: Tensor) -> Tensor:
-        """Predictions of every row with codes (B, K) at every column of (C,): (B, C) stars."""
-        return self.output(hidden @ self.decoder_weight[columns].t() + self.decoder_bias[columns])
+    def decode_all(self, hidden: Tensor, levels: Tensor | None, columns: Tensor) -> Tensor:
+        """Predictions of every row with codes (B, K) and levels (B,) at every column of (C,): (B, C) stars."""
+        score = hidden @ self.decoder_weight[columns].t() + self.decoder_bias[columns]
+        return self.output(score if levels is None else score + levels[:, None])
 
-    def squared_error(self, inputs: RatingMatrix, targets: RatingMatrix) -> Tensor:
+    def squared_error(self, inputs: RatingMatrix, targets: RatingMatrix, levels: Tensor | None = None) -> Tensor:
         """Sum over the observed entries of (r - h(r))^2, in stars^2: scalar. Unobserved entries cost nothing."""
-        return (self.decode(self.encode(inputs), targets) - targets.values).square().sum()
+        return (self.decode(self.encode(inputs), levels, targets) - targets.values).square().sum()
 
     def penalty(self) -> Tensor:
-        """reg_weight / 2 * (|V|^2 + |W|^2): scalar. Biases are free."""
+        """reg_weight / 2 * (|V|^2 + |W|^2), and that of the offsets: scalar. Biases are free without offsets."""
         encoder, decoder = self.reg_weight
         total = decoder / 2 * _squared_norm(self.decoder_weight) + encoder / 2 * _squared_norm(self.encoder_weight)
         for name, weight in self.hidden_layers.named_parameters():
             if name.endswith("weight"):
                 total = total + encoder / 2 * _squared_norm(weight)
+        if self.has_offsets:
+            total = total + self.damping.row * self.row_bias.square().sum()
+            total = total + self.damping.column * self.decoder_bias.square().sum()
         return total
 
-    def objective(self, inputs: RatingMatrix, targets: RatingMatrix, share: float = 1.0) -> Tensor:
+    def objective(
+        self, inputs: RatingMatrix, targets: RatingMatrix, levels: Tensor | None = None, share: float = 1.0
+    ) -> Tensor:
         """J of a batch of rows, which carries `share` of the penalty so that an epoch's batches add up to J."""
-        return self.squared_error(inputs, targets) + share * self.penalty()
+        return self.squared_error(inputs, targets, levels) + share * self.penalty()
 
 
 class _SquaredNorm(Function):

@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
+from typing import NamedTuple
 
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import EvaluatorType, InputType
+from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import Tensor
+
+from recbole_autorec.model.offsets import Offsets, Variances, fit_offsets
+
+
+STEPS = 2**16  # that the range of the ratings is counted in: the same numbers in whatever unit they come
+MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found
+
+
+class RatingScale:
+    """The scale that models see, on which the training ratings have MovieLens's mean and standard deviation. Ours.
+
+    Attributes:
+        zero: the scale's 0, in stars.
+        unit: stars in one of its units.
+    """
+
+    def __init__(self, ratings: Tensor):
+        """Of training ratings (M,), in stars."""
+        self.low, self.step = ratings.min().item(), (ratings.max().item() - ratings.min().item()) / STEPS or 1.0
+        steps = self._steps(ratings)
+        mean = steps.mean().item()
+        self._steps_of_unit = (steps - mean).square().mean().sqrt().item() / DEVIATION or 1.0
+        self._zero_in_steps = mean - MEAN * self._steps_of_unit
+        self.unit = self.step * self._steps_of_unit
+        self.zero = self.low + self.step * self._zero_in_steps
+
+    def _steps(self, stars: Tensor) -> Tensor:
+        return ((stars.double() - self.low) / self.step).round()
+
+    def on(self, stars: Tensor) -> Tensor:
+        """Ratings in stars on this scale, float32."""
+        return ((self._steps(stars) - self._zero_in_steps) / self._steps_of_unit).float()
+
+    def in_stars(self, ratings):
+        """Numbers on this scale in stars."""
+        return ratings * self.unit + self.zero
 
 
 class RatingRecommender(GeneralRecommender):
@@ -17,16 +55,42 @@ class RatingRecommender(GeneralRecommender):
 
     Attributes:
         rating_range: lowest and highest training rating, in stars.
+        scale: that the model computes on.
+        variances: of users' and items' offsets and of the rest, in stars^2; of models that have offsets.
+        user_damping, item_damping: of theirs, in ratings: as configured, or what the variances say.
         clip_prediction: keep predictions in that range. Never in a ranking: it would tie the best items.
     """
 
     input_type = InputType.POINTWISE
+    starts_at_offsets = False  # its training: they are a candidate for the best epoch, number 0
     loss_is_sum = True  # over the batch, so that several processes' losses of its shares add up
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.rating_range = rating_range(config, dataset)
+        self.scale = RatingScale(dataset.inter_feat[config["RATING_FIELD"]])
         self.clip_prediction = bool(config["clip_prediction"]) and config["eval_type"] == EvaluatorType.VALUE
+
+    def fit_offsets(self, config: Config, dataset: Dataset) -> Offsets:
+        """Offsets of users and items on the model's scale; damped as configured, or as the training ratings ask for."""
+        ratings = dataset.inter_feat
+        users, items = (ratings[field].numpy() for field in (self.USER_ID, self.ITEM_ID))
+        values = self.scale.on(ratings[config["RATING_FIELD"]]).double().numpy()
+        shape = self.n_users, self.n_items
+        offsets = fit_offsets(users, items, values, shape, config["user_damping"], config["item_damping"])
+        self.user_damping, self.item_damping = offsets.user_damping, offsets.item_damping
+        self.variances = Variances(*(self.scale.unit**2 * variance for variance in offsets.variances))
+        self.starts_at_offsets = self.type != ModelType.TRADITIONAL
+        return offsets
+
+    def about_offsets(self) -> str:
+        """The variances and dampings, in a line for people."""
+        user, item, rest = map(math.sqrt, self.variances)
+        return (
+            f"users differ by {user:.2g} stars, items by {item:.2g}, the rest of a rating by {rest:.2g} (standard "
+            f"deviations); offsets are damped by {self.user_damping:.2g} ratings of a user, {self.item_damping:.2g} of "
+            "an item"
+        )
 
     def clipped(self, prediction: Tensor) -> Tensor:
         return prediction.clamp(*self.rating_range) if self.clip_prediction else prediction

@@ -36,7 +36,8 @@ class RatingTrainer(Trainer):
     and `evaluate` (saved=False tested the last epoch). Several processes share the batches and the pairs; see ranks.
 
     Attributes:
-        best_epoch: epoch with the best validation score, counted from 1.
+        best_epoch: epoch with the best validation score, counted from 1; 0 is what training started from, None before
+            any is evaluated.
         epochs_run: epochs trained, those before a resumed checkpoint included.
         train_seconds, eval_seconds: time spent in each, building the model included in the first.
         curve: [epoch, seconds of training so far, validation score] of each evaluation.
@@ -51,7 +52,8 @@ class RatingTrainer(Trainer):
             Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"
         )
         self._validates = self._verbose = False  # fit says otherwise
-        self.best_epoch = self.epochs_run = 0
+        self.best_epoch: int | None = None
+        self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
         self._best_state: dict[str, Any] | None = None
@@ -74,6 +76,9 @@ class RatingTrainer(Trainer):
             train_data.generator.set_state(self._random_state["loader"])
         if ranks.rank() > 0:
             torch.manual_seed(self.config["seed"] + ranks.rank())  # dropout hides other ratings in each share
+        if self._validates and self.start_epoch == 0 and getattr(self.model, "starts_at_offsets", False):
+            self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
+            self._save_checkpoint(-1)
         return super().fit(
             train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
         )
@@ -89,12 +94,12 @@ class RatingTrainer(Trainer):
             self._log_epoch(loss)
         return loss
 
-    def _log_epoch(self, loss: float | tuple[float, ...], valid: str = "", end: str = "") -> None:
+    def _log_epoch(self, loss: float | tuple[float, ...] | None, valid: str = "", end: str = "") -> None:
         if self._verbose:
             total = sum(loss) if isinstance(loss, tuple) else loss
+            what = "offsets alone" if loss is None else f"{self.loss_name} {total:.6g}"
             self.logger.info(
-                f"epoch {self.epochs_run:>3}/{self.epochs}  {self.loss_name} {total:.6g}{valid}  "
-                f"train {self.train_seconds:.1f} s{end}"
+                f"epoch {self.epochs_run:>3}/{self.epochs}  {what}{valid}  train {self.train_seconds:.1f} s{end}"
             )
 
     def _bar(self, train_data, epoch_idx: int, show_progress: bool, **keywords) -> tqdm:
@@ -132,11 +137,11 @@ class RatingTrainer(Trainer):
         self.curve.append([self.epochs_run, round(self.train_seconds, 3), float(score)])
         better = score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
-        self._log_epoch(self.train_loss_dict[self.epochs_run - 1], f"  valid {metrics}", "  best" if better else "")
+        self._log_epoch(self.train_loss_dict.get(self.epochs_run - 1), f"  valid {metrics}", "  best" if better else "")
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if epoch < 0 or (not self._validates and epoch + 1 < self.epochs):
+        if not self._validates and epoch + 1 < self.epochs:
             return
         self.best_epoch = epoch + 1
         others = other_parameter(self.model)

@@ -1,10 +1,12 @@
 """Matrix factorisation with offsets, trained on ratings in stars.
 
     r(u, i) = mean + b_u + b_i + p_u . q_i
-    J       = 1/2 sum_observed [ (r - r(u, i))^2 + reg_weight (b_u^2 + b_i^2 + |p_u|^2 + |q_i|^2) ]
+    J       = 1/2 sum_observed [ (r - r(u, i))^2 + reg_weight (|p_u|^2 + |q_i|^2) ]
+              + 1/2 [ user_damping |b_u|^2 + item_damping |b_i|^2 ]            summed over users and items
 
 Shapes   B ratings in the batch; K = embedding_size.
-Units    ratings and predictions in stars; J in stars^2.
+Units    predictions in stars; parameters and J on the model's scale (RatingScale).
+Differs  offsets start at Bias's closed form instead of 0, and are damped as there, not by reg_weight.
 Source   Koren, Bell, Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 2009,
          doi:10.1109/MC.2009.263, equation 5; scikit-surprise's SVD has the same J and the same meaning of
          learning_rate, the step for one rating. A batch's loss is a sum, so that small batches of sgd come to the
@@ -18,54 +20,63 @@ from torch import Tensor, nn
 
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
+MOST = 10.0  # damping for one rating: more than learning_rate could follow
+
 
 class BiasedMF(RatingRecommender):
     """Biased matrix factorisation; a user or an item without training rating keeps offset and factors 0.
 
     Attributes:
-        mean: of the training ratings, in stars; fixed.
+        mean: Bias's m; fixed.
         user_factors, item_factors: (n_users, K) and (n_items, K). user_bias, item_bias: (n_users, 1), (n_items, 1).
+        user_damping_of, item_damping_of: the damping for each rating of a user (n_users,) or an item (n_items,).
     """
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.RATING = config["RATING_FIELD"]
         self.reg_weight = config["reg_weight"]
-        ratings = dataset.inter_feat
-        self.mean = nn.Parameter(ratings[self.RATING].double().mean().float(), requires_grad=False)
+        ratings, offsets = dataset.inter_feat, self.fit_offsets(config, dataset)
+        self.mean = nn.Parameter(torch.tensor(offsets.mean, dtype=torch.float32), requires_grad=False)
 
         # sparse gradients: a batch costs its ratings, not all users and items
         self.user_factors, self.user_bias, self.item_factors, self.item_bias = (
-            nn.Embedding(count, size, sparse=True)
+            nn.Embedding.from_pretrained(torch.zeros(count, size), freeze=False, sparse=True)
             for count in (self.n_users, self.n_items)
             for size in (config["embedding_size"], 1)
         )
-        for field, factors, bias in (
-            (self.USER_ID, self.user_factors, self.user_bias),
-            (self.ITEM_ID, self.item_factors, self.item_bias),
+        dampings = []
+        for field, factors, bias, start, damping in (
+            (self.USER_ID, self.user_factors, self.user_bias, offsets.user, offsets.user_damping),
+            (self.ITEM_ID, self.item_factors, self.item_bias, offsets.item, offsets.item_damping),
         ):
-            nn.init.zeros_(bias.weight)
-            nn.init.normal_(factors.weight, std=config["init_std"])
-            factors.weight.data[torch.bincount(ratings[field], minlength=len(factors.weight)) == 0] = 0
+            counts = torch.bincount(ratings[field], minlength=len(start))
+            bias.weight.data = torch.from_numpy(start).float()[:, None]
+            rated = counts > 0
+            factors.weight.data[rated] = config["init_std"] * torch.randn(int(rated.sum()), factors.embedding_dim)
+            dampings.append((damping / counts.clamp(min=1)).clamp(max=MOST).float().to(self.device))
+        self.user_damping_of, self.item_damping_of = dampings
 
-    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Predictions of the pairs (B,): (B,) stars, and what went into them: (B, K) and (B, 1), twice."""
+    def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Predictions of the pairs (B,), on the model's scale, and what went into them: (B, K) and (B,), twice."""
         p, q = self.user_factors(users), self.item_factors(items)  # (B, K)
-        b_u, b_i = self.user_bias(users), self.item_bias(items)  # (B, 1)
-        return self.mean + (b_u + b_i).squeeze(1) + (p * q).sum(1), [p, q, b_u, b_i]
+        b_u, b_i = self.user_bias(users).squeeze(1), self.item_bias(items).squeeze(1)  # (B,)
+        return self.mean + b_u + b_i + (p * q).sum(1), (p, q, b_u, b_i)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """J of the batch's ratings, in stars^2."""
-        prediction, used = self.forward(interaction[self.USER_ID], interaction[self.ITEM_ID])
-        penalty = sum(parameter.square().sum() for parameter in used)
-        return ((interaction[self.RATING] - prediction).square().sum() + self.reg_weight * penalty) / 2
+        """J of the batch's ratings."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        prediction, (p, q, b_u, b_i) = self.forward(users, items)
+        error = self.scale.on(interaction[self.RATING]) - prediction
+        damped = (self.user_damping_of[users] * b_u.square()).sum() + (self.item_damping_of[items] * b_i.square()).sum()
+        return (error.square().sum() + self.reg_weight * (p.square().sum() + q.square().sum()) + damped) / 2
 
     def predict(self, interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
-        return self.clipped(self.forward(interaction[self.USER_ID], interaction[self.ITEM_ID])[0])
+        return self.clipped(self.scale.in_stars(self.forward(interaction[self.USER_ID], interaction[self.ITEM_ID])[0]))
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
         scores = self.user_factors(users) @ self.item_factors.weight.t()  # (B, n_items)
-        return (self.mean + self.user_bias(users) + self.item_bias.weight.t() + scores).reshape(-1)
+        return self.scale.in_stars(self.mean + self.user_bias(users) + self.item_bias.weight.t() + scores).reshape(-1)
