@@ -224,8 +224,8 @@ def _contradictions(parameters: Mapping[str, Any], where: Callable[[str], str]) 
     faults, learner = [], parameters["learner"]
     if parameters.get("offsets") and parameters["decoder_activation"] != "identity":
         faults.append(
-            f"{where('decoder_activation')}: decoder_activation={parameters['decoder_activation']!r} with offsets, which "
-            "are added up; give offsets False, or decoder_activation identity."
+            f"{where('decoder_activation')}: decoder_activation={parameters['decoder_activation']!r} with offsets, "
+            "which are added up; give offsets False, or decoder_activation identity."
         )
     if learner == "lbfgs" and parameters["dropout_prob"]:
         faults.append(

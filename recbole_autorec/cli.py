@@ -452,8 +452,10 @@ def report(result: dict) -> str:
     table.columns = [name.upper() for name in table.columns]
     given = result["parameters"]
     elsewhere = given.get("group_offset") and given.get("saved", True)
+    n_cold, n_test = result["n_cold"], result["n_test"]
+    cold = f"{n_cold:,} of {n_test:,} test pairs have a user or an item without training ratings\n" if n_cold else ""
     return (
-        f"\n{table.to_string(float_format='%.4f')}\n\n"
+        f"\n{table.to_string(float_format='%.4f')}\n\n{cold}"
         f"best epoch {result['best_epoch']} of {result['epochs_run']}, training {result['train_seconds']:.1f} s, "
         f"evaluation {result['eval_seconds']:.1f} s, peak memory {result['peak_memory_mb']} MB\n"
         f"checkpoint {result['checkpoint'] or ('of the first machine' if elsewhere else 'not saved')}"

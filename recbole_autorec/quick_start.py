@@ -55,8 +55,9 @@ def run_recbole_autorec(
 
     Returns:
         model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
-        best_epoch (from 1; 0 is the offsets alone), epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid,
-        n_test, split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if it is not
+        best_epoch (from 1; 0 is the offsets alone), epochs_run, train_seconds, eval_seconds, peak_memory_mb,
+        n_parameters, n_train, n_valid, n_test, n_cold (test pairs whose user or item the model has no rating of),
+        split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if it is not
         saved, or on another machine), versions, command.
 
     Raises:
@@ -105,14 +106,15 @@ def train_and_test(
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
             best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
             eval_seconds, curve = trainer.eval_seconds, trainer.curve
+            trained_on = parts[0]
             if config["refit"]:
                 logger.info(f"refit on train + valid, {best_epoch} epochs")
-                everything = merge(parts[0], parts[1])
+                trained_on = merge(parts[0], parts[1])
                 config["epochs"] = best_epoch
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's
-                train_data = build_dataloaders(config, data, [everything, *parts[1:]])[0]
-                trainer = build_trainer(config, everything)
+                train_data = build_dataloaders(config, data, [trained_on, *parts[1:]])[0]
+                trainer = build_trainer(config, trained_on)
                 trainer.saved_model_file = checkpoint
                 trainer.fit(train_data, saved=saved, show_progress=show_progress)
                 train_seconds += trainer.train_seconds
@@ -142,6 +144,7 @@ def train_and_test(
         "peak_memory_mb": round(peak_memory_mb()),
         "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
+        "n_cold": _count_cold(trained_on, parts[2]),
         "split_fingerprint": fingerprint,
         "curve": curve,
         "checkpoint": checkpoint if saved and ranks.rank() == 0 else None,
@@ -250,6 +253,15 @@ def _log_data(config, data, parts, fingerprint):
         f"{n_ratings:,} ratings from {values.min():g} to {values.max():g}, "
         f"density {n_ratings / n_users / n_items:.2%}\nsplit {fingerprint}: {sizes}; seed {config['seed']}"
     )
+
+
+def _count_cold(train: RatingDataset, test: RatingDataset) -> int:
+    """Pairs of `test` whose user or item has no rating in `train`."""
+    known = [
+        (torch.bincount(train.inter_feat[field], minlength=train.num(field)) > 0)[test.inter_feat[field]]
+        for field in (train.uid_field, train.iid_field)
+    ]
+    return int((~(known[0] & known[1])).sum())
 
 
 def versions() -> dict[str, str]:

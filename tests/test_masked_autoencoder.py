@@ -69,9 +69,7 @@ def test_over_offsets_too(data, seed):
     ratings = matrix_of(dense, mask)
     loss = model.objective(ratings, ratings, model.levels(torch.arange(n_rows)))
     m, a = model.mean.item(), model.row_bias.detach().numpy()
-    assert_is_the_reference(
-        model, loss, *objective_and_gradients(dense, mask, *weights_of(model), REG, m, a, damping)
-    )
+    assert_is_the_reference(model, loss, *objective_and_gradients(dense, mask, *weights_of(model), REG, m, a, damping))
 
 
 def test_an_empty_row_is_predicted_by_the_offsets():

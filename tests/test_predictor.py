@@ -128,7 +128,11 @@ def test_unknown_ids_get_what_the_model_falls_back_to_and_a_note(model, checkpoi
     assert predictor.notes([user, "who", user, "who"], [item, item, "what", "what"]) == [
         "", "unknown user", "unknown item", "unknown user, unknown item"]  # fmt: skip
     if model in AUTOREC:
-        assert list(stars[1:]) == [2.5, 2.5, 2.5]  # the midpoint of 0 to 5
+        core = predictor.model.autoencoder
+        of = dict(zip(predictor.model._by_side("item", "user"), (core.row_bias, core.decoder_bias), strict=True))
+        known = [of["item"][predictor._number("item", item)], of["user"][predictor._number("user", user)], 0.0]
+        expected = [predictor.model.scale.in_stars(core.mean + offset).item() for offset in known]
+        assert stars[1:] == pytest.approx(expected, abs=1e-5)
     elif model in ("FM", "NeuMF", "DMF", "NAIS", "DeepFM"):
         data = load_checkpoint(checkpoints(model))["data"]
         assert stars[1:] == pytest.approx(data["rating"].mean().item(), abs=1e-5)
@@ -145,7 +149,7 @@ def test_an_id_that_training_never_rated_has_a_note(write_dataset, tmp_path):
     )
     predictor = Predictor.load(checkpoint)
     assert predictor.notes("rare", ["i1", "x"]) == ["unrated user", "unrated user, unknown item"]
-    assert list(predictor.predict("rare", "i1")) == [3.0]
+    assert list(predictor.predict("rare", "i1")) == list(predictor.predict("nobody", "i1")) != [3.0]
     with pytest.raises(DataError, match=r"^user 'rare' has no training rating; nothing is known about it\.$"):
         predictor.recommend("rare")
 
@@ -220,7 +224,8 @@ def test_a_new_rows_code_is_the_one_it_would_have_in_training(model, kind, tmp_p
     data, other = load_checkpoint(checkpoint)["data"], {"user": "item", "item": "user"}[kind]
     mine = data[kind] == number
     with torch.no_grad():
-        code = predictor.model.encode_new_row(data[other][mine].long(), data["rating"][mine])
+        values = predictor.model._on_scale(data["rating"][mine])
+        code = predictor.model.encode_new_row(data[other][mine].long(), values)
         torch.testing.assert_close(code, predictor.model.codes()[number])
 
 
@@ -230,43 +235,53 @@ def dense_ratings(write_dataset) -> str:
 
 # A new user by 2 ratings, fewer than there are hidden units, and by 30.
 folding = pytest.mark.parametrize(
-    ("activation", "count"), [("identity", 2), ("identity", 30), ("sigmoid", 2), ("sigmoid", 30)]
+    ("settings", "count"),
+    [
+        (settings, count)
+        for settings in ({}, {"offsets": False}, {"offsets": False, "decoder_activation": "sigmoid"})
+        for count in (2, 30)
+    ],
 )
 
 
 @folding
-def test_a_folded_in_column_is_the_minimum_of_the_objective(activation, count, tmp_path, write_dataset):
-    settings = {"decoder_activation": activation, "reg_weight": [1, 3]}
+def test_a_folded_in_column_is_the_minimum_of_the_objective(settings, count, tmp_path, write_dataset):
+    settings = {**settings, "reg_weight": [1, 3]}
     predictor = Predictor.load(train("IAutoRec", tmp_path, "toy", dense_ratings(write_dataset), **settings))
     model, chosen = predictor.model, predictor.rated_items[:count]
     ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
-    rows, values = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
+    rows, stars = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
+    values, damping = model._on_scale(stars), 3 / 2
+    levels = torch.zeros(model.ratings.shape[0])
+    if model.autoencoder.has_offsets:
+        damping, levels = model.user_damping, model.levels().detach()
     with torch.no_grad():
         weight, bias = model.solve_new_column(rows, values)
         codes, rated = model.codes().double(), model.column_is_rated
         mean_w = model.autoencoder.decoder_weight[rated].mean(0).double()
         mean_b = model.autoencoder.decoder_bias[rated].mean().double()
     w, b = weight.double().requires_grad_(), bias.double().requires_grad_()
-    error = model.autoencoder.output(codes[rows] @ w + b) - values
-    (error.square().sum() + 3 / 2 * ((w - mean_w).square().sum() + (b - mean_b).square())).backward()
+    error = model.autoencoder.output(codes[rows] @ w + b + levels[rows]) - values
+    (error.square().sum() + 3 / 2 * (w - mean_w).square().sum() + damping * (b - mean_b).square()).backward()
     assert torch.cat([w.grad, b.grad[None]]).abs().max() < 1e-3
     new = predictor.fold_in_user(ratings)
-    scores = model.autoencoder.output(codes[rows] @ weight.double() + bias).clamp(*predictor.rating_range)
-    np.testing.assert_allclose(new.predict(chosen), scores, atol=1e-5)
+    scores = model._in_stars(model.autoencoder.output(codes[rows] @ weight.double() + bias + levels[rows]))
+    np.testing.assert_allclose(new.predict(chosen), scores.clamp(*predictor.rating_range), atol=1e-5)
     assert set(new.recommend(100)["item"]) == set(predictor.rated_items) - set(chosen)
 
 
 @folding
-def test_a_folded_in_row_is_the_minimum_of_its_objective(activation, count, tmp_path, write_dataset):
-    checkpoint = train("UAutoRec", tmp_path, "toy", dense_ratings(write_dataset), decoder_activation=activation)
+def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_path, write_dataset):
+    checkpoint = train("UAutoRec", tmp_path, "toy", dense_ratings(write_dataset), **settings)
     predictor = Predictor.load(checkpoint)
     model, chosen = predictor.model, predictor.rated_items[:count]
     ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
-    columns, values = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
+    columns, stars = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
+    values, offsets = model._on_scale(stars), model.autoencoder.has_offsets
     with torch.no_grad():
-        code, found = model.encode_new_row(columns, values).double(), model.solve_new_row(columns, values)
+        code, (found, level) = model.encode_new_row(columns, values).double(), model.solve_new_row(columns, values)
         codes = model.codes()[model.rated_rows].double()
-        training = model.autoencoder.decode(model.codes(), model.ratings) - model.ratings.values
+        training = model.autoencoder.decode(model.codes(), model.levels(), model.ratings) - model.ratings.values
         error, covariance = training.double().square().mean(), torch.cov(codes.t())
     # off the eight codes' span the covariance is 0, and h stays where it was
     values_of, vectors = torch.linalg.eigh(covariance)
@@ -275,14 +290,18 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(activation, count, tmp_
     torch.testing.assert_close(span @ z.detach() + code, found.double(), atol=1e-4, rtol=0)
     weights = model.autoencoder.decoder_weight.detach()[columns].double()
     biases = model.autoencoder.decoder_bias.detach()[columns].double()
-    residual = model.autoencoder.output(weights @ (code + span @ z) + biases) - values
+    a = (level.double() - model.autoencoder.mean if offsets else torch.zeros(1)).detach().requires_grad_()
+    mean = model.autoencoder.mean if offsets else 0.0
+    residual = model.autoencoder.output(weights @ (code + span @ z) + biases + mean + a) - values
     inverse = torch.linalg.inv(span.t() @ covariance @ span)
-    (residual.square().sum() + error * (z @ inverse @ z)).backward()
+    damped = model.user_damping * a.square().sum() if offsets else 0.0
+    (residual.square().sum() + error * (z @ inverse @ z) + damped).backward()
     scale = (error * inverse).diagonal().max()
     assert z.grad.abs().max() < 1e-4 * scale
+    assert not offsets or a.grad.abs() < 1e-3
     new = predictor.fold_in_user(ratings)
-    scores = model.autoencoder.output(weights @ found.double() + biases).clamp(*predictor.rating_range)
-    np.testing.assert_allclose(new.predict(chosen), scores, atol=1e-5)
+    scores = model._in_stars(model.autoencoder.output(weights @ found.double() + biases + (level if offsets else 0.0)))
+    np.testing.assert_allclose(new.predict(chosen), scores.detach().clamp(*predictor.rating_range), atol=1e-5)
 
 
 @pytest.mark.parametrize("model", AUTOREC)
@@ -456,17 +475,18 @@ def test_predict_writes_a_line_for_each_pair_in_order(suffix, checkpoints, pairs
     else:
         content = json.loads(text) if suffix == ".json" else [json.loads(line) for line in text.splitlines()]
         rows = [[row["user"], row["item"], f"{row['rating']:.4f}", row["note"]] for row in content]
-    stars = f"{Predictor.load(checkpoint).predict('a', 'x2')[0]:.4f}"
-    assert rows == [["a", "x2", stars, ""], ["who", "x2", "2.5000", "unknown user"], ["b", "what", "2.5000", "unknown item"],
+    predicted = Predictor.load(checkpoint).predict(["a", "who", "b"], ["x2", "x2", "what"])
+    stars, of_item, of_user = (f"{rating:.4f}" for rating in predicted)
+    assert rows == [["a", "x2", stars, ""], ["who", "x2", of_item, "unknown user"], ["b", "what", of_user, "unknown item"],
                     ["a", "x2", stars, ""]]  # fmt: skip
 
 
 def test_a_tsv_goes_in_and_out_without_quotes(checkpoints, capsys):
     Path("pairs.tsv").write_text('say "hi"\t"x2"\n')
-    assert (
-        cli.main(["predict", "--checkpoint", checkpoints("IAutoRec"), "--input", "pairs.tsv", "--output", "p.tsv"]) == 0
-    )
-    assert Path("p.tsv").read_text().splitlines()[1] == 'say "hi"\t"x2"\t2.5000\tunknown user, unknown item'
+    checkpoint = checkpoints("IAutoRec")
+    assert cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.tsv", "--output", "p.tsv"]) == 0
+    mean = f"{Predictor.load(checkpoint).predict('?', '?')[0]:.4f}"
+    assert Path("p.tsv").read_text().splitlines()[1] == f'say "hi"\t"x2"\t{mean}\tunknown user, unknown item'
 
 
 def test_an_unknown_header_of_numbers_is_no_pair(checkpoints, capsys):
@@ -488,7 +508,7 @@ def test_new_ratings_are_folded_in_first(checkpoints, capsys):
     assert rows == [
         ["me", item, f"{new_user.predict(item)[0]:.4f}", "folded in"],
         [user, "novelty", f"{new_item.predict(user)[0]:.4f}", "folded in"],
-        ["me", "novelty", "2.5000", "unknown user, unknown item"],  # two new ones say nothing yet
+        ["me", "novelty", f"{predictor.predict('?', '?')[0]:.4f}", "unknown user, unknown item"],  # both new
         [user, item, f"{predictor.predict(user, item)[0]:.4f}", ""],
     ]
     Path("new.csv").write_text(f"user,item,rating\nme,{item},5\n")

@@ -12,7 +12,7 @@ from tests.conftest import DATA, QUICK, config_for, tiny_parts
 
 KEYS = [
     "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
-    "peak_memory_mb", "n_parameters", "n_train", "n_valid", "n_test", "split_fingerprint", "curve", "checkpoint",
+    "peak_memory_mb", "n_parameters", "n_train", "n_valid", "n_test", "n_cold", "split_fingerprint", "curve", "checkpoint",
     "versions", "command",
 ]  # fmt: skip
 TINY = {"data_path": str(DATA), **QUICK}

@@ -16,7 +16,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
-from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, Damping, MaskedAutoencoder, activity_scales
+from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class AutoRec(RatingRecommender):
             rating_range=self.rating_range,
             rated_columns=self.column_is_rated,
             n_rows=self.ratings.shape[0] if offsets else 0,
-            damping=Damping(*self._by_side(self.item_damping, self.user_damping) if offsets else (0.0, 0.0)),
+            damping=self._by_side(self.item_damping, self.user_damping) if offsets else (0.0, 0.0),
         )
         if offsets:
             self.autoencoder.start_at(offsets.mean, *map(torch.from_numpy, self._by_side(offsets.item, offsets.user)))

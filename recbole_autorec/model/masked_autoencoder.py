@@ -65,7 +65,7 @@ class MaskedAutoencoder(nn.Module):
         rating_range: lowest and highest training rating; a bounded f is stretched onto it.
         rated_columns: (D,) bool, those with a rating; the weights of the others are 0. None is all.
         n_rows: rows to have an offset; 0 is the paper's model, without.
-        damping: of the offsets, where there are any; f is the identity then.
+        damping: (row, column), of the offsets, where there are any; f is the identity then.
 
     Attributes:
         encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
@@ -86,14 +86,14 @@ class MaskedAutoencoder(nn.Module):
         rating_range: tuple[float, float],
         rated_columns: Tensor | None = None,
         n_rows: int = 0,
-        damping: Damping = Damping(0.0, 0.0),
+        damping: tuple[float, float] = (0.0, 0.0),
     ):
         super().__init__()
         self.encoder_activation = ACTIVATIONS[encoder_activation]
         self.decoder_activation = ACTIVATIONS[decoder_activation]
         self.reg_weight = reg_weight
         self.dropout_prob = dropout_prob
-        self.damping = damping
+        self.damping = Damping(*damping)
         self.has_offsets = n_rows > 0
         low, high = OUTPUT_RANGE.get(decoder_activation, rating_range)
         self.stretch = (rating_range[1] - rating_range[0]) / (high - low)

@@ -21,7 +21,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
 LEAST = 1e-3  # share of all variance that the rest has at least: with none, offsets would not be damped at all
-NO_OFFSET = 1e9  # a damping: ratings
+MOST = 500.0  # damping: by it no offset is worth anything, and beyond it learners that take steps would diverge
 
 
 class Variances(NamedTuple):
@@ -34,12 +34,12 @@ class Variances(NamedTuple):
     @property
     def user_damping(self) -> float:
         """The best: var(e) / var(a)."""
-        return self.rest / self.user if self.user * NO_OFFSET > self.rest else NO_OFFSET
+        return self.rest / self.user if self.user * MOST > self.rest else MOST
 
     @property
     def item_damping(self) -> float:
         """The best: var(e) / var(b)."""
-        return self.rest / self.item if self.item * NO_OFFSET > self.rest else NO_OFFSET
+        return self.rest / self.item if self.item * MOST > self.rest else MOST
 
 
 class Offsets(NamedTuple):
@@ -129,7 +129,7 @@ def _minimum(
         product[-1] += by_user @ user + by_item @ item
         return product
 
-    sums = [np.bincount(users, centred, n_users), np.bincount(items, centred, n_items), [centred.sum()]]
+    sums = [np.bincount(users, centred, n_users), np.bincount(items, centred, n_items), centred.sum(keepdims=True)]
     equations = LinearOperator((len(diagonal),) * 2, matvec=normal, dtype=np.float64)
     jacobi = sparse.diags(1 / diagonal)
     found, failure = cg(equations, np.concatenate(sums), M=jacobi, rtol=1e-8, maxiter=10_000)

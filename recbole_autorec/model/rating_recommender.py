@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import NamedTuple
 
 from recbole.config import Config
 from recbole.data.dataset import Dataset
@@ -14,7 +13,6 @@ from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import Tensor
 
 from recbole_autorec.model.offsets import Offsets, Variances, fit_offsets
-
 
 STEPS = 2**16  # that the range of the ratings is counted in: the same numbers in whatever unit they come
 MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found
