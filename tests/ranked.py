@@ -13,9 +13,11 @@ from recbole_autorec.quick_start import train_and_test
 from tests.conftest import config_for, tiny_parts
 
 RANKING = {"metrics": ["NDCG", "Recall"], "valid_metric": "NDCG@2", "topk": [2], "eval_args": {"mode": "full"}}
-FIRM = {"reg_weight": 20}  # where the penalty is small, L-BFGS comes to elsewhere from other rounding
+# Where the penalty or the first step is small, L-BFGS comes to elsewhere from other rounding.
+FIRM = {"reg_weight": 20, "init_std": 0.5}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lbfgs": ("IAutoRec", FIRM),
+    "the paper's": ("IAutoRec", {"reg_weight": 20, "offsets": False}),
     "chunks": ("IAutoRec", {**FIRM, "train_batch_size": 4, "eval_batch_size": 2}),
     "rprop": ("UAutoRec", {"learner": "rprop", "learning_rate": 0.01}),
     "adam": ("UAutoRec", {"learner": "adam", "learning_rate": 0.01, "train_batch_size": 4, "refit": True}),

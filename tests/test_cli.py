@@ -35,13 +35,20 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
     log = done.stderr.splitlines()
     assert log[0] == "IAutoRec on tiny (cpu): 10 users, 6 items, 50 ratings from 0 to 5, density 83.33%"
     assert re.fullmatch(r"split [0-9a-f]{16}: train 41, valid 4, test 5; seed 1", log[1])
-    for number, line in enumerate(log[2:], start=1):
+    assert re.fullmatch(
+        r"users differ by [\d.]+ stars, items by [\d.]+, the rest of a rating by [\d.]+ \(standard deviations\); "
+        r"offsets are damped by [\d.e+]+ ratings of a user, [\d.e+]+ of an item",
+        log[2],
+    )
+    for number, line in enumerate(log[3:]):
+        what = r"J [\d.]+" if number else "offsets alone"
         assert re.fullmatch(
-            rf"epoch   {number}/2  J [\d.]+  valid rmse \d\.\d{{4}}  mae \d\.\d{{4}}  train \d+\.\d s(  best)?", line
+            rf"epoch   {number}/2  {what}  valid rmse \d\.\d{{4}}  mae \d\.\d{{4}}  train \d+\.\d s(  best)?", line
         )
-    assert len(log) == 4
+    assert len(log) == 6
     assert re.fullmatch(
         r"\n +RMSE +MAE\nvalid +\d\.\d{4} +\d\.\d{4}\ntest +\d\.\d{4} +\d\.\d{4}\n\n"
+        r"(\d of 5 test pairs have a user or an item without training ratings\n)?"
         r"best epoch \d of 2, training \d+\.\d s, evaluation \d+\.\d s, peak memory \d+ MB\n"
         r"checkpoint saved/IAutoRec-tiny-1-\S+\.pth\n",
         done.stdout,

@@ -48,7 +48,7 @@ def test_the_table_has_a_row_for_each_model_the_best_first(finished):
     assert list(table["rmse"]) == sorted(table["rmse"])
     assert list(table["repeats"]) == [2] * 4
     assert table["model"]["wide"] == "IAutoRec"
-    assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11  # V, W, mu, b over 10 users and the padding id
+    assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11 + 7 + 1  # V, W, mu, b, a, m; with padding ids
     assert np.isnan(table["best_difference"].iloc[0])
     for label in table.index[1:]:
         assert table["best_difference"][label] == pytest.approx(table["rmse"][label] - table["rmse"].iloc[0])
@@ -135,7 +135,7 @@ def test_rows_and_repeats_may_join(tmp_path):
     [
         ({"repeats": 1}, "repeats was 2 and is 1"),
         ({"models": {"GlobalMean": None}}, "it has a row 'Bias', which is not asked for"),
-        ({"models": {"Bias": {"user_damping": 3}}}, "Bias: user_damping was 15 and is 3"),
+        ({"models": {"Bias": {"user_damping": 3}}}, "Bias: user_damping was None and is 3"),
         ({"config_dict": {"refit": True}}, "Bias: refit was False and is True"),
         ({"config_dict": {"seed": 2}}, "Bias: seed was 1 and is 2"),
         ({"metric": "mae"}, "metric was 'rmse' and is 'mae'"),

@@ -27,7 +27,7 @@ from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT, config_for
 ROUNDING = 2e-5
 PATIENCE = 180  # seconds; a loaded machine needs some
 TINY_ANY = {"data_path": str(DATA), **QUICK_ANY}
-TINY = {"data_path": str(DATA), **QUICK, "reg_weight": 20}
+TINY = {"data_path": str(DATA), **QUICK, **ranked.FIRM}
 
 
 @pytest.fixture(scope="module", params=[2, 3])

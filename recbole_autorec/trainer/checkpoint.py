@@ -14,7 +14,7 @@ from recbole_autorec.errors import CheckpointError
 from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
-VERSION = 2
+VERSION = 3
 KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "data", "state_dict",
         "other_parameter", "optimizer", "random_state"}  # fmt: skip
 
