@@ -2,8 +2,8 @@
 
     python benchmarks/sparse.py --dataset ml-100k --keep 1 0.3 0.1 --times 1 20 0.2
 
-Keeps a random share of the ratings, by each of --seeds, multiplies what is left by --times, trains with the default split and
-without refit, and divides the RMSE by --times again. Mean over the seeds; one seed where everything is kept.
+Keeps a random share of the ratings, by each of --seeds, multiplies what is left by --times, trains with the default
+split and without refit, and divides the RMSE by --times again. Mean over the seeds; one seed where everything is kept.
 """
 
 import argparse
