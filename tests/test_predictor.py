@@ -238,7 +238,12 @@ folding = pytest.mark.parametrize(
     ("settings", "count"),
     [
         (settings, count)
-        for settings in ({}, {"offsets": False}, {"offsets": False, "decoder_activation": "sigmoid"})
+        for settings in (
+            {},
+            {"user_damping": 0},
+            {"offsets": False},
+            {"offsets": False, "decoder_activation": "sigmoid"},
+        )
         for count in (2, 30)
     ],
 )

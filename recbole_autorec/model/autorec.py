@@ -1,7 +1,8 @@
 """AutoRec as a RecBole model; IAutoRec and UAutoRec say which side is the rows.
 
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
-Cold     a user or an item with no training rating gets cold_start_rating (the paper: 3), either one suffices.
+Cold     a pair whose user or item has no training rating is predicted by the offsets that are known, or gets
+         cold_start_rating (the paper: 3).
 """
 
 from __future__ import annotations
@@ -174,7 +175,11 @@ class AutoRec(RatingRecommender):
         score, design = weights @ code + model.decoder_bias[columns].double(), weights @ root
         penalties = torch.full((len(code),), error, dtype=torch.float64, device=code.device)
         if model.has_offsets:
-            score, design, penalties = score + model.mean, _pad(design, 1.0), _pad(penalties, model.damping.row)
+            score, design, penalties = (
+                score + model.mean,
+                _pad(design, 1.0),
+                _pad(penalties, max(model.damping.row, 1e-6)),
+            )
         found = self._ridge(design, score, values.double(), penalties)
         code = (code + root @ found[: len(code)]).float()
         return code, (model.mean + found[-1:]).float() if model.has_offsets else None

@@ -71,7 +71,7 @@ class MaskedAutoencoder(nn.Module):
         encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
         hidden_layers: dense layers K_1 -> ... -> K of the deep variant; empty in the paper's model.
         decoder_weight: W, (D, K).                 decoder_bias: b, (D,).
-        row_bias: a, (n_rows,), and mean: m, both fixed at 0 without offsets.
+        row_bias: a, (n_rows,).                    mean: m, which training leaves as it is. Both with offsets only.
     """
 
     def __init__(
