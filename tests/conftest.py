@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from recbole.data.interaction import Interaction
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
@@ -69,3 +70,8 @@ def tiny_model(model: str = "IAutoRec", **parameters):
     _, parts = tiny_parts(config)
     torch.manual_seed(0)
     return config, parts, config.model_class(config, parts[0]).to(config["device"])
+
+
+def all_pairs(model) -> Interaction:
+    grid = torch.cartesian_prod(torch.arange(model.n_users), torch.arange(model.n_items))
+    return Interaction({model.USER_ID: grid[:, 0], model.ITEM_ID: grid[:, 1]})

@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 
 import recbole_autorec.quick_start as quick_start
 from recbole_autorec import ConfigError, load_data_and_model, run_recbole_autorec
-from tests.conftest import DATA, QUICK_ANY, config_for, tiny_model, tiny_parts
+from tests.conftest import DATA, QUICK_ANY, all_pairs, config_for, tiny_model, tiny_parts
 
 NAMES = ["GlobalMean", "Bias", "BiasedMF"]
 TINY = {"data_path": str(DATA), **QUICK_ANY}
@@ -16,11 +16,6 @@ TINY = {"data_path": str(DATA), **QUICK_ANY}
 def entries(model, part):
     feat = part.inter_feat
     return feat[model.USER_ID].numpy(), feat[model.ITEM_ID].numpy(), feat["rating"].double().numpy()
-
-
-def all_pairs(model) -> Interaction:
-    grid = torch.cartesian_prod(torch.arange(model.n_users), torch.arange(model.n_items))
-    return Interaction({model.USER_ID: grid[:, 0], model.ITEM_ID: grid[:, 1]})
 
 
 def test_global_mean_is_the_mean_of_the_training_ratings_for_every_pair():

@@ -8,7 +8,7 @@ from recbole.data.interaction import Interaction
 from recbole_autorec import IAutoRec, UAutoRec
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.quick_start import build_dataloaders, build_trainer
-from tests.conftest import tiny_model
+from tests.conftest import all_pairs, tiny_model
 from tests.reference import objective_and_gradients, predictions
 
 MODELS = ["IAutoRec", "UAutoRec"]
@@ -17,11 +17,6 @@ pytestmark = pytest.mark.parametrize("name", MODELS)
 
 def pairs(model, users, items) -> Interaction:
     return Interaction({model.USER_ID: torch.tensor(users), model.ITEM_ID: torch.tensor(items)})
-
-
-def all_pairs(model) -> Interaction:
-    grid = torch.cartesian_prod(torch.arange(model.n_users), torch.arange(model.n_items))
-    return Interaction({model.USER_ID: grid[:, 0], model.ITEM_ID: grid[:, 1]})
 
 
 def dense(model, part):

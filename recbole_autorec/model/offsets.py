@@ -84,12 +84,12 @@ def estimate_variances(users: NDArray, items: NDArray, ratings: NDArray) -> Vari
     """
     n, centred = len(ratings), ratings - ratings.mean()
     total = float(centred @ centred)
-    counts = [np.bincount(ids)[np.unique(ids)].astype(np.float64) for ids in (users, items)]
+    counts = [np.bincount(ids).astype(np.float64) for ids in (users, items)]
     within = [
-        total - float(np.sum(np.bincount(ids, centred)[np.unique(ids)] ** 2 / count))
+        total - float(np.sum(np.bincount(ids, centred) ** 2 / np.maximum(count, 1)))
         for ids, count in zip((users, items), counts, strict=True)
     ]
-    free_users, free_items = (n - len(count) for count in counts)
+    free_users, free_items = (n - int(np.count_nonzero(count)) for count in counts)
     concentration = [float(count @ count) / n for count in counts]
     equations = np.array([
         [0.0, free_users, free_users],
