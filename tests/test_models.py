@@ -42,7 +42,7 @@ def levels(model):
 
 def on_scale(model, ratings):
     """Those that an item or a user has not rated are of no interest."""
-    return model.scale.on(torch.from_numpy(ratings)).double().numpy() if model.autoencoder.has_offsets else ratings
+    return model.scale.on(torch.from_numpy(ratings)).double().numpy()
 
 
 def randomize(model, seed=0):

@@ -224,7 +224,7 @@ def test_a_new_rows_code_is_the_one_it_would_have_in_training(model, kind, tmp_p
     data, other = load_checkpoint(checkpoint)["data"], {"user": "item", "item": "user"}[kind]
     mine = data[kind] == number
     with torch.no_grad():
-        values = predictor.model._on_scale(data["rating"][mine])
+        values = predictor.model.scale.on(data["rating"][mine])
         code = predictor.model.encode_new_row(data[other][mine].long(), values)
         torch.testing.assert_close(code, predictor.model.codes()[number])
 
@@ -256,7 +256,7 @@ def test_a_folded_in_column_is_the_minimum_of_the_objective(settings, count, tmp
     model, chosen = predictor.model, predictor.rated_items[:count]
     ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
     rows, stars = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
-    values, damping = model._on_scale(stars), 3 / 2
+    values, damping = model.scale.on(stars), 3 / 2
     levels = torch.zeros(model.ratings.shape[0])
     if model.autoencoder.has_offsets:
         damping, levels = model.user_damping, model.levels().detach()
@@ -270,7 +270,7 @@ def test_a_folded_in_column_is_the_minimum_of_the_objective(settings, count, tmp
     (error.square().sum() + 3 / 2 * (w - mean_w).square().sum() + damping * (b - mean_b).square()).backward()
     assert torch.cat([w.grad, b.grad[None]]).abs().max() < 1e-3
     new = predictor.fold_in_user(ratings)
-    scores = model._in_stars(model.autoencoder.output(codes[rows] @ weight.double() + bias + levels[rows]))
+    scores = model.scale.in_stars(model.autoencoder.output(codes[rows] @ weight.double() + bias + levels[rows]))
     np.testing.assert_allclose(new.predict(chosen), scores.clamp(*predictor.rating_range), atol=1e-5)
     assert set(new.recommend(100)["item"]) == set(predictor.rated_items) - set(chosen)
 
@@ -282,7 +282,7 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
     model, chosen = predictor.model, predictor.rated_items[:count]
     ratings = {item: float(1 + number % 5) for number, item in enumerate(chosen)}
     columns, stars = torch.from_numpy(predictor._numbers("item", chosen)), torch.tensor(list(ratings.values()))
-    values, offsets = model._on_scale(stars), model.autoencoder.has_offsets
+    values, offsets = model.scale.on(stars), model.autoencoder.has_offsets
     with torch.no_grad():
         code, (found, level) = model.encode_new_row(columns, values).double(), model.solve_new_row(columns, values)
         codes = model.codes()[model.rated_rows].double()
@@ -305,7 +305,9 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
     assert z.grad.abs().max() < 1e-4 * scale
     assert not offsets or a.grad.abs() < 1e-3
     new = predictor.fold_in_user(ratings)
-    scores = model._in_stars(model.autoencoder.output(weights @ found.double() + biases + (level if offsets else 0.0)))
+    scores = model.scale.in_stars(
+        model.autoencoder.output(weights @ found.double() + biases + (level if offsets else 0.0))
+    )
     np.testing.assert_allclose(new.predict(chosen), scores.detach().clamp(*predictor.rating_range), atol=1e-5)
 
 

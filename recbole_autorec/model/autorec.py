@@ -43,9 +43,8 @@ class AutoRec(RatingRecommender):
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )
         offsets = self.fit_offsets(config, dataset) if config["offsets"] else None
-        self.ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
-        if offsets:
-            self.ratings = self.ratings.with_values(self.scale.on(self.ratings.values))
+        ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
+        self.ratings = ratings.with_values(self.scale.on(ratings.values))
         self.row_scaling = config["row_scaling"]
         self.row_scales = activity_scales(self.ratings.row_counts, self.row_scaling)
         self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
@@ -110,7 +109,7 @@ class AutoRec(RatingRecommender):
         """Ratings of the pairs (P,): (P,) stars."""
         rows, columns = interaction[self.row_field], interaction[self.column_field]
         scores = self.autoencoder.decode_pairs(self.codes(), self.levels(), rows, columns)
-        prediction = self.clipped(self._in_stars(scores))
+        prediction = self.clipped(self.scale.in_stars(scores))
         return self._or_cold(prediction, self.row_is_rated[rows] & self.column_is_rated[columns])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -124,34 +123,28 @@ class AutoRec(RatingRecommender):
         else:
             scores = model.decode_all(codes, levels, users).t()
             rated = self.column_is_rated[users, None] & self.row_is_rated
-        return self._or_cold(self._in_stars(scores), rated).reshape(-1)
+        return self._or_cold(self.scale.in_stars(scores), rated).reshape(-1)
 
     def levels(self) -> Tensor | None:
         """m + a of all rows (N,), on the model's scale; None without offsets."""
         return self.autoencoder.levels(self.all_rows)
-
-    def _on_scale(self, stars: Tensor) -> Tensor:
-        return self.scale.on(stars) if self.autoencoder.has_offsets else stars
-
-    def _in_stars(self, scores: Tensor) -> Tensor:
-        return self.scale.in_stars(scores) if self.autoencoder.has_offsets else scores
 
     def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
         return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
 
     def rate_as_new_row(self, columns: Tensor, stars: Tensor) -> Tensor:
         """Ratings of all columns (D,) by a row that training did not see, from its ratings (n,) at n columns; stars."""
-        code, level = self.solve_new_row(columns, self._on_scale(stars))
+        code, level = self.solve_new_row(columns, self.scale.on(stars))
         every = torch.arange(self.ratings.shape[1], device=columns.device)
         scores = self.autoencoder.decode_all(code[None], level, every)[0]
-        return self._or_cold(self._in_stars(scores), self.column_is_rated)
+        return self._or_cold(self.scale.in_stars(scores), self.column_is_rated)
 
     def rate_as_new_column(self, rows: Tensor, stars: Tensor) -> Tensor:
         """Ratings of all rows (N,) at a column that training did not see, from its ratings (n,) in n rows; stars."""
-        weight, bias = self.solve_new_column(rows, self._on_scale(stars))
+        weight, bias = self.solve_new_column(rows, self.scale.on(stars))
         scores, levels = self.codes() @ weight + bias, self.levels()
         scores = self.autoencoder.output(scores if levels is None else scores + levels)
-        return self._or_cold(self._in_stars(scores), self.row_is_rated)
+        return self._or_cold(self.scale.in_stars(scores), self.row_is_rated)
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
         """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""

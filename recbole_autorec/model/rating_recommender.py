@@ -18,13 +18,27 @@ STEPS = 2**16  # that the range of the ratings is counted in: the same numbers i
 MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found
 
 
-class RatingScale:
-    """The scale that models see, on which the training ratings have MovieLens's mean and standard deviation. Ours.
+class AsGiven:
+    """The scale that ratings are given on.
 
     Attributes:
         zero: the scale's 0, in stars.
         unit: stars in one of its units.
     """
+
+    zero, unit = 0.0, 1.0
+
+    def on(self, stars: Tensor) -> Tensor:
+        """Ratings in stars on this scale, float32."""
+        return stars
+
+    def in_stars(self, ratings):
+        """Numbers on this scale in stars."""
+        return ratings * self.unit + self.zero
+
+
+class RatingScale(AsGiven):
+    """The scale that models see, on which the training ratings have MovieLens's mean and standard deviation. Ours."""
 
     def __init__(self, ratings: Tensor):
         """Of training ratings (M,), in stars."""
@@ -40,12 +54,7 @@ class RatingScale:
         return ((stars.double() - self.low) / self.step).round()
 
     def on(self, stars: Tensor) -> Tensor:
-        """Ratings in stars on this scale, float32."""
         return ((self._steps(stars) - self._zero_in_steps) / self._steps_of_unit).float()
-
-    def in_stars(self, ratings):
-        """Numbers on this scale in stars."""
-        return ratings * self.unit + self.zero
 
 
 class RatingRecommender(GeneralRecommender):
@@ -53,7 +62,7 @@ class RatingRecommender(GeneralRecommender):
 
     Attributes:
         rating_range: lowest and highest training rating, in stars.
-        scale: that the model computes on.
+        scale: that the model computes on; as given where it has no offsets.
         variances: of users' and items' offsets and of the rest, in stars^2; of models that have offsets.
         user_damping, item_damping: of theirs, in ratings: as configured, or what the variances say.
         clip_prediction: keep predictions in that range. Never in a ranking: it would tie the best items.
@@ -66,18 +75,20 @@ class RatingRecommender(GeneralRecommender):
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
         self.rating_range = rating_range(config, dataset)
-        self.scale = RatingScale(dataset.inter_feat[config["RATING_FIELD"]])
+        self.scale: AsGiven = AsGiven()
         self.clip_prediction = bool(config["clip_prediction"]) and config["eval_type"] == EvaluatorType.VALUE
 
     def fit_offsets(self, config: Config, dataset: Dataset) -> Offsets:
-        """Offsets of users and items on the model's scale; damped as configured, or as the training ratings ask for."""
+        """Offsets of users and items, damped as configured, or as the training ratings ask for; sets the scale."""
         ratings = dataset.inter_feat
         users, items = (ratings[field].numpy() for field in (self.USER_ID, self.ITEM_ID))
-        values = self.scale.on(ratings[config["RATING_FIELD"]]).double().numpy()
+        stars = ratings[config["RATING_FIELD"]]
+        self.scale = scale = RatingScale(stars)
+        values = scale.on(stars).double().numpy()
         shape = self.n_users, self.n_items
         offsets = fit_offsets(users, items, values, shape, config["user_damping"], config["item_damping"])
         self.user_damping, self.item_damping = offsets.user_damping, offsets.item_damping
-        self.variances = Variances(*(self.scale.unit**2 * variance for variance in offsets.variances))
+        self.variances = Variances(*(scale.unit**2 * variance for variance in offsets.variances))
         self.starts_at_offsets = self.type != ModelType.TRADITIONAL
         return offsets
 
