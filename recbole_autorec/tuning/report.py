@@ -25,7 +25,7 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
     counts = ", ".join(f"{count} {status}" for status, count in ended.items())
     names = [dimension.name for dimension in space]
     columns = ["status", *(m for m in table.columns if m in _metrics(trials)), "best_epoch", "seconds", *names]
-    text = table[columns].map(_text)
+    text = table[columns].apply(lambda column: column.map(_text))  # DataFrame.map came with pandas 2.1
     return render(
         Path(__file__).with_name("report.html"),
         _sections(trials, table, space, best) if best else (),
