@@ -34,6 +34,10 @@ def _are_penalties(value: Any) -> bool:
     return is_number(value, 0) or (isinstance(value, list) and len(value) == 2 and all(is_number(w, 0) for w in value))
 
 
+def _is_member(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("model") in ("IAutoRec", "UAutoRec")
+
+
 def _whole(low: int) -> Check:
     return lambda value: is_whole(value, low), f"a whole number >= {low}"
 
@@ -124,11 +128,6 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
             lambda v: v is None or _are_penalties(v),
             "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
         ),
-        "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of such"),
-        "reg_floor": _NOT_NEGATIVE,
-        "row_scaling": _POWER,
-        "column_scaling": _POWER,
-        "init_std": _POSITIVE,
         "offsets": _SWITCH,
         "user_damping": _DAMPING,
         "item_damping": _DAMPING,
@@ -141,6 +140,21 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "rprop_steps": _whole(1),
         "weight_decay": _NO_DECAY,
         "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
+        "calibration": _SWITCH,
+    },
+    "RowAutoRec": {
+        "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of such"),
+        "reg_floor": _NOT_NEGATIVE,
+        "row_scaling": _POWER,
+        "column_scaling": _POWER,
+        "init_std": _POSITIVE,
+    },
+    "AutoRecEnsemble": {
+        "members": (
+            lambda v: isinstance(v, list) and len(v) > 0 and all(map(_is_member, v)),
+            "a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]",
+        ),
+        "offsets": (lambda v: v is True, "True: an ensemble puts offsets and interactions together"),
     },
     "Bias": {"user_damping": _DAMPING, "item_damping": _DAMPING, "clip_prediction": _SWITCH},
     "BiasedMF": {

@@ -177,10 +177,8 @@ class Config(RecBoleConfig):
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
         given, self._sources = self._sources, dict.fromkeys(self.internal_config_dict, "RecBole's defaults")
-        names = ["overall", *(f"model/{base.__name__}" for base in reversed(model_class.__mro__))]
-        for path in (properties_dir() / f"{name}.yaml" for name in names):
-            if path.is_file():  # a model of the user's own takes the defaults of the one it extends
-                self.internal_config_dict.update(self._noted(read_yaml(path), path.name))
+        for path in (properties_dir() / "overall.yaml", *_files_of_model(model_class)):
+            self.internal_config_dict.update(self._noted(read_yaml(path), path.name))
         self._sources.update(given)
 
     def _get_final_config_dict(self):
@@ -207,6 +205,34 @@ class Config(RecBoleConfig):
         given = (key for key in self.external_config_dict if key not in ("model", "dataset"))
         return {key: ours[key] for key in given if ours[key] != defaults.get(key)}
 
+    # Ensembles.
+
+    def of_members(self) -> list[Config]:
+        """The configurations of an ensemble's members: its own, but for what a member has by itself.
+
+        Raises:
+            ConfigError: with every member's faults.
+        """
+        shared = {key: value for key, value in self.plain_parameters.items() if key != "members"}
+        shared |= {"saved": False, "log_wandb": False, "clip_prediction": False}
+        configs, faults = [], []
+        for number, member in enumerate(self.plain_parameters["members"], 1):
+            own = dict(member)
+            model = own.pop("model")
+            place = f"{self._sources['members']}: member {number}"
+            known = {key for path in _files_of_model(get_model(model)) for key in read_yaml(path)}
+            unknown = [f"{place}: unknown key {key!r}; expected parameters of {model}." for key in own.keys() - known]
+            if not own.get("offsets", True):
+                unknown.append(f"{place}: offsets={own['offsets']!r}; expected True, as of the ensemble.")
+            try:
+                faults += unknown
+                configs.append(Config(model, self.dataset, [("shared", shared), (place, {} if unknown else own)]))
+            except ConfigError as error:
+                faults += [line for line in str(error).splitlines() if line.startswith(place)]
+        if faults:
+            raise ConfigError("\n".join(faults))
+        return configs
+
     # Checking: all faults at once.
 
     def _set_default_parameters(self):
@@ -223,11 +249,19 @@ class Config(RecBoleConfig):
         )
         if faults:
             raise ConfigError("\n".join(faults))
+        if "members" in self.internal_config_dict:
+            self.of_members()
         self.final_config_dict["state"] = self.final_config_dict["state"].upper()
         own = Path(self.final_config_dict["data_path"]) / self.dataset
         super()._set_default_parameters()
         if own.is_dir():  # RecBole takes its packaged ml-100k even where data_path has one
             self.final_config_dict["data_path"] = str(own)
+
+
+def _files_of_model(model_class: type) -> list[Path]:
+    """Its property files; a model of the user's own has those of the one that it extends."""
+    paths = (properties_dir() / f"model/{base.__name__}.yaml" for base in reversed(model_class.__mro__))
+    return [path for path in paths if path.is_file()]
 
 
 def is_parameter(name: str) -> bool:

@@ -72,9 +72,7 @@ class Predictor:
         order = torch.argsort(users, stable=True)
         self._seen = items[order].numpy()  # by user
         self._starts = np.searchsorted(users[order].numpy(), np.arange(len(data["users"]) + 1))
-        if isinstance(model, AutoRec):
-            with torch.no_grad():
-                model.codes()  # once, before there are threads
+        self._predict(np.array([0]), np.array([0]))  # once, before there are threads: codes are kept
 
     @classmethod
     def load(cls, checkpoint: str | Path, model: type | None = None) -> Predictor:
@@ -178,8 +176,8 @@ class Predictor:
     def fold_in_user(self, ratings: Mapping[Any, float]) -> NewUser:
         """A user that training did not see, from ratings of known items.
 
-        U-AutoRec encodes the ratings and corrects the code by them: see AutoRec.solve_new_row. I-AutoRec solves for the
-        user's output weights on the items' codes, by ridge regression with the model's own penalty: see
+        U-AutoRec encodes the ratings and corrects the code by them: see RowAutoRec.solve_new_row. I-AutoRec solves for
+        the user's output weights on the items' codes, by ridge regression with the model's own penalty: see
         solve_new_column.
 
         Args:
@@ -204,7 +202,7 @@ class Predictor:
         """Scores of the new row or column at all of the other side, unclipped, and which of them it has rated."""
         model = self.model
         if not isinstance(model, AutoRec):
-            raise DataError(f"model {self.name} takes no new {new}s; IAutoRec and UAutoRec do.")
+            raise DataError(f"model {self.name} takes no new {new}s; AutoRecs do.")
         if not isinstance(ratings, Mapping) or not ratings:
             raise DataError(f"a new {new} needs ratings: give at least one, as {{{known}: stars}}.")
         low, high = self.rating_range
@@ -225,8 +223,7 @@ class Predictor:
         values = torch.tensor([float(stars) for stars in plain.values()])[torch.from_numpy(there)]
         if not len(numbers):
             raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
-        rate = model.rate_as_new_row if model.rows == new else model.rate_as_new_column
-        return rate(numbers, values), numbers.numpy()
+        return model.rate_as_new(new, numbers, values), numbers.numpy()
 
     # Inside: numbers instead of ids.
 
@@ -292,13 +289,11 @@ class Predictor:
         """Each less the mean of the rated ones, of length 1."""
         model = self.model
         if isinstance(model, AutoRec):
-            codes = model.codes() if model.rows == "item" else model.autoencoder.decoder_weight
+            codes = model.item_codes()
         elif isinstance(model, BiasedMF):
             codes = model.item_factors.weight
         else:
-            raise DataError(
-                f"model {self.name} has no codes of items to compare; IAutoRec, UAutoRec and BiasedMF have."
-            )
+            raise DataError(f"model {self.name} has no codes of items to compare; AutoRecs and BiasedMF have.")
         return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
     def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, spli
 from recbole_autorec.errors import CheckpointError, DataError
 from recbole_autorec.files import make_folder, write_json
 from recbole_autorec.memory import peak_memory_mb
-from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.autorec import RowAutoRec
 from recbole_autorec.model.rating_recommender import in_stars
 from recbole_autorec.processes import program
 from recbole_autorec.registry import get_trainer, predicts_stars
@@ -82,7 +82,10 @@ def run_recbole_autorec(
 def train_and_test(
     config: Config, data: RatingDataset, parts: list[RatingDataset], resume: str | Path | None = None
 ) -> tuple[dict[str, Any], RatingTrainer]:
-    """What run_recbole_autorec returns, and the trainer, whose last_scores are those of the test part."""
+    """What run_recbole_autorec returns, and the trainer.
+
+    Its last_scores are those of the test part, its valid_scores those that validation chose by.
+    """
     with quiet_recbole():
         if config["saved"] or ranks.world_size() > 1:  # RecBole's Trainer makes it anyway, but not with others at once
             make_folder(config["checkpoint_dir"])
@@ -91,11 +94,8 @@ def train_and_test(
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
         trainer = build_trainer(config, parts[0])
-        if hasattr(trainer.model, "variances"):
-            logger.info(trainer.model.about_offsets())
-        if isinstance(trainer.model, AutoRec) and config["reg_weight"] is None:
-            encoder, decoder = trainer.model.autoencoder.reg_weight
-            logger.info(f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings")
+        for line in trainer.model.about() if predicts_stars(config.model_class) else ():
+            logger.info(line)
         if resume is not None:
             trainer.resume_checkpoint(resume)
         begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch}
@@ -106,16 +106,17 @@ def train_and_test(
             _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
             best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
             eval_seconds, curve = trainer.eval_seconds, trainer.curve
-            trained_on = parts[0]
+            trained_on, chosen, valid_scores = parts[0], trainer.chosen(), trainer.valid_scores
             if config["refit"]:
                 logger.info(f"refit on train + valid, {best_epoch} epochs")
                 trained_on = merge(parts[0], parts[1])
-                config["epochs"] = best_epoch
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's
                 train_data = build_dataloaders(config, data, [trained_on, *parts[1:]])[0]
                 trainer = build_trainer(config, trained_on)
                 trainer.saved_model_file = checkpoint
+                trainer.valid_scores = valid_scores
+                trainer.follow(chosen)
                 trainer.fit(train_data, saved=saved, show_progress=show_progress)
                 train_seconds += trainer.train_seconds
         except KeyboardInterrupt:
@@ -204,7 +205,7 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
         samplers = create_samplers(config, data, parts)
     except ValueError as error:  # a user who rated everything leaves nothing to rank
         raise DataError(f"dataset '{data.dataset_name}' cannot be ranked: {error}") from error
-    train_loader = RowDataLoader if issubclass(config.model_class, AutoRec) else get_dataloader(config, "train")
+    train_loader = RowDataLoader if issubclass(config.model_class, RowAutoRec) else get_dataloader(config, "train")
     return [
         train_loader(config, parts[0], samplers[0], shuffle=config["shuffle"]),
         *(

@@ -13,7 +13,7 @@ import recbole
 from recbole_autorec.errors import ConfigError
 
 # Each in model/general_recommender/<name in lower case>.py
-OURS = ("IAutoRec", "UAutoRec", "BiasedMF", "Bias", "GlobalMean")
+OURS = ("IAutoRec", "UAutoRec", "AutoRecEnsemble", "BiasedMF", "Bias", "GlobalMean")
 
 _PAIRS = "it learns which of two items a user prefers, not how much either is liked"
 _WHICH = "it learns which items a user has, not how they were rated"
@@ -131,12 +131,15 @@ def get_trainer(model_class: Any) -> type:
     from recbole import trainer as recbole_trainers
     from recbole.utils import ModelType
 
-    from recbole_autorec.model.autorec import AutoRec
-    from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+    from recbole_autorec.model.autorec import RowAutoRec
+    from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
+    from recbole_autorec.trainer.autorec_trainer import RowAutoRecTrainer
+    from recbole_autorec.trainer.ensemble_trainer import EnsembleTrainer
     from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
 
-    if issubclass(model_class, AutoRec):
-        return AutoRecTrainer
+    for kind, trainer in ((RowAutoRec, RowAutoRecTrainer), (AutoRecEnsemble, EnsembleTrainer)):
+        if issubclass(model_class, kind):
+            return trainer
     solved = model_class.type == ModelType.TRADITIONAL
     if predicts_stars(model_class):
         return SolvedTrainer if solved else RatingTrainer

@@ -7,6 +7,7 @@ import torch
 from hypothesis import settings
 from recbole.data.interaction import Interaction
 
+from recbole_autorec.checks import MODEL_CHECKS
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.model.autorec import AutoRec
@@ -31,6 +32,7 @@ QUICK = {
     "column_scaling": 0,
     "init_std": 0.01,
     "lbfgs_max_iter": 5,
+    "calibration": False,
 }
 
 
@@ -53,9 +55,16 @@ def write_dataset(tmp_path):
     return write
 
 
+def quick(model: str) -> dict:
+    """The parameters of a quick run of a model."""
+    if not issubclass(get_model(model), AutoRec):
+        return QUICK_ANY
+    shared = model == "AutoRecEnsemble"
+    return {key: value for key, value in QUICK.items() if not (shared and key in MODEL_CHECKS["RowAutoRec"])}
+
+
 def config_for(model: str = "IAutoRec", dataset: str = "tiny", **parameters) -> Config:
-    quick = QUICK if issubclass(get_model(model), AutoRec) else QUICK_ANY
-    return Config(model, dataset, config_dict={"data_path": str(DATA), **quick, **parameters})
+    return Config(model, dataset, config_dict={"data_path": str(DATA), **quick(model), **parameters})
 
 
 def tiny_parts(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:

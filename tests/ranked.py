@@ -26,7 +26,13 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "a mean loss": ("FM", {"train_batch_size": 16}),
     "solved": ("Bias", {}),
     "ranking": ("IAutoRec", {**FIRM, **RANKING}),
-}
+    "calibrated": ("IAutoRec", {**FIRM, "calibration": True, "refit": True}),
+    "an ensemble": (
+        "AutoRecEnsemble",
+        {"reg_weight": 20, "calibration": True, "refit": True,
+         "members": [{"model": "IAutoRec", "init_std": 0.5}, {"model": "UAutoRec", "init_std": 0.5}]},
+    ),
+}  # fmt: skip
 
 
 def outcome(case: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (
             ["--model", "NMF"],
-            "unknown model 'NMF'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?",
+            "unknown model 'NMF'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?",
         ),
         (["--config_files", "no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--resume", "no.pth"], "checkpoint 'no.pth': no such file."),

@@ -47,7 +47,7 @@ def on_scale(model, ratings):
 
 def randomize(model, seed=0):
     torch.manual_seed(seed)
-    for parameter in model.parameters():
+    for parameter in model.autoencoder.parameters():
         torch.nn.init.normal_(parameter)
 
 

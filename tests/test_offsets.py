@@ -11,7 +11,8 @@ from recbole_autorec.model.rating_recommender import RatingScale
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from tests.conftest import all_pairs, config_for, tiny_model, tiny_parts
 
-NAMES = ["GlobalMean", "Bias", "BiasedMF", "IAutoRec", "UAutoRec"]
+AUTOREC = ["IAutoRec", "UAutoRec", "AutoRecEnsemble"]
+NAMES = ["GlobalMean", "Bias", "BiasedMF", *AUTOREC]
 
 
 def crossed(rng, n_users=300, n_items=200, density=0.2, deviations=(0.4, 0.5, 0.9), mean=3.5):
@@ -94,7 +95,8 @@ def test_the_scale_has_movielens_mean_and_deviation():
 
 def fit(name: str, change=lambda parts: None, **parameters):
     """(trainer, errors on the validation part by the best epoch) on tiny, with its parts changed."""
-    config = config_for(name, **parameters)
+    calibration = {"calibration": True} if name in AUTOREC else {}
+    config = config_for(name, **calibration, **parameters)
     data, parts = tiny_parts(config)
     change(parts)
     with quiet_recbole():
@@ -141,7 +143,8 @@ def test_users_and_items_without_training_ratings_change_nothing_for_others(name
     torch.testing.assert_close(found[:11, :7], before, atol=2e-4, rtol=0)
     if name != "GlobalMean":
         _, _, bias = tiny_model("Bias")
-        assert found[12, 8].item() == pytest.approx(bias.mean.item(), abs=1e-5)
+        level = model.calibration.weights[0].item() * model.scale.unit if name in AUTOREC else 0.0
+        assert found[12, 8].item() == pytest.approx(bias.mean.item() + level, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

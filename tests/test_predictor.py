@@ -33,7 +33,7 @@ from recbole_autorec import (
 )
 from recbole_autorec.data.dataset import ServedDataset, served_data
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT
+from tests.conftest import DATA, QUICK, ROOT, quick
 
 
 class Mine(IAutoRec):
@@ -41,12 +41,17 @@ class Mine(IAutoRec):
 
 
 AUTOREC = ("IAutoRec", "UAutoRec")
-MODELS = (*AUTOREC, "BiasedMF", "Bias", "GlobalMean", "FM", "NeuMF", "DMF", "NAIS", "DeepFM")
+MODELS = (*AUTOREC, "AutoRecEnsemble", "BiasedMF", "Bias", "GlobalMean", "FM", "NeuMF", "DMF", "NAIS", "DeepFM")
 
 
 def train(model: str, folder: Path, dataset="tiny", data_path=DATA, **parameters) -> str:
-    quick = QUICK if model in AUTOREC else QUICK_ANY
-    config_dict = {"data_path": str(data_path), **quick, "saved": True, "checkpoint_dir": str(folder), **parameters}
+    config_dict = {
+        "data_path": str(data_path),
+        **quick(model),
+        "saved": True,
+        "checkpoint_dir": str(folder),
+        **parameters,
+    }
     return run_recbole_autorec(model, dataset, config_dict=config_dict)["checkpoint"]
 
 
@@ -87,7 +92,7 @@ def test_predictions_are_the_models_own_and_need_no_dataset(model, checkpoints, 
     assert predictor.predict(users, items).dtype == np.float32
 
 
-@pytest.mark.parametrize("model", ["IAutoRec", "BiasedMF", "NeuMF"])
+@pytest.mark.parametrize("model", ["IAutoRec", "AutoRecEnsemble", "BiasedMF", "NeuMF"])
 def test_a_prediction_is_the_same_alone_in_any_batch_and_in_any_thread(model, checkpoints):
     predictor = Predictor.load(checkpoints(model))
     users, items = (ids * 60 for ids in all_pairs(predictor))
@@ -154,7 +159,7 @@ def test_an_id_that_training_never_rated_has_a_note(write_dataset, tmp_path):
         predictor.recommend("rare")
 
 
-@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "Bias", "FM"])
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "Bias", "FM"])
 def test_recommendations_are_the_best_unseen_items(model, checkpoints):
     predictor = Predictor.load(checkpoints(model))
     data = load_checkpoint(checkpoints(model))["data"]
@@ -174,7 +179,7 @@ def test_recommendations_are_the_best_unseen_items(model, checkpoints):
         predictor.recommend(predictor.rated_users[0], 0)
 
 
-@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "BiasedMF"])
+@pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "BiasedMF"])
 def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
     generator = random.Random(1)
     taste = {user: generator.random() < 0.5 for user in range(60)}
@@ -193,11 +198,9 @@ def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
 
 def test_models_without_codes_or_encoder_say_so(checkpoints):
     predictor = Predictor.load(checkpoints("Bias"))
-    with pytest.raises(
-        DataError, match=r"^model Bias has no codes of items to compare; IAutoRec, UAutoRec and BiasedMF have\.$"
-    ):
+    with pytest.raises(DataError, match=r"^model Bias has no codes of items to compare; AutoRecs and BiasedMF have\.$"):
         predictor.similar_items(predictor.items[0])
-    with pytest.raises(DataError, match=r"^model Bias takes no new users; IAutoRec and UAutoRec do\.$"):
+    with pytest.raises(DataError, match=r"^model Bias takes no new users; AutoRecs do\.$"):
         predictor.fold_in_user({predictor.items[0]: 3})
 
 
@@ -311,7 +314,7 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
     np.testing.assert_allclose(new.predict(chosen), scores.detach().clamp(*predictor.rating_range), atol=1e-5)
 
 
-@pytest.mark.parametrize("model", AUTOREC)
+@pytest.mark.parametrize("model", [*AUTOREC, "AutoRecEnsemble"])
 def test_what_a_new_user_likes_moves_what_is_recommended(model, write_dataset, tmp_path):
     generator = random.Random(2)
     taste = {user: user % 2 for user in range(80)}
@@ -336,7 +339,7 @@ def test_folding_in_leaves_the_predictor_as_it_was(checkpoints):
     assert (predictor.predict(*all_pairs(predictor)) == before).all()
 
 
-@pytest.mark.parametrize("model", AUTOREC)
+@pytest.mark.parametrize("model", [*AUTOREC, "AutoRecEnsemble"])
 def test_impossible_new_users_are_refused(model, checkpoints):
     predictor = Predictor.load(checkpoints(model))
     item = predictor.rated_items[0]

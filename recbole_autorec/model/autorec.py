@@ -1,4 +1,4 @@
-"""AutoRec as a RecBole model; IAutoRec and UAutoRec say which side is the rows.
+"""AutoRec as a RecBole model: what every one is, and one over the rows of a side. IAutoRec and UAutoRec say which side.
 
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 Cold     a pair whose user or item has no training rating is predicted by the offsets that are known, or gets
@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
+from recbole_autorec.model.calibration import Calibration, Parts
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
@@ -24,15 +25,101 @@ T = TypeVar("T")
 
 
 class AutoRec(RatingRecommender):
-    """Rating prediction by an autoencoder over the rows of the training ratings.
+    """Rating prediction by one autoencoder over the rows of the training ratings, or by several.
+
+    Attributes:
+        calibration: puts the parts of their predictions together; as they are, unless it is fitted.
+        calibrates: whether training fits it, with offsets only.
+        user_is_rated, item_is_rated: who has a training rating, (n_users,) and (n_items,).
+        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what
+            the offsets of the other one are.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, n_autoencoders: int = 1):
+        super().__init__(config, dataset)
+        self.RATING = config["RATING_FIELD"]
+        counts = [
+            torch.bincount(dataset.inter_feat[field], minlength=n).to(self.device)
+            for field, n in ((self.USER_ID, self.n_users), (self.ITEM_ID, self.n_items))
+        ]
+        self.user_is_rated, self.item_is_rated = (count > 0 for count in counts)
+        self.calibration = Calibration(n_autoencoders, *counts)
+        self.calibrates = config["calibration"] and config["offsets"]
+        self.cold_start_rating = config["cold_start_rating"]
+        if self.cold_start_rating is None and not config["offsets"]:
+            self.cold_start_rating = sum(self.rating_range) / 2
+
+    def mean(self) -> Tensor | float:
+        """m, on the model's scale; 0 without offsets."""
+        raise NotImplementedError
+
+    def parts(self, users: Tensor, items: Tensor) -> Parts:
+        """Of the predictions of pairs (P,): (P, n). Without offsets a prediction is an interaction."""
+        raise NotImplementedError
+
+    def parts_of_all(self, users: Tensor) -> Parts:
+        """Of the predictions of all items for the users (B,): (B, n_items, n)."""
+        raise NotImplementedError
+
+    def parts_of_new(self, kind: str, known: Tensor, values: Tensor) -> Parts:
+        """Of the predictions for a user or an item that training did not see and everything on the other side: (L, n).
+
+        Args:
+            kind: "user" or "item", which the new one is.
+            known: what it has rated, or who has rated it, (n_ratings,).
+            values: those ratings (n_ratings,), on the model's scale.
+        """
+        raise NotImplementedError
+
+    def item_codes(self) -> Tensor:
+        """What is learnt of each item, for similarities: (n_items, K)."""
+        raise NotImplementedError
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Ratings of the pairs (P,): (P,) stars."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        stars = self.clipped(self._in_stars(self.parts(users, items), *self._x(users, items)))
+        return self._or_cold(stars, self.user_is_rated[users] & self.item_is_rated[items])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
+        users = interaction[self.USER_ID]
+        calibration = self.calibration
+        stars = self._in_stars(self.parts_of_all(users), calibration.x_user[users, None], calibration.x_item)
+        return self._or_cold(stars, self.user_is_rated[users, None] & self.item_is_rated).reshape(-1)
+
+    def rate_as_new(self, kind: str, known: Tensor, stars: Tensor) -> Tensor:
+        """Ratings, as parts_of_new has them, from and in stars: (L,), unclipped."""
+        parts, calibration = self.parts_of_new(kind, known, self.scale.on(stars)), self.calibration
+        x_new = calibration.x(kind, torch.tensor(len(known), device=known.device))
+        if kind == "user":
+            return self._or_cold(self._in_stars(parts, x_new, calibration.x_item), self.item_is_rated)
+        return self._or_cold(self._in_stars(parts, calibration.x_user, x_new), self.user_is_rated)
+
+    def products(self, interaction: Interaction) -> Tensor:
+        """Calibration.products of rated pairs."""
+        users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        rest = self.scale.on(interaction[self.RATING]) - self.mean()
+        return self.calibration.products(self.parts(users, items), *self._x(users, items), rest)
+
+    def _x(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        return self.calibration.x_user[users], self.calibration.x_item[items]
+
+    def _in_stars(self, parts: Parts, x_user: Tensor, x_item: Tensor) -> Tensor:
+        return self.scale.in_stars(self.mean() + self.calibration(parts, x_user, x_item))
+
+    def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
+        return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
+
+
+class RowAutoRec(AutoRec):
+    """An autoencoder over the rows of one side.
 
     Attributes:
         ratings: training ratings, (N, D) sparse, on the model's scale. N and D count RecBole's padding id 0.
         row_scales, column_scales: factors of the input by row_scaling and column_scaling, (N,) and (D,).
         inputs: the same entries, so scaled: what the encoder sees.
         autoencoder: the model proper; see MaskedAutoencoder.
-        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what
-            the offsets of the other one are.
     """
 
     rows: ClassVar[str]  # "item" or "user"
@@ -50,14 +137,9 @@ class AutoRec(RatingRecommender):
         self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
         self.inputs = self._scaled(self.ratings, self.row_scales)
         self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
-        self.row_is_rated = self.ratings.row_counts > 0  # (N,)
-        self.column_is_rated = self.ratings.column_counts > 0  # (D,)
+        self.row_is_rated, self.column_is_rated = self._by_side(self.item_is_rated, self.user_is_rated)
 
-        self.cold_start_rating = config["cold_start_rating"]
-        if self.cold_start_rating is None and offsets is None:
-            self.cold_start_rating = sum(self.rating_range) / 2
-
-        reg_weight = config["reg_weight"]
+        reg_weight, self._scales_reg_weight = config["reg_weight"], config["reg_weight"] is None
         if reg_weight is None:
             per_side = len(self.ratings) / math.sqrt(len(self.rated_rows) * int(self.column_is_rated.sum()))
             reg_weight = [scale * (per_side + config["reg_floor"]) for scale in _pair(config["reg_scale"])]
@@ -83,7 +165,7 @@ class AutoRec(RatingRecommender):
         self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
 
     def _by_side(self, of_items: T, of_users: T) -> tuple[T, T]:
-        """(rows', columns')."""
+        """(rows', columns'); and (items', users') of theirs."""
         return (of_items, of_users) if self.rows == "item" else (of_users, of_items)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -105,46 +187,52 @@ class AutoRec(RatingRecommender):
         by_row = row_scales.index_select(0, ratings.rows)
         return ratings.with_values(ratings.values * by_row * self.column_scales.index_select(0, ratings.columns))
 
-    def predict(self, interaction: Interaction) -> Tensor:
-        """Ratings of the pairs (P,): (P,) stars."""
-        rows, columns = interaction[self.row_field], interaction[self.column_field]
-        scores = self.autoencoder.decode_pairs(self.codes(), self.levels(), rows, columns)
-        prediction = self.clipped(self.scale.in_stars(scores))
-        return self._or_cold(prediction, self.row_is_rated[rows] & self.column_is_rated[columns])
+    def mean(self) -> Tensor | float:
+        return self.autoencoder.mean if self.autoencoder.has_offsets else 0.0
 
-    def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
-        users = interaction[self.USER_ID]
+    def parts(self, users: Tensor, items: Tensor) -> Parts:
+        rows, columns = self._by_side(items, users)
+        offsets = self._offsets(rows, columns)
+        return self._parts(offsets, self.autoencoder.decode_pairs(self.codes(), self.levels(), rows, columns))
+
+    def parts_of_all(self, users: Tensor) -> Parts:
         codes, levels, model = self.codes(), self.levels(), self.autoencoder
         if self.rows == "user":
             items = torch.arange(self.n_items, device=users.device)
             scores = model.decode_all(codes[users], None if levels is None else levels[users], items)
-            rated = self.row_is_rated[users, None] & self.column_is_rated
-        else:
-            scores = model.decode_all(codes, levels, users).t()
-            rated = self.column_is_rated[users, None] & self.row_is_rated
-        return self._or_cold(self.scale.in_stars(scores), rated).reshape(-1)
+            return self._parts(self._offsets(users[:, None], items), scores)
+        scores = model.decode_all(codes, levels, users).t()
+        return self._parts(self._offsets(self.all_rows, users[:, None]), scores)
+
+    def parts_of_new(self, kind: str, known: Tensor, values: Tensor) -> Parts:
+        model, levels = self.autoencoder, self.levels()
+        if kind == self.rows:
+            code, level = self.solve_new_row(known, values)
+            every = torch.arange(self.ratings.shape[1], device=known.device)
+            offsets = None if level is None else level - model.mean + model.decoder_bias
+            return self._parts(offsets, model.decode_all(code[None], level, every)[0])
+        weight, bias = self.solve_new_column(known, values)
+        scores = self.codes() @ weight + bias
+        if levels is None:
+            return self._parts(None, model.output(scores))
+        return self._parts(levels - model.mean + bias, scores + levels)
+
+    def _offsets(self, rows: Tensor, columns: Tensor) -> Tensor | None:
+        model = self.autoencoder
+        return model.row_bias[rows] + model.decoder_bias[columns] if model.has_offsets else None
+
+    def _parts(self, offsets: Tensor | None, predictions: Tensor) -> Parts:
+        """Of predictions on the model's scale, so far as they have parts."""
+        if offsets is None:
+            return Parts(torch.zeros_like(predictions)[..., None], predictions[..., None])
+        return Parts(offsets[..., None], (predictions - self.mean() - offsets)[..., None])
+
+    def item_codes(self) -> Tensor:
+        return self._by_side(self.codes(), self.autoencoder.decoder_weight)[0]
 
     def levels(self) -> Tensor | None:
         """m + a of all rows (N,), on the model's scale; None without offsets."""
         return self.autoencoder.levels(self.all_rows)
-
-    def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
-        return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
-
-    def rate_as_new_row(self, columns: Tensor, stars: Tensor) -> Tensor:
-        """Ratings of all columns (D,) by a row that training did not see, from its ratings (n,) at n columns; stars."""
-        code, level = self.solve_new_row(columns, self.scale.on(stars))
-        every = torch.arange(self.ratings.shape[1], device=columns.device)
-        scores = self.autoencoder.decode_all(code[None], level, every)[0]
-        return self._or_cold(self.scale.in_stars(scores), self.column_is_rated)
-
-    def rate_as_new_column(self, rows: Tensor, stars: Tensor) -> Tensor:
-        """Ratings of all rows (N,) at a column that training did not see, from its ratings (n,) in n rows; stars."""
-        weight, bias = self.solve_new_column(rows, self.scale.on(stars))
-        scores, levels = self.codes() @ weight + bias, self.levels()
-        scores = self.autoencoder.output(scores if levels is None else scores + levels)
-        return self._or_cold(self.scale.in_stars(scores), self.row_is_rated)
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
         """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
@@ -242,7 +330,7 @@ class AutoRec(RatingRecommender):
         """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""
         if self.training or torch.is_grad_enabled():
             return self.autoencoder.encode(self.inputs)
-        versions = [(p.data_ptr(), p._version) for p in self.parameters()]
+        versions = [(p.data_ptr(), p._version) for p in self.autoencoder.parameters()]
         if self._codes is None or versions != self._codes_of:
             self._codes, self._codes_of = self.autoencoder.encode(self.inputs), versions
         return self._codes
@@ -251,6 +339,11 @@ class AutoRec(RatingRecommender):
         """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
         self._codes = None
         return super().train(mode)
+
+    def about(self) -> list[str]:
+        encoder, decoder = self.autoencoder.reg_weight
+        line = f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings"
+        return [*super().about(), *([line] if self._scales_reg_weight else [])]
 
 
 def _pad(values: Tensor, value: float) -> Tensor:

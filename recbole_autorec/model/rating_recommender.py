@@ -92,14 +92,16 @@ class RatingRecommender(GeneralRecommender):
         self.starts_at_offsets = self.type != ModelType.TRADITIONAL
         return offsets
 
-    def about_offsets(self) -> str:
-        """The variances and dampings, in a line for people."""
+    def about(self) -> list[str]:
+        """What the training ratings have decided, in lines for people: the variances and dampings."""
+        if not hasattr(self, "variances"):
+            return []
         user, item, rest = map(math.sqrt, self.variances)
-        return (
+        return [
             f"users differ by {user:.2g} stars, items by {item:.2g}, the rest of a rating by {rest:.2g} (standard "
             f"deviations); offsets are damped by {self.user_damping:.2g} ratings of a user, {self.item_damping:.2g} of "
             "an item"
-        )
+        ]
 
     def clipped(self, prediction: Tensor) -> Tensor:
         return prediction.clamp(*self.rating_range) if self.clip_prediction else prediction

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 
 import torch
+from recbole.utils import EvaluatorType
 from tqdm import tqdm
 
 from recbole_autorec import ranks
@@ -13,13 +15,43 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 
 class AutoRecTrainer(RatingTrainer):
-    """Trains AutoRec, on mini-batches of rows or on the full batch.
+    """Calibrates AutoRec before each validation.
+
+    Overridden from RecBole: `_valid_epoch`.
+    """
+
+    loss_name = "J"
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        start = perf_counter()
+        if self.model.calibrates and self.config["eval_type"] == EvaluatorType.VALUE:
+            self._calibrate(valid_data)
+        self.eval_seconds += perf_counter() - start
+        return super()._valid_epoch(valid_data, show_progress)
+
+    @torch.no_grad()
+    def _calibrate(self, valid_data, n: int = 1) -> None:
+        """By the first n autoencoders' predictions."""
+        ranks.take_parameters(self.model)
+        self.model.eval()
+        products = sum(self.model.products(batch[0].to(self.device)) for batch in valid_data)
+        total = torch.tensor(ranks.total(tuple(products.flatten().tolist())), dtype=torch.float64)
+        self.model.calibration.fit(total.reshape(products.shape), n)
+
+    def chosen(self):
+        return {**super().chosen(), "calibration": self._of_best("calibration.weights")}
+
+    def follow(self, chosen):
+        super().follow(chosen)
+        self.model.calibration.weights.data.copy_(chosen["calibration"])
+
+
+class RowAutoRecTrainer(AutoRecTrainer):
+    """Trains an autoencoder on mini-batches of rows or on the full batch.
 
     Overridden from RecBole: `_build_optimizer` (an unknown learner became Adam, Adam is fused) and one epoch (full
     batches).
     """
-
-    loss_name = "J"
 
     def _build_optimizer(self, **kwargs):
         if self.learner in FULL_BATCH_LEARNERS:

@@ -41,6 +41,7 @@ class RatingTrainer(Trainer):
         epochs_run: epochs trained, those before a resumed checkpoint included.
         train_seconds, eval_seconds: time spent in each, building the model included in the first.
         curve: [epoch, seconds of training so far, validation score] of each evaluation.
+        valid_scores: predictions of the validation part by the best epoch, (n_valid,) stars; none where it ranks.
     """
 
     loss_name = "loss"
@@ -56,6 +57,7 @@ class RatingTrainer(Trainer):
         self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
+        self.valid_scores = torch.empty(0)
         self._best_state: dict[str, Any] | None = None
         self._random_state: dict[str, Tensor] | None = None
         self.eval_collector = ranks.PooledCollector(config)
@@ -82,6 +84,19 @@ class RatingTrainer(Trainer):
         return super().fit(
             train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
         )
+
+    def chosen(self) -> dict[str, Any]:
+        """What validation has decided, for a refit to `follow`."""
+        return {"epochs": self.best_epoch}
+
+    def follow(self, chosen: dict[str, Any]) -> None:
+        """Train as another trainer was seen to do best, without validation."""
+        self.epochs = chosen["epochs"]
+
+    def _of_best(self, name: str) -> Tensor:
+        """A parameter or buffer of the best epoch's model, on every rank."""
+        known = (self._best_state or {}).get("state_dict")  # of the first rank only
+        return ranks.first_says(known and known[name].cpu())
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         start = perf_counter()
@@ -136,6 +151,8 @@ class RatingTrainer(Trainer):
         self.eval_seconds += seconds
         self.curve.append([self.epochs_run, round(self.train_seconds, 3), float(score)])
         better = score >= self.best_valid_score if self.valid_metric_bigger else score <= self.best_valid_score
+        if better:
+            self.valid_scores = self.last_scores
         metrics = "  ".join(f"{name} {value:.4f}" for name, value in result.items())
         self._log_epoch(self.train_loss_dict.get(self.epochs_run - 1), f"  valid {metrics}", "  best" if better else "")
         return score, result
@@ -160,7 +177,7 @@ class RatingTrainer(Trainer):
             "best_valid_score": float(self.best_valid_score),
             "best_valid_result": self._last_result if self._validates else None,
             **self._best_state,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "random_state": {"torch": torch.get_rng_state(), "loader": self._train_data.generator.get_state()},
         }
         save_checkpoint(kwargs.get("saved_model_file", self.saved_model_file), state)
@@ -183,12 +200,9 @@ class RatingTrainer(Trainer):
             )
         self.start_epoch = checkpoint["epoch"] + 1
         if self.start_epoch >= self.epochs:
-            raise ConfigError(
-                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
-                "give more --epochs."
-            )
+            raise ConfigError(self._nothing_left(resume_file))
         load_weights(self.model, checkpoint, resume_file)
-        if ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS:  # with those the first one steps for all
+        if self.optimizer and (ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):  # or the first one steps
             self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
@@ -196,6 +210,11 @@ class RatingTrainer(Trainer):
         self._best_state = {key: checkpoint[key] for key in ("state_dict", "other_parameter")}
         self._random_state = {name: state.cpu() for name, state in checkpoint["random_state"].items()}
         self._resumed_fingerprint = checkpoint["train_fingerprint"]
+
+    def _nothing_left(self, resume_file: str | Path) -> str:
+        return (
+            f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; give more --epochs."
+        )
 
     def _check_resumed(self):
         if self._resumed_fingerprint != self._train_fingerprint:
@@ -208,16 +227,20 @@ class RatingTrainer(Trainer):
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
         """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
         if load_best_model and eval_data:
-            path = model_file or self.saved_model_file
-            best = None if model_file else self._best_state
-            if ranks.rank() > 0 and best:
-                self.model.load_other_parameter(best["other_parameter"])
-            else:
-                load_weights(self.model, best or load_checkpoint(path, self.device), path)
+            self.load_best(model_file)
         ranks.take_parameters(self.model)
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
         self._last_result = ranks.first_says({name: float(value) for name, value in result.items()} if result else None)
         return self._last_result
+
+    def load_best(self, model_file: str | Path | None = None) -> None:
+        """The model becomes the best epoch's, from memory, or that of `model_file`."""
+        path = model_file or self.saved_model_file
+        best = None if model_file else self._best_state
+        if ranks.rank() > 0 and best:
+            self.model.load_other_parameter(best["other_parameter"])
+        else:
+            load_weights(self.model, best or load_checkpoint(path, self.device), path)
 
     @property
     def last_scores(self) -> Tensor:

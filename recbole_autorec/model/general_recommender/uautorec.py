@@ -4,10 +4,10 @@ Rows     users; D = n_items, so V and W have a row for each item.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 """
 
-from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.autorec import RowAutoRec
 
 
-class UAutoRec(AutoRec):
-    """User-based AutoRec; parameters in properties/model/UAutoRec.yaml, everything else in AutoRec."""
+class UAutoRec(RowAutoRec):
+    """User-based AutoRec; parameters in properties/model/UAutoRec.yaml, everything else in RowAutoRec."""
 
     rows = "user"

@@ -1,0 +1,58 @@
+"""Several AutoRecs as one model: each trained by its own objective, put together by validation ratings.
+
+Source   ours. The rows of one side and of the other say different things about a pair; minimising one squared error
+         over the sum of both overfits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from recbole.data.dataset import Dataset
+from torch import Tensor, nn
+
+from recbole_autorec.model.autorec import AutoRec, RowAutoRec
+from recbole_autorec.model.calibration import Parts
+
+
+class AutoRecEnsemble(AutoRec):
+    """IAutoRecs and UAutoRecs; parameters in properties/model/AutoRecEnsemble.yaml.
+
+    Attributes:
+        members: the AutoRecs; their own calibrations are not used.
+        member_epochs: how many each was trained, (n,).
+    """
+
+    members: Any
+
+    def __init__(self, config, dataset: Dataset):
+        configs = config.of_members()
+        super().__init__(config, dataset, len(configs))
+        self.members = nn.ModuleList(member.model_class(member, dataset) for member in configs)
+        self.register_buffer("member_epochs", torch.zeros(len(configs), dtype=torch.int64))
+        first = self.members[0]
+        self.scale, self.variances = first.scale, first.variances
+        self.user_damping, self.item_damping = first.user_damping, first.item_damping
+
+    def mean(self) -> Tensor | float:
+        return self.members[0].mean()
+
+    def parts(self, users: Tensor, items: Tensor) -> Parts:
+        return self._of_each(lambda member: member.parts(users, items))
+
+    def parts_of_all(self, users: Tensor) -> Parts:
+        return self._of_each(lambda member: member.parts_of_all(users))
+
+    def parts_of_new(self, kind: str, known: Tensor, values: Tensor) -> Parts:
+        return self._of_each(lambda member: member.parts_of_new(kind, known, values))
+
+    def _of_each(self, parts_of: Callable[[RowAutoRec], Parts]) -> Parts:
+        offsets, interactions = zip(*map(parts_of, self.members), strict=True)
+        return Parts(torch.cat(offsets, dim=-1), torch.cat(interactions, dim=-1))
+
+    def item_codes(self) -> Tensor:
+        """The members', each centred and of length 1, so that their cosine is the mean of the members'."""
+        centred = (codes - codes[self.item_is_rated].mean(0) for codes in (m.item_codes() for m in self.members))
+        return torch.cat([nn.functional.normalize(codes, dim=1) for codes in centred], dim=1)

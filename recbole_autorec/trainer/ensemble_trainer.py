@@ -1,0 +1,65 @@
+"""Trains several AutoRecs one after the other, as the epochs of RecBole's Trainer."""
+
+from __future__ import annotations
+
+from recbole_autorec.data.dataloader import RowDataLoader
+from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer, RowAutoRecTrainer
+
+
+class EnsembleTrainer(AutoRecTrainer):
+    """Each epoch trains one member by a trainer of its own, then calibrates all so far together.
+
+    Overridden from RecBole: `_build_optimizer` (each member has its own), `fit` (members need the validation part) and
+    one epoch.
+    """
+
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.epochs = self.stopping_step = len(model.members)
+        self.eval_step = 1
+        self._member_configs = config.of_members()
+
+    def _build_optimizer(self, **kwargs):
+        return None
+
+    def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
+        self._valid_data, self._show_progress = valid_data, show_progress
+        return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def chosen(self):
+        return {**super().chosen(), "member_epochs": self._of_best("member_epochs")}
+
+    def follow(self, chosen):
+        super().follow(chosen)
+        for config, epochs in zip(self._member_configs, chosen["member_epochs"].tolist(), strict=True):
+            config["epochs"] = epochs
+
+    def _nothing_left(self, resume_file):
+        return f"checkpoint '{resume_file}' has all {self.epochs} members already: it is finished."
+
+    def _bar(self, train_data, epoch_idx, show_progress, **keywords):
+        return super()._bar(train_data, epoch_idx, False, **keywords)  # a member has its own
+
+    def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
+        member, config = self.model.members[epoch_idx], self._member_configs[epoch_idx]
+        trainer = RowAutoRecTrainer(config, member)
+        rows = RowDataLoader(config, train_data._dataset, None, shuffle=config["shuffle"])
+        trainer.fit(rows, self._valid_data, verbose=False, saved=False, show_progress=self._show_progress)
+        trainer.load_best()
+        self.model.member_epochs[epoch_idx] = trainer.best_epoch
+        self.train_seconds -= trainer.eval_seconds  # of which this epoch's seconds have as many
+        self.eval_seconds += trainer.eval_seconds
+        self._of_member = config["model"], trainer.best_epoch, trainer.best_valid_result
+        return 0.0
+
+    def _calibrate(self, valid_data, n=1):
+        super()._calibrate(valid_data, self.epochs_run)
+
+    def _log_epoch(self, loss, valid="", end=""):
+        if self._verbose:
+            name, epochs, alone = self._of_member
+            alone = "  ".join(f"{metric} {value:.4f}" for metric, value in (alone or {}).items())
+            self.logger.info(
+                f"member {self.epochs_run}/{self.epochs} {name}, epoch {epochs}{alone and f'  valid {alone}'}"
+                f"{valid and f'  together{valid}'}  train {self.train_seconds:.1f} s{end}"
+            )
