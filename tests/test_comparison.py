@@ -38,17 +38,18 @@ def run(models=MODELS, repeats=2, output="out", **keywords):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A comparison of four rows on two splits, run once."""
-    return run(output=tmp_path_factory.mktemp("comparison") / "out")
+    """A comparison of four rows and their blend on two splits, run once."""
+    return run(blend=True, output=tmp_path_factory.mktemp("comparison") / "out")
 
 
 def test_the_table_has_a_row_for_each_model_the_best_first(finished):
     table = finished.table
-    assert set(table.index) == set(MODELS)
+    assert set(table.index) == {*MODELS, "blend"}
     assert list(table["rmse"]) == sorted(table["rmse"])
-    assert list(table["repeats"]) == [2] * 4
+    assert list(table["repeats"]) == [2] * 5
     assert table["model"]["wide"] == "IAutoRec"
-    assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11 + 7 + 1  # V, W, mu, b, a, m; with padding ids
+    # V and W, mu, b, a, m, the weights of parts; with padding ids
+    assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11 + 7 + 1 + 5
     assert np.isnan(table["best_difference"].iloc[0])
     for label in table.index[1:]:
         assert table["best_difference"][label] == pytest.approx(table["rmse"][label] - table["rmse"].iloc[0])
@@ -83,15 +84,58 @@ def test_the_scores_are_those_of_the_kept_predictions(finished):
 
 def test_the_folder_holds_everything(finished):
     found = {path.relative_to(finished.folder).as_posix() for path in finished.folder.rglob("[!.]*") if path.is_file()}
-    runs = {f"runs/{label}-{n}.{end}" for label in MODELS for n in (1, 2) for end in ("json", "npy", "log")}
+    ends = ("json", "npy", "valid.npy", "log")
+    runs = {f"runs/{label}-{n}.{end}" for label in MODELS for n in (1, 2) for end in ends}
+    runs |= {f"runs/blend-{n}.{end}" for n in (1, 2) for end in ends[:3]}
     tops = {"comparison.json", "result.json", "table.md", "table.tex", "table.csv", "report.html"}
     assert found == tops | runs | {"splits/1.npz", "splits/2.npz"}
     content = json.loads((finished.folder / "result.json").read_text())
-    assert {label: len(results) for label, results in content["runs"].items()} == dict.fromkeys(MODELS, 2)
+    assert {label: len(results) for label, results in content["runs"].items()} == dict.fromkeys([*MODELS, "blend"], 2)
     assert content["runs"]["wide"][0]["all_parameters"]["hidden_size"] == [12]
     assert content["versions"].keys() >= {"torch", "recbole"}
     table = pd.read_csv(finished.folder / "table.csv", index_col="label")
     np.testing.assert_allclose(table["rmse"], finished.table["rmse"])
+
+
+def test_the_blend_is_the_rows_weighted_by_their_validation_predictions(finished):
+    """Once more, with the plain formula; the test part decides nothing."""
+    for repeat in (1, 2):
+        tasks = [task for task in finished.tasks if task.repeat == repeat and task.row.label in MODELS]
+        with quiet_recbole():
+            _, parts = load_and_split(finished.plan.config(tasks[0].row, repeat))
+        valid, test = (part.inter_feat["rating"].double().numpy() for part in parts[1:])
+        (blend,) = finished.results("blend")[repeat - 1 : repeat]
+        weights = blend["parameters"]
+        assert list(weights) == list(MODELS)
+        assert sum(weights.values()) == pytest.approx(1, abs=0.1)
+        for part, actual in (("valid", valid), ("test", test)):
+            rows = np.stack([task.predictions(part) for task in tasks])
+            for task, scores in zip(tasks, rows, strict=True):
+                rmse = np.sqrt(np.mean((scores - actual) ** 2))
+                assert rmse == pytest.approx(finished.result(task)[part]["rmse"], abs=2e-6)
+            expected = valid.mean() + np.array(list(weights.values())) @ (rows - valid.mean())
+            kept = next(task for task in finished.tasks if task.repeat == repeat and task.row.label == "blend")
+            difference = kept.predictions(part) - expected.clip(valid.min(), valid.max())
+            assert np.abs(difference - difference.mean()).max() < 0.05  # clipping and four digits of a weight
+            assert abs(difference.mean()) < 0.1  # the level
+
+
+def test_a_blend_joins_a_finished_comparison_and_grows_with_it(tmp_path):
+    two = {"Bias": None, "GlobalMean": None}
+    run(two, output=tmp_path)
+    blended = run(two, output=tmp_path, blend=True)
+    assert set(blended.results("blend")[0]["parameters"]) == set(two)
+    more = run({**two, "IAutoRec": SMALL}, output=tmp_path, blend=True)
+    assert set(more.results("blend")[1]["parameters"]) == {*two, "IAutoRec"}
+    assert more.table.loc["blend", "real"] if "real" in more.table else True
+    assert "blend (all rows, weighted by validation ratings)" in (tmp_path / "table.md").read_text()
+    assert "blend" not in run(two | {"IAutoRec": SMALL}, output=tmp_path).table.index
+
+
+def test_a_row_that_fails_is_left_out_of_the_blend(tmp_path):
+    found = run({"Bias": None, "GlobalMean": None, "Raises": {"model": Raises}}, output=tmp_path, blend=True)
+    assert found.error("Raises")
+    assert set(found.results("blend")[0]["parameters"]) == {"Bias", "GlobalMean"}
 
 
 def test_markdown_and_latex_mark_the_best(finished):
@@ -377,8 +421,8 @@ def test_time_left_is_each_rows_own():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
-        (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; there are IAutoRec, UAutoRec, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
+        (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
+        (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
         (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\" for it alone."),
         (["--models", "Bias,FM,Bias"], "Bias stands there twice; give each row a label of its own, such as Bias,tuned=Bias."),
         ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),
@@ -418,7 +462,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
     ("content", "expected"),
     [
         ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
-        ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, parameters, config_files."),
+        ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, blend, parameters, config_files."),
         ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
         ("models: {Bias: 3}\n", "c.yaml: Bias: 3; expected parameters, such as {reg_weight: 200}."),
         ("models: {Bias: {config_files: 3}}\n", "c.yaml: Bias: config_files=3; expected a file or a list of files."),

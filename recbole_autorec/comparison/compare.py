@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -18,8 +19,9 @@ from tqdm import tqdm
 import recbole_autorec
 from recbole_autorec.checks import is_whole
 from recbole_autorec.comparison import tables
+from recbole_autorec.comparison.blend import write_blend
 from recbole_autorec.comparison.comparison import Comparison
-from recbole_autorec.comparison.plan import Plan, make_plan
+from recbole_autorec.comparison.plan import BLEND, Plan, make_plan
 from recbole_autorec.comparison.runner import HINT, Task, run_all
 from recbole_autorec.config import Config
 from recbole_autorec.data.dataset import data_digest
@@ -38,6 +40,7 @@ def compare(
     kfold: int | None = None,
     metric: str | None = None,
     reference: str | None = None,
+    blend: bool | None = None,
     file: str | Path | None = None,
     configs: Mapping[str, str | Path | Mapping[str, Any]] | None = None,
     config_file_list: Sequence[str | Path] = (),
@@ -50,7 +53,8 @@ def compare(
     """Train each model on the same splits and compare them on the same test ratings.
 
     Args:
-        models, dataset, repeats, kfold, metric, reference, file, configs: see make_plan; 5 repeats unless said.
+        models, dataset, repeats, kfold, metric, reference, blend, file, configs: see make_plan; 5 repeats unless
+            said.
         config_file_list, config_dict, flags: of every model; see Config.
         output: folder for everything that comes out, results/<dataset>-<time> unless given. Given again, with the
             same settings, it goes on where it stopped; more models or repeats may join.
@@ -65,7 +69,7 @@ def compare(
     """
     plan = make_plan(
         models, file, configs, config_file_list, config_dict, flags,
-        dataset=dataset, repeats=repeats, kfold=kfold, metric=metric, reference=reference,
+        dataset=dataset, repeats=repeats, kfold=kfold, metric=metric, reference=reference, blend=blend,
     )  # fmt: skip
     if not is_whole(jobs, 1):
         raise ConfigError(f"jobs={jobs!r}; expected a whole number >= 1.")
@@ -82,13 +86,14 @@ def compare(
         for row in plan.rows
         for first in [configs[row.label].plain_parameters]
     ]
-    comparison = Comparison(plan, name, folder, tasks)
+    blends = {task.repeat: replace(task, row=BLEND, parameters={}) for task in tasks if plan.blend}
+    comparison = Comparison(plan, name, folder, [*tasks, *blends.values()])
     refusal = partial(_refusal, identity, folder)
     with claimed_folder(folder, "comparison.json", identity, "comparison", refusal, HINT):
         for part in ("runs", "splits"):
             make_folder(folder / part)
         try:
-            _run(comparison, jobs, show_progress)
+            _run(comparison, tasks, blends, jobs, show_progress)
         except KeyboardInterrupt:
             finished = sum(comparison.result(task) is not None for task in tasks)
             logger.warning(
@@ -100,12 +105,16 @@ def compare(
     return comparison
 
 
-def _run(comparison: Comparison, jobs: int, show_progress: bool) -> None:
-    """Run what has not finished yet, and say how it goes."""
-    tasks, metrics = comparison.tasks, comparison.metrics
+def _run(comparison: Comparison, tasks: list[Task], blends: Mapping[int, Task], jobs: int, show_progress: bool) -> None:
+    """Train what has not finished yet, blend each repeat that is complete, and say how it goes."""
+    metrics = comparison.metrics
     todo = [task for task in tasks if comparison.result(task) is None]
     for failed in todo:
         failed.result_file.unlink(missing_ok=True)  # a failure is tried again
+    for repeat, blend in blends.items():  # there may be more rows than there were
+        blend.result_file.unlink(missing_ok=True)
+        if not any(task.repeat == repeat for task in todo):
+            write_blend(blend, _finished(comparison, tasks, repeat))
     say = partial(tqdm.write, file=sys.stderr) if show_progress else logger.debug
     if len(todo) < len(tasks):
         say(f"{len(tasks) - len(todo)} of {counted(len(tasks), 'training')} found in '{comparison.folder}'")
@@ -127,10 +136,17 @@ def _run(comparison: Comparison, jobs: int, show_progress: bool) -> None:
                 else:
                     scores = "  ".join(f"{metric.upper()} {found['test'][metric]:.4f}" for metric in metrics)
                     say(f"{line}{scores}  best epoch {found['best_epoch']:>3}  {took:7.1f} s")
-                if not any(other.repeat == task.repeat for other in left) and left:
-                    say(f"\n{tables.terminal(comparison, comparison.table)}\n")
+                if not any(other.repeat == task.repeat for other in left):
+                    if task.repeat in blends:
+                        write_blend(blends[task.repeat], _finished(comparison, tasks, task.repeat))
+                    if left:
+                        say(f"\n{tables.terminal(comparison, comparison.table)}\n")
                 bar.update()
             bar.set_postfix_str(f"about {_clock(_time_left(left, seconds) / jobs)} left" if seconds and left else "")
+
+
+def _finished(comparison: Comparison, tasks: list[Task], repeat: int) -> list[Task]:
+    return [task for task in tasks if task.repeat == repeat and comparison.result(task) is not None]
 
 
 def _time_left(left: list[Task], seconds: dict[str, list[float]]) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_autorec.comparison.plan import Plan
+from recbole_autorec.comparison.plan import BLEND, Plan, Row
 from recbole_autorec.comparison.runner import HINT, Task
 from recbole_autorec.comparison.statistics import bootstrap_scores, half_width, paired_p_value
 from recbole_autorec.files import make_folder, write_json
@@ -26,7 +26,7 @@ class Comparison:
         plan: what was asked for.
         dataset: its name.
         folder: where the single results are.
-        tasks: every training, in the order they are run.
+        tasks: every training, in the order they are run, and each repeat's blend.
     """
 
     plan: Plan
@@ -51,6 +51,11 @@ class Comparison:
         return next((result["error"] for result in found if result is not None and "error" in result), None)
 
     @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those of the plan, and the blend's."""
+        return (*self.plan.rows, *([BLEND] if self.plan.blend else []))
+
+    @property
     def metrics(self) -> list[str]:
         """Names of the metrics in the table, the one that orders it first."""
         return [self.plan.metric] if self.plan.ranks else sorted(("rmse", "mae"), key=lambda m: m != self.plan.metric)
@@ -58,7 +63,7 @@ class Comparison:
     @property
     def complete_repeats(self) -> list[int]:
         """Repeats that every row without an error has."""
-        labels = [row.label for row in self.plan.rows if self.error(row.label) is None]
+        labels = [row.label for row in self.rows if self.error(row.label) is None]
         done = {(t.row.label, t.repeat) for t in self.tasks if t.row.label in labels and self.result(t) is not None}
         return [n for n in range(1, self.plan.repeats + 1) if labels and all((label, n) in done for label in labels)]
 
@@ -72,16 +77,17 @@ class Comparison:
         peak_memory_mb (means), n_parameters, repeats, error.
         """
         rows = []
-        for row in self.plan.rows:
+        for row in self.rows:
             results = self.results(row.label)
             line: dict[str, Any] = {"label": row.label, "model": _name(row.model)}
             for metric in self.metrics if results else ():
                 values = np.array([result["test"][metric] for result in results])
                 line |= {metric: values.mean(), f"{metric}_interval": half_width(values)}
             for key in ("best_epoch", "train_seconds", "eval_seconds", "peak_memory_mb") if results else ():
-                line[key] = np.mean([result[key] for result in results])
-            if results:
+                line[key] = np.mean([np.nan if result[key] is None else result[key] for result in results])
+            if results and row is not BLEND:
                 line["seconds_per_epoch"] = np.mean([r["train_seconds"] / _epochs_trained(r) for r in results])
+            if results:
                 line["n_parameters"] = results[0]["n_parameters"]
             rows.append({**line, "repeats": len(results), "error": self.error(row.label)})
         frame = pd.DataFrame(rows).set_index("label")
@@ -102,7 +108,7 @@ class Comparison:
         bootstrap = self._bootstrap()
         results = ((task, self.result(task)) for task in self.tasks)
         of = {(task.row.label, task.repeat): result for task, result in results if result is not None}
-        for label in (row.label for row in self.plan.rows if row.label != reference):
+        for label in (row.label for row in self.rows if row.label != reference):
             both = [
                 (of[label, n]["test"][metric], of[reference, n]["test"][metric], of[reference, n])
                 for n in range(1, self.plan.repeats + 1)
@@ -126,7 +132,7 @@ class Comparison:
         repeats = self.complete_repeats
         if self.plan.ranks or not repeats:
             return {}
-        labels = [row.label for row in self.plan.rows if self.error(row.label) is None]
+        labels = [row.label for row in self.rows if self.error(row.label) is None]
         key = (tuple(labels), tuple(repeats))
         if self._bootstrapped[0] != key:
             losses = []
@@ -160,8 +166,7 @@ class Comparison:
             "split_fingerprints": self.splits(),
             "table": json.loads(table.to_json(orient="index", double_precision=10)),
             "runs": {
-                row.label: [task.result() for task in self.tasks if task.row.label == row.label]
-                for row in self.plan.rows
+                row.label: [task.result() for task in self.tasks if task.row.label == row.label] for row in self.rows
             },
             "versions": versions(),
             "command": command(),

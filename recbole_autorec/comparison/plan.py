@@ -18,7 +18,8 @@ from recbole_autorec.launcher import unshared
 from recbole_autorec.processes import why_not_importable
 from recbole_autorec.registry import get_model
 
-FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "parameters", "config_files")
+FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "blend", "parameters", "config_files")
+SETTINGS = ("dataset", "repeats", "kfold", "metric", "reference", "blend")
 # These may differ between rows: they say what a model sees or how it learns, not what it is tested on.
 FREE_DATA_KEYS = {"LABEL_FIELD", "load_col", "unload_col", "unused_col", "numerical_features", "normalize_field",
                   "NEG_PREFIX", "preload_weight", "discretization"}  # fmt: skip
@@ -37,6 +38,9 @@ class Row:
     layers: tuple[Layer, ...] = ()
 
 
+BLEND = Row("blend", "all rows, weighted by validation ratings")
+
+
 @dataclass(frozen=True)
 class Plan:
     """A comparison.
@@ -48,6 +52,7 @@ class Plan:
         kfold: whether the repeats are the folds of one partition.
         metric: rmse, mae, or ndcg@10 and the like; chooses the epoch and orders the table.
         reference: label that the others are compared with, besides the best.
+        blend: whether all rows, put together by their validation ratings, are a row more.
         layers, flags: parameters of every model; a row's own beat the layers, and flags beat all.
     """
 
@@ -57,6 +62,7 @@ class Plan:
     kfold: bool
     metric: str
     reference: str | None
+    blend: bool
     layers: tuple[Layer, ...]
     flags: Mapping[str, str]
 
@@ -138,7 +144,7 @@ def make_plan(
         file: YAML with any of FILE_KEYS.
         configs: label -> a YAML file, or parameters, for that row alone.
         config_files, config_dict, flags: for every row.
-        settings: dataset, repeats, kfold, metric, reference; None where not given.
+        settings: dataset, repeats, kfold, metric, reference, blend; None where not given.
 
     Raises:
         ConfigError: in words.
@@ -150,7 +156,7 @@ def make_plan(
         content.pop("kfold", None)
     if "kfold" in given:
         content.pop("repeats", None)
-    chosen = {key: content.get(key) for key in ("dataset", "repeats", "kfold", "metric", "reference")} | given
+    chosen = {key: content.get(key) for key in SETTINGS} | given
     repeats, kfold = chosen["repeats"], chosen["kfold"]
     if repeats is not None and kfold is not None:
         raise ConfigError(f"repeats={repeats!r} and kfold={kfold!r}; give one of them.")
@@ -172,13 +178,21 @@ def make_plan(
     reference = chosen["reference"]
     if reference is not None and reference not in labels:
         raise ConfigError(f"reference={reference!r}; expected one of the rows {', '.join(labels)}.")
+    metric, blend = _metric(chosen["metric"] or "rmse"), chosen["blend"] or False
+    if not isinstance(blend, bool):
+        raise ConfigError(f"blend={blend!r}; expected True or False.")
+    if blend and metric not in RATING_METRICS:
+        raise ConfigError(f"blend with metric {metric}; expected {' or '.join(RATING_METRICS)}: ratings are weighted.")
+    if blend and BLEND.label in (label.casefold() for label in labels):
+        raise ConfigError(f"a row is called {BLEND.label!r}, as the blend of all rows is; give it another label.")
     plan = Plan(
         rows=tuple(rows),
         dataset=chosen["dataset"],
         repeats=kfold or (5 if repeats is None else repeats),
         kfold=kfold is not None,
-        metric=_metric(chosen["metric"] or "rmse"),
+        metric=metric,
         reference=reference,
+        blend=blend,
         layers=(
             *(file_layer(beside / name) for name in content.get("config_files") or ()),
             (source, content.get("parameters") or {}),

@@ -34,9 +34,7 @@ def report(comparison: Comparison, table: pd.DataFrame) -> str:
         columns=list(text.columns),
         rows=[(label, list(cells)) for label, cells in zip(text.index, text.values, strict=True)],
         explanation=tables.explanation(comparison),
-        settings=[
-            (row.label, table["model"][row.label], _settings(comparison, row.label)) for row in comparison.plan.rows
-        ],
+        settings=[(row.label, table["model"][row.label], _settings(comparison, row.label)) for row in comparison.rows],
     )
 
 
@@ -98,6 +96,8 @@ def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
     figure = empty_figure("seconds" if by_seconds else "epoch", f"validation {metric}")
     for label in labels:
         result = comparison.results(label)[0]
+        if not result["curve"]:  # the blend
+            continue
         epochs, seconds, scores = np.array(result["curve"]).T
         x, best = seconds if by_seconds else epochs, epochs == result["best_epoch"]
         figure.add_scatter(x=x, y=scores, name=label, legendgroup=label, mode="lines" if len(x) > 1 else "markers",

@@ -5,9 +5,10 @@ What a comparison's folder holds while it grows:
     comparison.json          what is compared on which data
     runs/LABEL-N.json        the result of LABEL in repeat N, or {"error": why}
     runs/LABEL-N.npy         its predictions of the test part, (n_test,) stars
+    runs/LABEL-N.valid.npy   and of the validation part, by which its epoch was chosen, (n_valid,) stars
     runs/LABEL-N.log         what it printed
-    splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts; and the
-                             fingerprint of the whole split
+    splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts; the
+                             validation part's valid_ratings; and the fingerprint of the whole split
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collections import deque
 from collections.abc import Generator
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -69,8 +71,15 @@ class Task:
         """What was written by now; None if nothing was."""
         return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
 
-    def predictions(self) -> np.ndarray:
-        return np.load(self.file("npy"))
+    def predictions(self, part: str = "test") -> np.ndarray:
+        return np.load(self.file("npy" if part == "test" else "valid.npy"))
+
+    def write(self, result: dict[str, Any], test: np.ndarray, valid: np.ndarray) -> None:
+        """The result comes last: where it is, all is."""
+        for ending, scores in (("npy", test), ("valid.npy", valid)):
+            save = partial(np.save, arr=scores.astype(np.float32))
+            write_whole(self.file(ending), save, AutoRecError, HINT)
+        write_json(self.result_file, result, HINT)
 
     def split(self) -> dict[str, np.ndarray]:
         with np.load(self.split_file) as arrays:
@@ -155,12 +164,12 @@ def _train(task: Task) -> None:
         data, parts = load_and_split(config)
     _write_split(task, data, parts)
     result, trainer = train_and_test(config, data, parts)
-    if not task.plan.ranks:
-        scores = trainer.last_scores.numpy().astype(np.float32)
-        write_whole(task.file("npy"), lambda file: np.save(file, scores), AutoRecError, HINT)
     result["all_parameters"] = config.plain_parameters
     result["total_seconds"] = round(time.perf_counter() - start, 3)
-    write_json(task.result_file, result, HINT)
+    if task.plan.ranks:
+        write_json(task.result_file, result, HINT)
+    else:
+        task.write(result, trainer.last_scores.numpy(), trainer.valid_scores.numpy())
 
 
 def _write_split(task: Task, data, parts) -> None:
@@ -177,6 +186,7 @@ def _write_split(task: Task, data, parts) -> None:
         "users": users.numpy(),
         "items": items.numpy(),
         "ratings": test[data.rating_field].numpy(),
+        "valid_ratings": parts[1].inter_feat[data.rating_field].numpy(),
         "user_counts": torch.bincount(train[data.uid_field], minlength=data.user_num)[users].numpy(),
         "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),
         "fingerprint": np.array(fingerprint),

@@ -65,7 +65,7 @@ def explanation(comparison: Comparison) -> list[str]:
 
 def failures(comparison: Comparison) -> list[str]:
     """Why rows failed, a sentence each."""
-    reasons = {row.label: comparison.error(row.label) for row in comparison.plan.rows}
+    reasons = {row.label: comparison.error(row.label) for row in comparison.rows}
     return [f"{label} failed: {why}" for label, why in reasons.items() if why is not None]
 
 
