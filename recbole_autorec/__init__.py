@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recbole_autorec.config import Config
     from recbole_autorec.data.convert import convert
     from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError, DataError
+    from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
     from recbole_autorec.model.general_recommender.iautorec import IAutoRec
     from recbole_autorec.model.general_recommender.uautorec import UAutoRec
     from recbole_autorec.predictor import Predictor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from recbole_autorec.tuning.tune import tune
 
 __all__ = [
+    "AutoRecEnsemble",
     "AutoRecError",
     "CheckpointError",
     "Config",
@@ -45,6 +47,7 @@ __all__ = [
     "tune",
 ]
 _HOME = {
+    "AutoRecEnsemble": "model.general_recommender.autorecensemble",
     "AutoRecError": "errors",
     "CheckpointError": "errors",
     "Config": "config",

@@ -188,8 +188,9 @@ def compare(argv: list[str]) -> str:
     parser.add_argument("--kfold", help="cross-validation with so many folds, instead of --repeats")
     parser.add_argument("--metric", help="rmse (default) or mae; ndcg@10 and the like rank all items instead")
     parser.add_argument("--reference", metavar="LABEL", help="row that the others are compared with, besides the best")
-    parser.add_argument("--blend", action="store_true", default=None, help="a row more: all rows, put together by "
-                        "their validation ratings")  # fmt: skip
+    parser.add_argument(
+        "--blend", nargs="?", const="True", help="a further row: the weighted sum of all rows' predictions"
+    )
     parser.add_argument("--output", metavar="DIR", help="folder of what comes out (default: results/<dataset>-<time>)")
     parser.add_argument("--jobs", default="1", help="trainings at once (default: 1)")
     file = argv.pop(0) if argv and not argv[0].startswith("-") else None
@@ -215,7 +216,7 @@ def compare(argv: list[str]) -> str:
         kfold=number["kfold"],
         metric=known.metric,
         reference=known.reference,
-        blend=known.blend,
+        blend=None if known.blend is None else parse_value(known.blend),  # type: ignore[arg-type]
         file=file,
         configs=configs,
         config_file_list=known.config_files,
@@ -235,7 +236,7 @@ def compare(argv: list[str]) -> str:
 def tune(argv: list[str]) -> str:
     """Search for parameters; the best, its scores and where everything is."""
     parser = parser_for("tune", TUNE, TUNE_EPILOG)
-    parser.add_argument("--model", help="IAutoRec (default), UAutoRec, AutoRecEnsemble, BiasedMF, or one of RecBole's")
+    parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, or one of RecBole's")
     parser.add_argument("--space", metavar="FILE", help="what is searched (default: properties/hyper/MODEL.hyper)")
     parser.add_argument(
         "--engine", default="hyperopt", help="hyperopt (default), one trial at a time; or ray, with ASHA"

@@ -31,6 +31,10 @@ IDLE_KEYS = {"config_file", "save_dataset", "dataset_save_path", "save_dataloade
 TEXT_KEYS = {"field_separator", "seq_separator"}  # taken as they are: YAML reads "|" and "::" as something else
 
 
+# Parameters of AutoRec that an ensemble's members have in common.
+MEMBERS_SHARE = {"offsets", "user_damping", "item_damping", "calibration", "clip_prediction", "cold_start_rating"}
+
+
 # Where parameters come from, and they; later ones beat earlier ones.
 Layer = tuple[str, Mapping[str, Any]]
 
@@ -214,21 +218,22 @@ class Config(RecBoleConfig):
             ConfigError: with every member's faults.
         """
         shared = {key: value for key, value in self.plain_parameters.items() if key != "members"}
-        shared |= {"saved": False, "log_wandb": False, "clip_prediction": False}
+        shared |= {"saved": False, "log_wandb": False}
         configs, faults = [], []
         for number, member in enumerate(self.plain_parameters["members"], 1):
             own = dict(member)
             model = own.pop("model")
             place = f"{self._sources['members']}: member {number}"
-            known = {key for path in _files_of_model(get_model(model)) for key in read_yaml(path)}
-            unknown = [f"{place}: unknown key {key!r}; expected parameters of {model}." for key in own.keys() - known]
-            if not own.get("offsets", True):
-                unknown.append(f"{place}: offsets={own['offsets']!r}; expected True, as of the ensemble.")
+            known = {key for path in _files_of_model(get_model(model)) for key in read_yaml(path)} - MEMBERS_SHARE
+            for key in sorted(own.keys() - known, key=str):
+                why = "is the ensemble's own: give it there" if key in shared else f"is no parameter of {model}"
+                faults.append(f"{place}: {key!r} {why}.")
+            own = {key: value for key, value in own.items() if key in known}
             try:
-                faults += unknown
-                configs.append(Config(model, self.dataset, [("shared", shared), (place, {} if unknown else own)]))
+                configs.append(Config(model, self.dataset, [("shared", shared), (place, own)]))
             except ConfigError as error:
-                faults += [line for line in str(error).splitlines() if line.startswith(place)]
+                lines = str(error).splitlines()
+                faults += [line if line.startswith(place) else f"{place}: {line}" for line in lines]
         if faults:
             raise ConfigError("\n".join(faults))
         return configs

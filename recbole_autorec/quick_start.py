@@ -108,7 +108,7 @@ def train_and_test(
             eval_seconds, curve = trainer.eval_seconds, trainer.curve
             trained_on, chosen, valid_scores = parts[0], trainer.chosen(), trainer.valid_scores
             if config["refit"]:
-                logger.info(f"refit on train + valid, {best_epoch} epochs")
+                logger.info(f"refit on train + valid, {best_epoch} {trainer.epochs_are}")
                 trained_on = merge(parts[0], parts[1])
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's

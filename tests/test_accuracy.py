@@ -27,11 +27,11 @@ def result(model, *arguments):
 
 def test_i_autorec_beats_its_paper():
     found = result("IAutoRec", "--refit", "True")
-    assert found["valid"]["rmse"] < 0.826  # 0.8241 when measured
-    assert found["test"]["rmse"] < 0.824  # 0.8222 when measured; the paper has 0.831
+    assert found["valid"]["rmse"] < 0.8255  # 0.8234 when measured
+    assert found["test"]["rmse"] < 0.8228  # 0.8210 when measured; the paper has 0.831
 
 
 def test_u_autorec_beats_its_paper():
     found = result("UAutoRec", "--refit", "True")
-    assert found["valid"]["rmse"] < 0.8535  # 0.8514 when measured
-    assert found["test"]["rmse"] < 0.853  # 0.8508 when measured; the paper has 0.874
+    assert found["valid"]["rmse"] < 0.849  # 0.8465 when measured
+    assert found["test"]["rmse"] < 0.8475  # 0.8449 when measured; the paper has 0.874

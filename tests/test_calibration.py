@@ -32,6 +32,23 @@ def test_x_is_0_for_a_rating_as_they_are_on_average():
     torch.testing.assert_close(calibration.x("user", torch.tensor(9)), calibration.x_user[2])
 
 
+def test_who_has_hardly_a_rating_counts_as_the_least_active_that_matter():
+    users = torch.tensor([0, 1, 2, 3, 400, 400])  # 6 of 806 ratings are less than a hundredth
+    calibration = Calibration(1, users, ITEMS)
+    assert calibration.least == {"user": 400, "item": 12}
+    assert (calibration.x_user[:5] == calibration.x_user[4]).all()
+    torch.testing.assert_close(calibration.x_user[4], torch.tensor(0.0))
+
+
+def test_a_part_that_is_solved_for_carries_as_far_as_its_offsets():
+    calibration, (parts, *x), _ = drawn(2, 20, 0, [0.0] * 9)
+    calibration.weights.data = torch.tensor([0.0, 0.75, 1.5, 0.5, 0.25, 0.25, 2.0, 0.5, 0.25])
+    found = calibration(parts, *x, torch.tensor([True, False]))
+    second = 2.0 + 0.5 * x[0] + 0.25 * x[1]
+    offsets = 0.75 * parts.offsets[:, 0] + 0.25 * parts.offsets[:, 1]
+    torch.testing.assert_close(found, offsets + 0.75 * parts.interactions[:, 0] + second * parts.interactions[:, 1])
+
+
 @pytest.mark.parametrize("n", [1, 3])
 def test_before_it_is_fitted_it_is_the_mean_of_the_predictions(n):
     calibration, (parts, *x), _ = drawn(n, 20, 0, [0.0] * (1 + 4 * n))

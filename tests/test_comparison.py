@@ -19,6 +19,7 @@ from scipy import stats
 
 from recbole_autorec import Config, ConfigError, cli, compare, run_recbole_autorec
 from recbole_autorec.comparison import statistics, tables
+from recbole_autorec.comparison.blend import write_blend
 from recbole_autorec.comparison.compare import _time_left
 from recbole_autorec.comparison.plan import make_plan
 from recbole_autorec.comparison.runner import Task, _train
@@ -115,7 +116,7 @@ def test_the_blend_is_the_rows_weighted_by_their_validation_predictions(finished
                 assert rmse == pytest.approx(finished.result(task)[part]["rmse"], abs=2e-6)
             expected = valid.mean() + np.array(list(weights.values())) @ (rows - valid.mean())
             kept = next(task for task in finished.tasks if task.repeat == repeat and task.row.label == "blend")
-            difference = kept.predictions(part) - expected.clip(valid.min(), valid.max())
+            difference = kept.predictions(part) - expected.clip(0, 5)
             assert np.abs(difference - difference.mean()).max() < 0.05  # clipping and four digits of a weight
             assert abs(difference.mean()) < 0.1  # the level
 
@@ -127,9 +128,22 @@ def test_a_blend_joins_a_finished_comparison_and_grows_with_it(tmp_path):
     assert set(blended.results("blend")[0]["parameters"]) == set(two)
     more = run({**two, "IAutoRec": SMALL}, output=tmp_path, blend=True)
     assert set(more.results("blend")[1]["parameters"]) == {*two, "IAutoRec"}
-    assert more.table.loc["blend", "real"] if "real" in more.table else True
     assert "blend (all rows, weighted by validation ratings)" in (tmp_path / "table.md").read_text()
+    assert more.table.index[0] == "blend" or np.isnan(more.table["best_difference"].iloc[0])  # best is a model
     assert "blend" not in run(two | {"IAutoRec": SMALL}, output=tmp_path).table.index
+
+
+def test_no_test_rating_moves_the_blend_and_a_validation_rating_does(tmp_path):
+    """Written again from the kept predictions, with other ratings, which nothing else sees."""
+    comparison = run({"Bias": None, "GlobalMean": None, "IAutoRec": SMALL}, 1, tmp_path, blend=True)
+    *tasks, blend = comparison.tasks
+    plain = blend.result()["parameters"]
+    split = tasks[0].split()
+    for name, moves in (("ratings", False), ("valid_ratings", True)):
+        np.savez_compressed(tasks[0].split_file, **{**split, name: 5 - split[name]})
+        write_blend(blend, tasks)
+        assert (blend.result()["parameters"] != plain) == moves
+    assert blend.result()["test"] != comparison.results("Bias")[0]["test"]
 
 
 def test_a_row_that_fails_is_left_out_of_the_blend(tmp_path):

@@ -55,7 +55,7 @@ def test_a_prediction_is_the_weighted_sum_of_its_members_parts():
 def test_a_member_is_trained_as_it_is_alone():
     """By its own objective and early stopping: the first one, whose weights are drawn first."""
     _, trainer, _ = fitted(hidden_size=[8])
-    config = config_for("IAutoRec", calibration=True, **{key: trainer._member_configs[0][key] for key in
+    config = config_for("IAutoRec", calibration=True, **{key: trainer.model.configs[0][key] for key in
                         ("row_scaling", "column_scaling", "init_std")})  # fmt: skip
     alone = train_and_test(config, *tiny_parts(config))[1]
     alone.load_best()
@@ -138,7 +138,7 @@ def test_a_checkpoint_serves_as_the_model_did():
 def test_each_member_is_told_in_a_line(caplog):
     caplog.set_level("INFO")
     run(refit=True)
-    lines = [line for line in caplog.text.splitlines() if "member" in line]
+    lines = [line for line in caplog.messages if line.startswith("member")]
     assert "member 1/3 IAutoRec, epoch " in lines[0]
     assert "  valid rmse " in lines[0]
     assert "  together  valid rmse " in lines[0]
@@ -152,11 +152,12 @@ def test_each_member_is_told_in_a_line(caplog):
         ({"members": []}, "config_dict: members=[]; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
         ({"members": ["IAutoRec"]}, "config_dict: members=['IAutoRec']; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
         ({"members": [{"model": "FM"}]}, "config_dict: members=[{'model': 'FM'}]; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
-        ({"members": [{"model": "IAutoRec", "hidden": 3}]}, "config_dict: member 1: unknown key 'hidden'; expected parameters of IAutoRec."),
-        ({"members": [{"model": "IAutoRec"}, {"model": "UAutoRec", "seed": 3}]}, "config_dict: member 2: unknown key 'seed'; expected parameters of UAutoRec."),
+        ({"members": [{"model": "IAutoRec", "hidden": 3}]}, "config_dict: member 1: 'hidden' is no parameter of IAutoRec."),
+        ({"members": [{"model": "IAutoRec"}, {"model": "UAutoRec", "seed": 3}]}, "config_dict: member 2: 'seed' is the ensemble's own: give it there."),
         ({"members": [{"model": "IAutoRec", "hidden_size": 3}]}, "config_dict: member 1: hidden_size=3; expected a list of whole numbers >= 1, such as [500] (the paper's)."),
         ({"members": [{"model": "IAutoRec", "decoder_activation": "sigmoid"}]}, "config_dict: member 1: decoder_activation='sigmoid' with offsets, which are added up; give offsets False, or decoder_activation identity."),
-        ({"members": [{"model": "IAutoRec", "offsets": False}]}, "config_dict: member 1: offsets=False; expected True, as of the ensemble."),
+        ({"members": [{"model": "IAutoRec", "offsets": False}]}, "config_dict: member 1: 'offsets' is the ensemble's own: give it there."),
+        ({"members": [{"model": "IAutoRec", "learner": "lbfgs"}], "learner": "adam", "dropout_prob": 0.2}, "config_dict: member 1: shared: dropout_prob=0.2 with learner 'lbfgs', "),
         ({"offsets": False}, "config_dict: offsets=False; expected True: an ensemble puts offsets and interactions together."),
         ({"row_scaling": 0.2}, "config_dict: unknown key 'row_scaling'; "),
     ],

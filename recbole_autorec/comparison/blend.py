@@ -22,7 +22,7 @@ def write_blend(blend: Task, tasks: list[Task]) -> None:
     ]
     table, n = np.column_stack([parts[0], (valid - level) / unit]), len(tasks)
     weights = least_squares(table.T @ table, np.array([0.0, *[1 / n] * n]), np.arange(n + 1) > 0)
-    found = [(level + unit * part @ weights).clip(valid.min(), valid.max()) for part in parts]
+    found = [(level + unit * part @ weights).clip(*split["range"]) for part in parts]
     scores = [
         {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.abs(error).mean())}
         for error in (found[0] - valid, found[1] - split["ratings"])

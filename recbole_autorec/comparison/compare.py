@@ -166,7 +166,7 @@ def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
     first = next(iter(configs.values()))
     load_and_split(first)  # what is wrong with the data is said once, before anything is written
     return {
-        "format": "recbole_autorec comparison 1",
+        "format": "recbole_autorec comparison 2",
         "dataset": first["dataset"],
         "data": data_digest(first),
         "metric": plan.metric,

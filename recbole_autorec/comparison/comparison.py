@@ -97,7 +97,8 @@ class Comparison:
         # the larger a ranking metric the better
         frame = frame.sort_values(first, ascending=not self.plan.ranks, kind="stable", na_position="last")
         frame = frame.sort_values("error", key=lambda error: error.notna(), kind="stable")  # of fewer splits
-        for name, reference in (("best", frame.index[0]), ("reference", self.plan.reference)):
+        best = next((label for label in frame.index if label != BLEND.label), frame.index[0])  # of the models
+        for name, reference in (("best", best), ("reference", self.plan.reference)):
             if reference is not None and self.results(reference):
                 frame = frame.join(self._differences(reference).add_prefix(f"{name}_"))
         return frame

@@ -183,8 +183,8 @@ def make_plan(
         raise ConfigError(f"blend={blend!r}; expected True or False.")
     if blend and metric not in RATING_METRICS:
         raise ConfigError(f"blend with metric {metric}; expected {' or '.join(RATING_METRICS)}: ratings are weighted.")
-    if blend and BLEND.label in (label.casefold() for label in labels):
-        raise ConfigError(f"a row is called {BLEND.label!r}, as the blend of all rows is; give it another label.")
+    if BLEND.label in (label.casefold() for label in labels):
+        raise ConfigError(f"a row is called {BLEND.label!r}, as --blend's is; give it another label.")
     plan = Plan(
         rows=tuple(rows),
         dataset=chosen["dataset"],

@@ -8,7 +8,8 @@ What a comparison's folder holds while it grows:
     runs/LABEL-N.valid.npy   and of the validation part, by which its epoch was chosen, (n_valid,) stars
     runs/LABEL-N.log         what it printed
     splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts; the
-                             validation part's valid_ratings; and the fingerprint of the whole split
+                             validation part's valid_ratings; the range of the training ratings; and the
+                             fingerprint of the whole split
 """
 
 from __future__ import annotations
@@ -186,6 +187,7 @@ def _write_split(task: Task, data, parts) -> None:
         "users": users.numpy(),
         "items": items.numpy(),
         "ratings": test[data.rating_field].numpy(),
+        "range": np.array([train[data.rating_field].min(), train[data.rating_field].max()]),
         "valid_ratings": parts[1].inter_feat[data.rating_field].numpy(),
         "user_counts": torch.bincount(train[data.uid_field], minlength=data.user_num)[users].numpy(),
         "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),

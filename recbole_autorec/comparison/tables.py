@@ -60,6 +60,11 @@ def explanation(comparison: Comparison) -> list[str]:
         )
     else:
         sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
+    if plan.blend:
+        sentences.append(
+            "blend: the weighted sum of the predictions of all rows that did not fail, by least squares on the "
+            "validation ratings; it is no candidate for best."
+        )
     return sentences + failures(comparison)
 
 

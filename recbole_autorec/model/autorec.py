@@ -8,6 +8,7 @@ Cold     a pair whose user or item has no training rating is predicted by the of
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
 import torch
@@ -28,6 +29,7 @@ class AutoRec(RatingRecommender):
     """Rating prediction by one autoencoder over the rows of the training ratings, or by several.
 
     Attributes:
+        sides: "item" or "user", the rows of each autoencoder.
         calibration: puts the parts of their predictions together; as they are, unless it is fitted.
         calibrates: whether training fits it, with offsets only.
         user_is_rated, item_is_rated: who has a training rating, (n_users,) and (n_items,).
@@ -35,15 +37,16 @@ class AutoRec(RatingRecommender):
             the offsets of the other one are.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, n_autoencoders: int = 1):
+    def __init__(self, config: Config, dataset: Dataset, sides: Sequence[str]):
         super().__init__(config, dataset)
+        self.sides = sides
         self.RATING = config["RATING_FIELD"]
         counts = [
             torch.bincount(dataset.inter_feat[field], minlength=n).to(self.device)
             for field, n in ((self.USER_ID, self.n_users), (self.ITEM_ID, self.n_items))
         ]
         self.user_is_rated, self.item_is_rated = (count > 0 for count in counts)
-        self.calibration = Calibration(n_autoencoders, *counts)
+        self.calibration = Calibration(len(sides), *counts)
         self.calibrates = config["calibration"] and config["offsets"]
         self.cold_start_rating = config["cold_start_rating"]
         if self.cold_start_rating is None and not config["offsets"]:
@@ -92,21 +95,26 @@ class AutoRec(RatingRecommender):
         """Ratings, as parts_of_new has them, from and in stars: (L,), unclipped."""
         parts, calibration = self.parts_of_new(kind, known, self.scale.on(stars)), self.calibration
         x_new = calibration.x(kind, torch.tensor(len(known), device=known.device))
-        if kind == "user":
-            return self._or_cold(self._in_stars(parts, x_new, calibration.x_item), self.item_is_rated)
-        return self._or_cold(self._in_stars(parts, calibration.x_user, x_new), self.user_is_rated)
+        x, rated = (x_new, calibration.x_item), self.item_is_rated
+        if kind == "item":
+            x, rated = (calibration.x_user, x_new), self.user_is_rated
+        solved = torch.tensor([side == kind for side in self.sides], device=known.device)
+        return self._or_cold(self._in_stars(parts, *x, solved), rated)
 
     def products(self, interaction: Interaction) -> Tensor:
-        """Calibration.products of rated pairs."""
+        """Calibration.products of rated pairs, less those that get cold_start_rating."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
+        if self.cold_start_rating is not None:
+            interaction = interaction[self.user_is_rated[users] & self.item_is_rated[items]]
+            users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         rest = self.scale.on(interaction[self.RATING]) - self.mean()
         return self.calibration.products(self.parts(users, items), *self._x(users, items), rest)
 
     def _x(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         return self.calibration.x_user[users], self.calibration.x_item[items]
 
-    def _in_stars(self, parts: Parts, x_user: Tensor, x_item: Tensor) -> Tensor:
-        return self.scale.in_stars(self.mean() + self.calibration(parts, x_user, x_item))
+    def _in_stars(self, parts: Parts, x_user: Tensor, x_item: Tensor, solved: Tensor | None = None) -> Tensor:
+        return self.scale.in_stars(self.mean() + self.calibration(parts, x_user, x_item, solved))
 
     def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
         return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
@@ -125,7 +133,7 @@ class RowAutoRec(AutoRec):
     rows: ClassVar[str]  # "item" or "user"
 
     def __init__(self, config: Config, dataset: Dataset):
-        super().__init__(config, dataset)
+        super().__init__(config, dataset, [self.rows])
         self.row_field, self.column_field = (
             (self.ITEM_ID, self.USER_ID) if self.rows == "item" else (self.USER_ID, self.ITEM_ID)
         )

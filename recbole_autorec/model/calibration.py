@@ -5,7 +5,8 @@
 Parts    o = a + b, the offsets of row and column, and h = W (g(V r + mu) - g(mu)), the interaction, on the model's
          scale; n is 1 but for an ensemble.
 x        (1 + ratings)^-1/2 of the user, or item, over its mean over the training ratings, less 1: 0 for a rating as
-         they are on average.
+         they are on average. Who has fewer ratings than the least active, to whom a hundredth of the ratings belong,
+         counts as the most active of these: few ratings must not carry far what few have shown.
 Why      In training a rating is among those that predict it, in use it is not: h comes out too flat, the more so the
          fewer ratings it is made of. And of n parts that say much the same, each deserves its share.
 Found    by least squares on the validation ratings. Few of them change little: weights are drawn to those of a mean of
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 TIGHT, LOOSE = 0.03, 0.6  # standard deviations of the prior; ratings have one of 1.1 on the model's scale
+FEW = 0.01  # share of the ratings
 TERMS = 4  # weights of each autoencoder: w, v, s, t
 
 
@@ -41,6 +43,7 @@ class Calibration(nn.Module):
 
     Attributes:
         weights: l, and w, v, s, t of each autoencoder, (1 + 4 n,); those of a plain mean until `fit`.
+        least: ratings that a "user" and an "item" count as having at least.
         x_user, x_item: (n_users,) and (n_items,).
     """
 
@@ -50,20 +53,30 @@ class Calibration(nn.Module):
     def __init__(self, n: int, user_counts: Tensor, item_counts: Tensor):
         super().__init__()
         self.weights = nn.Parameter(torch.from_numpy(_plain_mean(n)).float(), requires_grad=False)
-        self.mean_root = {}  # what x is taken relative to
+        self.least, self._mean_root = {}, {}
         for kind, counts in (("user", user_counts), ("item", item_counts)):
-            counts = counts.double()
-            self.mean_root[kind] = ((counts * (1 + counts) ** -0.5).sum() / counts.sum()).item()
+            ratings = counts.sort().values.double()
+            below = int((ratings.cumsum(0) < FEW * ratings.sum()).sum())
+            self.least[kind] = int(ratings[below])
+            self._mean_root[kind] = ((ratings * self._root(kind, ratings)).sum() / ratings.sum()).item()
             self.register_buffer(f"x_{kind}", self.x(kind, counts), persistent=False)
 
     def x(self, kind: str, counts: Tensor) -> Tensor:
         """x of users or of items with so many ratings."""
-        return ((1 + counts) ** -0.5 / self.mean_root[kind] - 1).float()
+        return (self._root(kind, counts) / self._mean_root[kind] - 1).float()
 
-    def forward(self, parts: Parts, x_user: Tensor, x_item: Tensor) -> Tensor:
-        """r - m of pairs (...,) whose users and items have those x."""
+    def _root(self, kind: str, counts: Tensor) -> Tensor:
+        return (1 + counts.clamp(min=self.least[kind]).double()) ** -0.5
+
+    def forward(self, parts: Parts, x_user: Tensor, x_item: Tensor, solved: Tensor | None = None) -> Tensor:
+        """r - m of pairs (...,) whose users and items have those x.
+
+        `solved` (n,): whether an interaction is fitted to the ratings in question, and carries as far as its offsets.
+        """
         w, v, s, t = self.weights[1:].view(-1, TERMS).t()
         carries = v + s * x_user[..., None] + t * x_item[..., None]
+        if solved is not None:
+            carries = torch.where(solved, w, carries)
         return self.weights[0] + (w * parts.offsets + carries * parts.interactions).sum(-1)
 
     @staticmethod
@@ -82,11 +95,6 @@ class Calibration(nn.Module):
         kept, summed = [*range(len(start)), len(found)], np.arange(len(start)) % TERMS == 1
         found[: len(start)] = least_squares(products.cpu().numpy()[np.ix_(kept, kept)], start, summed)
         self.weights.copy_(torch.from_numpy(found))
-
-    def about(self) -> str:
-        """The weights, in a line for people."""
-        w, v = self.weights[1:].view(-1, TERMS)[:, :2].sum(0).tolist()
-        return f"by validation ratings offsets count {w:.2f} times, what users and items have in common {v:.2f} times"
 
 
 def _plain_mean(n: int) -> NDArray[np.float64]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import gc
+
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer, RowAutoRecTrainer
 
 
 class EnsembleTrainer(AutoRecTrainer):
-    """Each epoch trains one member by a trainer of its own, then calibrates all so far together.
+    """Each epoch trains one member by a trainer of its own; all so far are calibrated together before validation.
 
     Overridden from RecBole: `_build_optimizer` (each member has its own), `fit` (members need the validation part) and
     one epoch.
     """
 
+    epochs_are = "members"
+
     def __init__(self, config, model):
         super().__init__(config, model)
         self.epochs = self.stopping_step = len(model.members)
         self.eval_step = 1
-        self._member_configs = config.of_members()
 
     def _build_optimizer(self, **kwargs):
         return None
@@ -31,7 +34,7 @@ class EnsembleTrainer(AutoRecTrainer):
 
     def follow(self, chosen):
         super().follow(chosen)
-        for config, epochs in zip(self._member_configs, chosen["member_epochs"].tolist(), strict=True):
+        for config, epochs in zip(self.model.configs, chosen["member_epochs"].tolist(), strict=True):
             config["epochs"] = epochs
 
     def _nothing_left(self, resume_file):
@@ -41,7 +44,7 @@ class EnsembleTrainer(AutoRecTrainer):
         return super()._bar(train_data, epoch_idx, False, **keywords)  # a member has its own
 
     def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
-        member, config = self.model.members[epoch_idx], self._member_configs[epoch_idx]
+        member, config = self.model.members[epoch_idx], self.model.configs[epoch_idx]
         trainer = RowAutoRecTrainer(config, member)
         rows = RowDataLoader(config, train_data._dataset, None, shuffle=config["shuffle"])
         trainer.fit(rows, self._valid_data, verbose=False, saved=False, show_progress=self._show_progress)
@@ -50,6 +53,9 @@ class EnsembleTrainer(AutoRecTrainer):
         self.train_seconds -= trainer.eval_seconds  # of which this epoch's seconds have as many
         self.eval_seconds += trainer.eval_seconds
         self._of_member = config["model"], trainer.best_epoch, trainer.best_valid_result
+        del trainer
+        member.zero_grad(set_to_none=True)
+        gc.collect()  # the optimiser's memory, before the next one's
         return 0.0
 
     def _calibrate(self, valid_data, n=1):

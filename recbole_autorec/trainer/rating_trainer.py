@@ -45,6 +45,7 @@ class RatingTrainer(Trainer):
     """
 
     loss_name = "loss"
+    epochs_are = "epochs"
 
     def __init__(self, config, model):
         super().__init__(config, model)
@@ -259,7 +260,7 @@ class SolvedTrainer(RatingTrainer):
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.epochs = 1
+        self.epochs = self.eval_step = 1
 
     def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
         return 0.0

@@ -21,6 +21,7 @@ class AutoRecEnsemble(AutoRec):
     """IAutoRecs and UAutoRecs; parameters in properties/model/AutoRecEnsemble.yaml.
 
     Attributes:
+        configs: of the members.
         members: the AutoRecs; their own calibrations are not used.
         member_epochs: how many each was trained, (n,).
     """
@@ -28,8 +29,8 @@ class AutoRecEnsemble(AutoRec):
     members: Any
 
     def __init__(self, config, dataset: Dataset):
-        configs = config.of_members()
-        super().__init__(config, dataset, len(configs))
+        self.configs = configs = config.of_members()
+        super().__init__(config, dataset, [member.model_class.rows for member in configs])
         self.members = nn.ModuleList(member.model_class(member, dataset) for member in configs)
         self.register_buffer("member_epochs", torch.zeros(len(configs), dtype=torch.int64))
         first = self.members[0]
@@ -53,6 +54,6 @@ class AutoRecEnsemble(AutoRec):
         return Parts(torch.cat(offsets, dim=-1), torch.cat(interactions, dim=-1))
 
     def item_codes(self) -> Tensor:
-        """The members', each centred and of length 1, so that their cosine is the mean of the members'."""
+        """The members', each centred and of mean square 1: a similarity weighs them alike."""
         centred = (codes - codes[self.item_is_rated].mean(0) for codes in (m.item_codes() for m in self.members))
-        return torch.cat([nn.functional.normalize(codes, dim=1) for codes in centred], dim=1)
+        return torch.cat([codes / codes.square().mean().sqrt().clamp(min=1e-12) for codes in centred], dim=1)
