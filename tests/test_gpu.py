@@ -6,7 +6,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import load_data_and_model, run_recbole_autorec
 from recbole_autorec.data.rating_matrix import RatingMatrix
-from tests.conftest import DATA, QUICK_ANY, tiny_model
+from tests.conftest import DATA, QUICK_ANY, quick, tiny_model
 from tests.test_quick_start import TINY
 
 pytestmark = [
@@ -24,7 +24,7 @@ def test_loss_and_gradient_equal_the_cpus(model):
         loss = recommender.calculate_loss(Interaction({recommender.row_field: rows}))
         loss.backward()
         assert rows.device.type == config["device"].type == ("cuda" if use_gpu else "cpu")
-        results.append([loss.detach().cpu(), *(p.grad.cpu() for p in recommender.parameters())])
+        results.append([loss.detach().cpu(), *(p.grad.cpu() for p in recommender.parameters() if p.requires_grad)])
     for on_cpu, on_card in zip(*results, strict=True):
         torch.testing.assert_close(on_cpu, on_card, rtol=1e-4, atol=1e-4)
 
@@ -54,11 +54,13 @@ def test_two_cards_come_to_what_one_comes_to(model, learner):
     assert together["test"] == pytest.approx(alone["test"], abs=1e-4)
 
 
-@pytest.mark.parametrize("learner", ["lbfgs", "rprop", "adam"])
-def test_a_run_on_the_card_and_its_checkpoint_on_the_cpu(learner):
-    result = run_recbole_autorec(
-        "IAutoRec", "tiny", config_dict={**TINY, "saved": True, "learner": learner, "train_batch_size": 3}
-    )
+@pytest.mark.parametrize(
+    ("model", "learner"),
+    [("IAutoRec", "lbfgs"), ("IAutoRec", "rprop"), ("IAutoRec", "adam"), ("AutoRecEnsemble", "lbfgs")],
+)
+def test_a_run_on_the_card_and_its_checkpoint_on_the_cpu(model, learner):
+    settings = {"data_path": str(DATA), **quick(model), "calibration": True, "refit": True, "saved": True}
+    result = run_recbole_autorec(model, "tiny", config_dict={**settings, "learner": learner, "train_batch_size": 3})
     config, model, *_ = load_data_and_model(result["checkpoint"])
     assert config["device"].type == "cuda"
     _, on_cpu, *_ = load_data_and_model(result["checkpoint"], {"use_gpu": False})
