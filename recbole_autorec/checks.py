@@ -34,6 +34,11 @@ def _are_penalties(value: Any) -> bool:
     return is_number(value, 0) or (isinstance(value, list) and len(value) == 2 and all(is_number(w, 0) for w in value))
 
 
+def _is_plain_name(value: Any) -> bool:
+    """Of a file or folder in its place, not of one elsewhere."""
+    return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\\", "\0"}
+
+
 def _is_member(value: Any) -> bool:
     return isinstance(value, dict) and value.get("model") in ("IAutoRec", "UAutoRec")
 
@@ -52,7 +57,7 @@ _OFF = (lambda value: not value, "~: RMSE would not be in stars")
 _POWER = (lambda value: is_number(value, -1, 1), "a number from -1 to 1; 0 is the paper")
 _SEPARATOR = (lambda value: isinstance(value, str) and len(value) == 1, "one character")
 _THREE = (
-    lambda v: v is None or (isinstance(v, list) and len(v) == 3 and all(isinstance(name, str) for name in v)),
+    lambda v: v is None or (isinstance(v, list) and len(v) == 3 and all(map(_is_plain_name, v))),
     "three names, such as [train, valid, test]",
 )
 
@@ -63,6 +68,7 @@ _DAMPING = (lambda value: value is None or is_number(value, 0), "a number >= 0, 
 
 # key -> (is it allowed?, what is allowed), for every model. Defaults are not here: they stand in properties/*.yaml.
 CHECKS: dict[str, Check] = {
+    "dataset": (_is_plain_name, "the name of a folder in data_path"),
     "learner": _one_of(*RECBOLE_LEARNERS),
     "learning_rate": _POSITIVE,
     "clip_grad_norm": (
@@ -156,6 +162,10 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         ),
         "offsets": (lambda v: v is True, "True: an ensemble puts offsets and interactions together"),
     },
+    # RecBole evaluates the name (model/context_aware_recommender/kd_dagfm.py), and for more categories than one it
+    # unpickles item_emb.npy beside the data (model/general_recommender/ldiffrec.py)
+    "KD_DAGFM": {"teacher": _one_of("CrossNet", "CIN")},
+    "LDiffRec": {"n_cate": (lambda v: v == 1, "1: RecBole would unpickle a file beside the data, which may run code")},
     "Bias": {"user_damping": _DAMPING, "item_damping": _DAMPING, "clip_prediction": _SWITCH},
     "BiasedMF": {
         "user_damping": _DAMPING,

@@ -35,6 +35,13 @@ TEXT_KEYS = {"field_separator", "seq_separator"}  # taken as they are: YAML read
 MEMBERS_SHARE = {"offsets", "user_damping", "item_damping", "calibration", "clip_prediction", "cold_start_rating"}
 
 
+# What a stranger's file has no say in: paths, addresses and devices of this machine, and other files to be opened.
+NOT_OF_A_FILE = {"data_path", "checkpoint_dir", "download_url", "use_gpu", "gpu_id", "nproc", "world_size", "ip",
+                 "port", "group_offset", "worker", "log_wandb", "wandb_project", "state", "show_progress",
+                 "use_pretrain", "pretrain_path", "mf_pretrain_path", "mlp_pretrain_path", "pre_model_path",
+                 "warm_up"}  # fmt: skip
+
+
 # Where parameters come from, and they; later ones beat earlier ones.
 Layer = tuple[str, Mapping[str, Any]]
 
@@ -174,7 +181,10 @@ class Config(RecBoleConfig):
     def _get_model_and_dataset(self, model, dataset):
         wanted = {**read_yaml(properties_dir() / "overall.yaml"), **self.external_config_dict}
         model = wanted["model"] if model is None else model
-        dataset = wanted["dataset"] if dataset is None else dataset
+        if dataset is None:
+            dataset = wanted["dataset"]
+        else:
+            self._sources["dataset"] = "dataset"
         model_class = get_model(model)
         return model_class.__name__, model_class, str(dataset)
 
@@ -292,6 +302,11 @@ def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
         key: json.dumps(value) if isinstance(value, str) and key not in TEXT_KEYS else value
         for key, value in parameters.items()
     }
+
+
+def of_a_file(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint's parameters as Config reads them back, without what is not its to say."""
+    return quoted({key: value for key, value in parameters.items() if key not in NOT_OF_A_FILE})
 
 
 def _plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor
 
 from recbole_autorec.checks import compares_ratings, is_number
-from recbole_autorec.config import Config, quoted
+from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataset import ServedDataset
 from recbole_autorec.errors import AutoRecError, CheckpointError, DataError, in_one_line
 from recbole_autorec.model.autorec import AutoRec
@@ -27,10 +27,8 @@ from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
 
 BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
-# What a checkpoint's parameters may not say here: how it was evaluated, where, and other files to read.
-SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False,
-           "log_wandb": False}  # fmt: skip
-NO_OTHER_FILES = {"use_pretrain": False, "pretrain_path": None}  # of NeuMF, of NAIS
+# How a model was evaluated, and where, is of no interest here.
+SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False}
 
 
 class Predictor:
@@ -97,8 +95,7 @@ class Predictor:
             if reason is not None:
                 raise CheckpointError(f"{place}: its model {model_class.__name__} cannot predict here: {reason}.")
             with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
-                over = SERVING | {key: value for key, value in NO_OTHER_FILES.items() if key in parameters}
-                config = Config(model_class, dataset_name, config_dict={**quoted(parameters), **over})
+                config = Config(model_class, dataset_name, config_dict={**of_a_file(parameters), **SERVING})
                 dataset = ServedDataset(config, data)
                 with torch.random.fork_rng(devices=[]):
                     torch.manual_seed(config["seed"])
@@ -354,7 +351,7 @@ class NewItem(_New):
 def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
     """Why a model gives no stars for a user and an item alone, in half a sentence; None if it does."""
     more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
-    if parameters.get("phase") == "finetuning":  # KD_DAGFM
+    if parameters.get("phase", "teacher_training") != "teacher_training":  # KD_DAGFM
         return "its constructor reads its teacher's file"
     if why_no_ratings(model_class):
         return why_no_ratings(model_class)

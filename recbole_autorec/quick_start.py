@@ -21,7 +21,7 @@ from recbole.utils import EvaluatorType, init_seed
 
 import recbole_autorec
 from recbole_autorec import launcher, ranks
-from recbole_autorec.config import Config, quoted
+from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
@@ -160,7 +160,8 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
 
     Args:
         model_file: the checkpoint.
-        config_dict: parameters to change, such as data_path where the dataset has moved.
+        config_dict: parameters to change, and data_path, unless the dataset is in dataset/ or RecBole's own ml-100k:
+            a file has no say in paths, addresses and devices.
 
     Returns:
         (config, model, dataset, train_data, valid_data, test_data); the model in evaluation mode.
@@ -172,7 +173,12 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
     with quiet_recbole():
         theirs = dict(checkpoint["parameters"])
         model, dataset = theirs.pop("model"), theirs.pop("dataset")
-        config = Config(model, dataset, config_dict={**quoted(theirs), **(config_dict or {})})
+        config = Config(model, dataset, config_dict={**of_a_file(theirs), **(config_dict or {})})
+        if not Path(config["data_path"]).is_dir():  # a dataset that a file names is not fetched
+            raise CheckpointError(
+                f"checkpoint '{model_file}' was trained on dataset {dataset!r}, which is not in "
+                f"'{Path(config['data_path']).parent}'; give its data_path in config_dict."
+            )
         data, parts = load_and_split(config)
         trained_on = next(
             (

@@ -19,6 +19,7 @@ settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "dataset"
+AT_HOME = {"data_path": str(DATA)}  # where a checkpoint's dataset is, which it has no say in
 ML_1M = ROOT.parent / "shared" / "dataset"
 
 # A run of a second: few units, few iterations, nothing left on disk.

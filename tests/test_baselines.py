@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 
 import recbole_autorec.quick_start as quick_start
 from recbole_autorec import ConfigError, load_data_and_model, run_recbole_autorec
-from tests.conftest import DATA, QUICK_ANY, all_pairs, config_for, tiny_model, tiny_parts
+from tests.conftest import AT_HOME, DATA, QUICK_ANY, all_pairs, config_for, tiny_model, tiny_parts
 
 NAMES = ["GlobalMean", "Bias", "BiasedMF"]
 TINY = {"data_path": str(DATA), **QUICK_ANY}
@@ -136,7 +136,7 @@ def test_no_test_rating_reaches_the_model(name, monkeypatch):
 @pytest.mark.parametrize("name", [*NAMES, "FM", "DMF"])
 def test_a_checkpoint_predicts_the_same_bits(name):
     result = run_recbole_autorec(name, "tiny", config_dict={**TINY, "saved": True})
-    config, model, *_, test_data = load_data_and_model(result["checkpoint"])
+    config, model, *_, test_data = load_data_and_model(result["checkpoint"], AT_HOME)
     trainer = quick_start.get_trainer(config.model_class)(config, model)
     assert trainer.evaluate(test_data, load_best_model=False) == result["test"]
 

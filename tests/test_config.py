@@ -25,6 +25,7 @@ FAULTS = {
         [1, -1],
         "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
     ),
+    "dataset": ("../elsewhere", "the name of a folder in data_path"),
     "download_url": ("grouplens", "an address, such as https://host/folder"),
     "reg_scale": (None, "a number >= 0, or a pair [encoder, decoder] of such"),
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
@@ -93,7 +94,8 @@ def message(**parameters) -> str:
 @pytest.mark.parametrize("key", sorted(FAULTS))
 def test_a_value_out_of_range_says_what_is_allowed(key):
     value, expected = FAULTS[key]
-    assert message(**{key: value}) == f"config_dict: {key}={value!r}; expected {expected}."
+    place = "dataset" if key == "dataset" else "config_dict"
+    assert message(**{key: value}) == f"{place}: {key}={value!r}; expected {expected}."
 
 
 def test_all_faults_come_at_once_each_with_its_place(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from recbole_autorec import ConfigError, Predictor, load_data_and_model, run_recbole_autorec
 from recbole_autorec.quick_start import train_and_test
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import DATA, all_pairs, config_for, quick, tiny_model, tiny_parts
+from tests.conftest import AT_HOME, DATA, all_pairs, config_for, quick, tiny_model, tiny_parts
 
 THREE = [{"model": "IAutoRec"}, {"model": "UAutoRec", "hidden_size": [5]}, {"model": "IAutoRec", "row_scaling": 0.4}]
 TINY = {"data_path": str(DATA), **quick("AutoRecEnsemble"), "calibration": True, "members": THREE}
@@ -123,7 +123,7 @@ def test_a_finished_ensemble_is_not_resumed():
 
 def test_a_checkpoint_serves_as_the_model_did():
     result = run(saved=True, refit=True)
-    _, model, data, *_ = load_data_and_model(result["checkpoint"])
+    _, model, data, *_ = load_data_and_model(result["checkpoint"], AT_HOME)
     predictor = Predictor.load(result["checkpoint"])
     numbers = all_pairs(model)
     with torch.no_grad():

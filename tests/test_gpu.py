@@ -6,7 +6,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import load_data_and_model, run_recbole_autorec
 from recbole_autorec.data.rating_matrix import RatingMatrix
-from tests.conftest import DATA, QUICK_ANY, quick, tiny_model
+from tests.conftest import AT_HOME, DATA, QUICK_ANY, quick, tiny_model
 from tests.test_quick_start import TINY
 
 pytestmark = [
@@ -61,9 +61,9 @@ def test_two_cards_come_to_what_one_comes_to(model, learner):
 def test_a_run_on_the_card_and_its_checkpoint_on_the_cpu(model, learner):
     settings = {"data_path": str(DATA), **quick(model), "calibration": True, "refit": True, "saved": True}
     result = run_recbole_autorec(model, "tiny", config_dict={**settings, "learner": learner, "train_batch_size": 3})
-    config, model, *_ = load_data_and_model(result["checkpoint"])
+    config, model, *_ = load_data_and_model(result["checkpoint"], AT_HOME)
     assert config["device"].type == "cuda"
-    _, on_cpu, *_ = load_data_and_model(result["checkpoint"], {"use_gpu": False})
+    _, on_cpu, *_ = load_data_and_model(result["checkpoint"], {**AT_HOME, "use_gpu": False})
     pairs = Interaction({"user_id": torch.tensor([1, 2]), "item_id": torch.tensor([1, 2])})
     with torch.no_grad():
         torch.testing.assert_close(model.predict(pairs.to("cuda")).cpu(), on_cpu.predict(pairs), rtol=1e-4, atol=1e-4)

@@ -33,7 +33,7 @@ from recbole_autorec import (
 )
 from recbole_autorec.data.dataset import ServedDataset, served_data
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import DATA, QUICK, ROOT, quick
+from tests.conftest import AT_HOME, DATA, QUICK, ROOT, quick
 
 
 class Mine(IAutoRec):
@@ -75,7 +75,7 @@ def all_pairs(predictor) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_predictions_are_the_models_own_and_need_no_dataset(model, checkpoints, monkeypatch):
-    _, trained, data, *_ = load_data_and_model(checkpoints(model))
+    _, trained, data, *_ = load_data_and_model(checkpoints(model), AT_HOME)
     monkeypatch.setattr("recbole_autorec.data.dataset.RatingDataset.__init__", None)  # no dataset can be read
     predictor = Predictor.load(checkpoints(model))
     users, items = all_pairs(predictor)
@@ -457,7 +457,7 @@ def test_a_checkpoint_holds_the_training_ratings_and_no_others(checkpoints):
 
 
 def test_served_data_make_the_same_dataset(checkpoints):
-    config, _, _, train_data, *_ = load_data_and_model(checkpoints("FM"))
+    config, _, _, train_data, *_ = load_data_and_model(checkpoints("FM"), AT_HOME)
     served = ServedDataset(config, served_data(train_data.dataset))
     assert served.num("user_id") == train_data.dataset.num("user_id")
     assert (served.inter_matrix(value_field="rating") != train_data.dataset.inter_matrix(value_field="rating")).nnz == 0

@@ -8,7 +8,7 @@ import torch
 
 from recbole_autorec import AutoRecError, CheckpointError, DataError, load_data_and_model, run_recbole_autorec
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
-from tests.conftest import DATA, QUICK, config_for, tiny_parts
+from tests.conftest import AT_HOME, DATA, QUICK, config_for, tiny_parts
 
 KEYS = [
     "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
@@ -59,7 +59,7 @@ def test_a_seed_gives_the_same_split_and_scores_on_every_python():
 def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
     """Not a mean of per-user RMSEs, and cold pairs are in it."""
     result = run(saved=True)
-    _, model, _, _, _, test_data = load_data_and_model(result["checkpoint"])
+    _, model, _, _, _, test_data = load_data_and_model(result["checkpoint"], AT_HOME)
     feat = test_data._dataset.inter_feat
     with torch.no_grad():
         error = model.predict(feat).double() - feat["rating"].double()
@@ -155,7 +155,7 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
     assert refit["best_epoch"] == plain["best_epoch"]
     assert refit["test"] != plain["test"]
     assert [trainer.epochs_run for trainer in trainers] == [12, 12, refit["best_epoch"]]
-    _, model, _, train_data, _, _ = load_data_and_model(refit["checkpoint"])
+    _, model, _, train_data, _, _ = load_data_and_model(refit["checkpoint"], AT_HOME)
     assert len(model.ratings) == refit["n_train"] + refit["n_valid"] == len(train_data._dataset)
     said = [record.getMessage() for record in caplog.records]
     again = said[said.index(f"refit on train + valid, {refit['best_epoch']} epochs") + 1 :]
@@ -167,7 +167,7 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
 @pytest.mark.parametrize("refit", [False, True])
 def test_load_data_and_model_predicts_the_same_bits(refit):
     result = run(saved=True, refit=refit)
-    config, model, data, _, valid_data, test_data = load_data_and_model(result["checkpoint"])
+    config, model, data, _, valid_data, test_data = load_data_and_model(result["checkpoint"], AT_HOME)
     assert (config["model"], config["hidden_size"], data.dataset_name) == ("IAutoRec", [8], "tiny")
     assert len(valid_data._dataset) == result["n_valid"]
     assert not model.training
@@ -192,13 +192,13 @@ def test_the_packaged_ml_100k_comes_back_with_its_checkpoint():
 def test_load_data_and_model_refuses_what_does_not_fit(change, expected):
     checkpoint = run(saved=True)["checkpoint"]
     with pytest.raises(CheckpointError) as caught:
-        load_data_and_model(checkpoint, change)
+        load_data_and_model(checkpoint, {**AT_HOME, **change})
     assert str(caught.value) == expected.format(checkpoint)
 
 
 def test_a_ranking_is_not_clipped():
     ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "uni3"}, "saved": True}
-    _, model, *_ = load_data_and_model(run(**ranked)["checkpoint"])
+    _, model, *_ = load_data_and_model(run(**ranked)["checkpoint"], AT_HOME)
     with torch.no_grad():
         model.autoencoder.decoder_bias.fill_(100.0)
         pair = {"user_id": torch.tensor([3]), "item_id": torch.tensor([3])}
@@ -241,7 +241,7 @@ def test_load_data_and_model_refuses_changed_data(write_dataset):
     checkpoint = run(dataset="toy", data_path=path, saved=True)["checkpoint"]
     write_dataset([*lines[:-1], "u5\ti5\t5"])
     with pytest.raises(CheckpointError) as caught:
-        load_data_and_model(checkpoint)
+        load_data_and_model(checkpoint, {"data_path": path})
     assert str(caught.value) == (
         f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' gives now: the data have changed, "
         "or a changed parameter splits or filters them otherwise."
