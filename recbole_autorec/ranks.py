@@ -195,7 +195,9 @@ class PooledCollector(Collector):
             if key == "data.label" or key.startswith("rec."):
                 struct.set(key, gathered(value))
         if self.config["eval_type"] == EvaluatorType.VALUE:
-            self.scores = struct.get("rec.score")
+            self.scores = struct.get("rec.score").reshape(-1)
+            for key in ("rec.score", "data.label"):  # RecBole (evaluator/base_metric.py) squeezes a single pair away
+                struct.set(key, struct.get(key).reshape(-1, 1))
         return struct
 
 

@@ -5,7 +5,7 @@ import recbole
 import torch
 from recbole.data.dataset import Dataset
 
-from recbole_autorec import DataError
+from recbole_autorec import DataError, run_recbole_autorec
 from recbole_autorec.data import dataset as dataset_module
 from recbole_autorec.data.dataset import RatingDataset, merge, split_fingerprint
 from recbole_autorec.quick_start import quiet_recbole
@@ -320,3 +320,30 @@ def test_split_by_time_is_by_time(write_dataset):
         _, parts = load(write_dataset(lines, header), eval_args={"split": split, "order": "TO"})
         times = [part.inter_feat["timestamp"] for part in parts]
         assert times[0].max() < times[2].min()
+
+
+@pytest.mark.parametrize("place", [0, 7, 35])
+@pytest.mark.parametrize("rating", ["1e16", "-1e16", "1e39", "1e300"])
+def test_ratings_too_large_for_single_precision_are_named_by_line(write_dataset, rating, place):
+    lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
+    lines[place] = lines[place].rpartition("\t")[0] + f"\t{rating}"
+    with pytest.raises(DataError) as caught:
+        load(write_dataset(lines))
+    assert str(caught.value).startswith(f"toy.inter line {place + 2}: rating=")
+    assert str(caught.value).endswith("; expected a rating from -1e+15 to 1e+15: give another unit.")
+
+
+@pytest.mark.parametrize(("times", "plus"), [(1e-5, 0), (1e-30, 0), (1, 1e7), (1e-3, 1e3)])
+def test_ratings_that_hardly_differ_are_refused(write_dataset, times, plus):
+    lines = [f"u{u}\ti{i}\t{times * (1 + (u * i) % 5) + plus!r}" for u in range(6) for i in range(6)]
+    with pytest.raises(DataError, match=r"^dataset 'toy': its ratings range from \S+ to \S+ only, which is lost in "):
+        load(write_dataset(lines))
+
+
+@pytest.mark.parametrize(("times", "plus"), [(1e-3, 0), (1, 1e5), (2e14, 0), (-2e14, 0)])
+def test_any_other_ratings_are_trained_on_and_their_error_is_finite(write_dataset, times, plus):
+    lines = [f"u{u}\ti{i}\t{times * (1 + (u * i + u) % 5) + plus!r}" for u in range(12) for i in range(12)]
+    settings = {"data_path": write_dataset(lines), "saved": False, "epochs": 2, "show_progress": False}
+    for model in ("IAutoRec", "Bias", "BiasedMF"):
+        result = run_recbole_autorec(model, "toy", config_dict=settings)
+        assert 0 < result["test"]["rmse"] / abs(times) < 3

@@ -278,3 +278,11 @@ def test_ratings_below_zero_train_as_well_as_others(write_dataset):
     assert results[0]["split_fingerprint"] != results[1]["split_fingerprint"]
     assert results[1]["n_train"] == results[0]["n_train"] == 81 - 7 - 8
     assert np.isclose(results[0]["test"]["rmse"], results[1]["test"]["rmse"], atol=0.6)
+
+
+@pytest.mark.parametrize("model", ["IAutoRec", "AutoRecEnsemble", "Bias", "BiasedMF", "FM"])
+def test_parts_of_one_rating_are_tested_too(model, write_dataset):
+    path = write_dataset([f"u{k % 4}\ti{k // 4}\t{1 + (k * 7) % 5}" for k in range(12)])
+    result = run_recbole_autorec(model, "toy", config_dict={"data_path": path, "saved": False, "epochs": 2})
+    assert (result["n_valid"], result["n_test"]) == (1, 1)
+    assert result["test"]["rmse"] == pytest.approx(result["test"]["mae"], abs=1e-6)

@@ -29,6 +29,8 @@ from recbole_autorec.processes import command_line
 logger = getLogger(__name__)
 
 PART = 1 << 24  # lines of an .inter file read at once
+LARGEST = 1e15  # rating: single precision holds the sum of the squares of a hundred million
+LEAST_RANGE, LEAST_SHARE = 1e-3, 1e-5  # of the ratings, and of the largest of them
 
 
 class RatingDataset(Dataset):
@@ -39,7 +41,8 @@ class RatingDataset(Dataset):
         n_duplicates: ratings dropped because their pair was rated again.
 
     Raises:
-        DataError: no such dataset, no rating column, a rating that is no finite number, one single rating value,
+        DataError: no such dataset, no rating column, a rating that is no finite number or too large, ratings that
+            hardly differ, one single rating value,
             an empty part of the split, or what RecBole itself refuses.
     """
 
@@ -71,6 +74,13 @@ class RatingDataset(Dataset):
             raise DataError(
                 f"dataset '{token}': every rating is {values.iloc[0]:g}; expected explicit ratings with at least two "
                 "values. Clicks or purchases are for RecBole's ranking models."
+            )
+        low, high = values.min(), values.max()
+        if high - low < max(LEAST_RANGE, LEAST_SHARE * max(abs(low), abs(high))):
+            raise DataError(
+                f"dataset '{token}': its ratings range from {low:.10g} to {high:.10g} only, which is lost in single "
+                f"precision and the {self.config['metric_decimal_place']} decimal places of a metric; give them in "
+                "another unit, or less what they all have."
             )
         if self.benchmark_filename_list:
             repeated = int(self.inter_feat.duplicated([self.uid_field, self.iid_field]).sum())
@@ -189,6 +199,9 @@ class RatingDataset(Dataset):
                 numeric = pd.to_numeric(values, errors="coerce").astype(np.float64)
                 if column in (self.rating_field, self.time_field):
                     _check_lines(numeric.abs() < np.inf, values, path, "a finite number")
+                if column == self.rating_field:
+                    small = numeric.abs() <= LARGEST
+                    _check_lines(small, values, path, f"a rating from -{LARGEST:g} to {LARGEST:g}: give another unit")
                 loaded[column].append(numeric.to_numpy())
 
     def _remap(self, remap_list):
