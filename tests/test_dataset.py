@@ -347,3 +347,21 @@ def test_any_other_ratings_are_trained_on_and_their_error_is_finite(write_datase
     for model in ("IAutoRec", "Bias", "BiasedMF"):
         result = run_recbole_autorec(model, "toy", config_dict=settings)
         assert 0 < result["test"]["rmse"] / abs(times) < 3
+
+
+def test_ratings_that_a_feature_file_lacks_the_item_of_are_counted_aloud(write_dataset, caplog):
+    path = write_dataset([f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)])
+    for items, left in ((range(4), 24), (range(6), 36)):
+        lines = ["item_id:token\tyear:token", *(f"i{i}\t19{i}" for i in items)]
+        (Path(path) / "toy" / "toy.item").write_text("\n".join(lines) + "\n")
+        caplog.clear()
+        data, _ = load(path, features=True)
+        assert data.inter_num == left
+        said = [message for message in caplog.messages if "left out" in message]
+        assert said == [
+            "dataset 'toy': 12 of 36 ratings are left out: their user or item is not in the .user or .item file. "
+            "--features False leaves the files out instead."
+        ] * (left < 36)
+    (Path(path) / "toy" / "toy.item").write_text("item_id:token\tyear:token\nx\t1\n")
+    with pytest.raises(DataError, match="has the user or the item of no rating"):
+        load(path, features=True)

@@ -289,6 +289,22 @@ class RatingDataset(Dataset):
                 f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
             )
 
+    def _filter_inter_by_user_or_item(self):
+        # RecBole leaves ratings out in silence when a .user or .item file lacks who gave or got them.
+        before = len(self.inter_feat)
+        super()._filter_inter_by_user_or_item()
+        lost = before - len(self.inter_feat)
+        if lost:
+            logger.warning(
+                f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings are left out: their user or item is not "
+                "in the .user or .item file. --features False leaves the files out instead."
+            )
+        if lost == before:
+            raise DataError(
+                f"dataset '{self.dataset_name}': its .user or .item file has the user or the item of no rating: other "
+                "ids? --features False leaves the files out."
+            )
+
     def _filter_by_inter_num(self):
         # RecBole counts text by text in Python, even where, as by default, every number of ratings will do.
         for side, field, feat in (("user", self.uid_field, self.user_feat), ("item", self.iid_field, self.item_feat)):
