@@ -32,6 +32,7 @@ from recbole_autorec.ranks import LostRankError
 
 logger = logging.getLogger(__name__)
 
+LOOPBACK = "127.0.0.1"
 PORT = 5678  # RecBole's, where there are several machines
 PATIENCE = timedelta(minutes=30)  # with a rank that does not come, or does not answer; it may be writing a checkpoint
 GRACE = 10.0  # seconds that ranks have to end by themselves
@@ -70,8 +71,9 @@ def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[s
             f"nproc={nproc} needs as many cards, and gpu_id={config['gpu_id']!r} leaves {torch.cuda.device_count()}; "
             "give --gpu_id 0,1 and so on, or --use_gpu False."
         )
-    ip, port = config["ip"], config["port"] or (PORT if n_ranks > nproc else 0)
-    interface = _interface(ip, n_ranks > nproc)
+    several_machines = n_ranks > nproc
+    ip, port = (config["ip"], config["port"] or PORT) if several_machines else (LOOPBACK, config["port"] or 0)
+    interface = _interface(ip, several_machines)
     variables = {
         "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of addresses without a name
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc))),
@@ -79,7 +81,7 @@ def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[s
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", interface),
         "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", interface),
     }
-    if n_ranks > nproc:
+    if several_machines:
         logger.info(f"waiting at {ip}:{port} for {n_ranks} processes in all")
     store = _meeting_place(ip, port, n_ranks) if offset == 0 else None
     place = ip, store.port if store else port, offset, n_ranks, "cpu:gloo,cuda:nccl" if cuda else "gloo"
@@ -141,8 +143,15 @@ def _work(
 
 def _meeting_place(ip: str, port: int, n_ranks: int) -> dist.TCPStore:
     try:
-        return dist.TCPStore(ip, port, n_ranks, is_master=True, wait_for_workers=False)
-    except RuntimeError as error:
+        if ip != LOOPBACK:
+            return dist.TCPStore(ip, port, n_ranks, is_master=True, wait_for_workers=False)
+        # torch's store listens on every address, unless it is given a socket; its newer backend takes none
+        server = socket.create_server((ip, port))
+        port = server.getsockname()[1]
+        return dist.TCPStore(
+            ip, port, n_ranks, is_master=True, wait_for_workers=False, master_listen_fd=server.detach(), use_libuv=False
+        )
+    except (RuntimeError, OSError) as error:
         raise ConfigError(
             f"port {port}: {str(error).splitlines()[0]}. Give another --port, and the --ip of this machine."
         ) from error

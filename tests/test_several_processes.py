@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,19 @@ def wait_for(log: Path, text: str) -> None:
             return
         time.sleep(0.1)
     raise AssertionError(log.read_text())
+
+
+def test_processes_of_one_machine_listen_to_it_alone(tmp_path, start):
+    run = start(tmp_path / "log", nproc=2)
+    wait_for(tmp_path / "log", "epoch   3")
+    listening = [
+        ip_address(connection.laddr.ip)
+        for process in (psutil.Process(run.pid), *ranks_of(run))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert listening
+    assert all((getattr(address, "ipv4_mapped", None) or address).is_loopback for address in listening)
 
 
 @pytest.mark.parametrize("dead", [0, 1])

@@ -296,8 +296,8 @@ class RatingDataset(Dataset):
         lost = before - len(self.inter_feat)
         if lost:
             logger.warning(
-                f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings are left out: their user or item is not "
-                "in the .user or .item file. --features False leaves the files out instead."
+                f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings are left out: their user or item is "
+                "not in the .user or .item file. --features False leaves the files out instead."
             )
         if lost == before:
             raise DataError(
