@@ -138,7 +138,10 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "user_damping": _DAMPING,
         "item_damping": _DAMPING,
         "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
-        "cold_start_rating": (lambda v: v is None or is_number(v), "a rating in stars, or ~ for what the offsets say"),
+        "cold_start_rating": (
+            lambda v: v is None or is_number(v, -1e15, 1e15),
+            "a rating in stars, or ~ for what the offsets say",
+        ),
         "clip_prediction": _SWITCH,
         "learner": _one_of(*LEARNERS),
         "lbfgs_max_iter": _whole(1),

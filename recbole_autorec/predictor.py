@@ -18,13 +18,13 @@ from torch import Tensor
 from recbole_autorec.checks import compares_ratings, is_number
 from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataset import ServedDataset
-from recbole_autorec.errors import AutoRecError, CheckpointError, DataError, in_one_line
+from recbole_autorec.errors import CheckpointError, ConfigError, DataError
 from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
 from recbole_autorec.processes import environment
 from recbole_autorec.quick_start import build_model, quiet_recbole
 from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
-from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
+from recbole_autorec.trainer.checkpoint import load_checkpoint, no_forgery, rebuilt
 
 BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
 # How a model was evaluated, and where, is of no interest here.
@@ -84,32 +84,25 @@ class Predictor:
             CheckpointError: unreadable, damaged, or of a model that cannot predict ratings from users and items alone.
         """
         content = load_checkpoint(checkpoint)
-        place = f"checkpoint '{checkpoint}'"
+        data, parameters = content["data"], dict(content["parameters"])
+        name, dataset_name = parameters.pop("model"), parameters.pop("dataset")
         try:
-            data = _checked(content["data"])
-            parameters = dict(content["parameters"])
-            name, dataset_name = model or parameters.pop("model"), parameters.pop("dataset")
-            parameters.pop("model", None)
-            model_class = get_model(name)
-            reason = _why_not_here(model_class, parameters, data["fields"])
-            if reason is not None:
-                raise CheckpointError(f"{place}: its model {model_class.__name__} cannot predict here: {reason}.")
-            with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
-                config = Config(model_class, dataset_name, config_dict={**of_a_file(parameters), **SERVING})
-                dataset = ServedDataset(config, data)
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(config["seed"])
-                    built = build_model(config, dataset)
-            load_weights(built, content, checkpoint)
-            if not all(torch.isfinite(weights).all() for weights in built.state_dict().values()):
-                raise CheckpointError(f"{place} has weights that are no finite numbers; train again.")
-            return cls(built, dataset, data, model_class.__name__)
-        except CheckpointError:
-            raise
-        except AutoRecError as error:
-            raise CheckpointError(f"{place}: its model cannot be built: {error}") from error
-        except Exception as error:  # whatever a forged file makes of RecBole's classes
-            raise CheckpointError(f"{place} is damaged: {in_one_line(error)}.") from error
+            with no_forgery(checkpoint):
+                model_class = get_model(model or name)
+                reason = _why_not_here(model_class, parameters, data["fields"])
+                if reason is not None:
+                    raise CheckpointError(
+                        f"checkpoint '{checkpoint}': its model {model_class.__name__} cannot predict here: {reason}."
+                    )
+                with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
+                    config = Config(model_class, dataset_name, config_dict={**of_a_file(parameters), **SERVING})
+                    dataset = ServedDataset(config, data)
+                    with torch.random.fork_rng(devices=[]):
+                        torch.manual_seed(config["seed"])
+                        built = rebuilt(lambda: build_model(config, dataset), content, checkpoint)
+                return cls(built, dataset, data, model_class.__name__)
+        except (ConfigError, DataError) as error:
+            raise CheckpointError(f"checkpoint '{checkpoint}': its model cannot be built: {error}") from error
 
     @property
     def rated_users(self) -> list[str]:
@@ -360,32 +353,3 @@ def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list
     if more and issubclass(model_class, ContextRecommender):
         return f"it sees {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
     return None
-
-
-def _checked(data: Any) -> Mapping[str, Any]:
-    """A checkpoint's data, when nothing in it could crash or mislead a model.
-
-    Raises:
-        ValueError: something could.
-    """
-    if not isinstance(data, Mapping) or not _is_fine(data):
-        raise ValueError("its ids or ratings are not what training writes")
-    return data
-
-
-def _is_fine(data: Mapping[str, Any]) -> bool:
-    ids, titles = (data["users"], data["items"]), data["titles"]
-    texts = [*ids, data["fields"], *([titles] if titles is not None else [])]
-    if not all(type(names) is list and all(type(name) is str for name in names) for names in texts):
-        return False
-    if any(len(set(names)) < len(names) for names in ids) or (titles is not None and len(titles) != len(ids[1])):
-        return False
-    n, kinds = len(data["user"]), {"user": torch.int32, "item": torch.int32, "rating": torch.float32}
-    for name, kind in kinds.items():
-        if data[name].shape != (n,) or data[name].dtype != kind or data[name].layout != torch.strided or n == 0:
-            return False
-    in_range = (
-        numbers.min() >= 1 and numbers.max() < len(names)
-        for numbers, names in zip((data["user"], data["item"]), ids, strict=True)
-    )
-    return bool(all(in_range) and torch.isfinite(data["rating"]).all())

@@ -31,7 +31,7 @@ from recbole_autorec.model.autorec import RowAutoRec
 from recbole_autorec.model.rating_recommender import in_stars
 from recbole_autorec.processes import program
 from recbole_autorec.registry import get_trainer, predicts_stars
-from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights
+from recbole_autorec.trainer.checkpoint import load_checkpoint, no_forgery, rebuilt
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 logger = getLogger(__name__)
@@ -170,9 +170,9 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         CheckpointError: unreadable, or the dataset is not the one it was trained on.
     """
     checkpoint = load_checkpoint(model_file)
-    with quiet_recbole():
-        theirs = dict(checkpoint["parameters"])
-        model, dataset = theirs.pop("model"), theirs.pop("dataset")
+    theirs = dict(checkpoint["parameters"])
+    model, dataset = theirs.pop("model"), theirs.pop("dataset")
+    with quiet_recbole(), no_forgery(model_file):
         config = Config(model, dataset, config_dict={**of_a_file(theirs), **(config_dict or {})})
         if not Path(config["data_path"]).is_dir():  # a dataset that a file names is not fetched
             raise CheckpointError(
@@ -194,9 +194,8 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
                 "the data have changed, or a changed parameter splits or filters them otherwise."
             )
         loaders = build_dataloaders(config, data, [trained_on, *parts[1:]])
-        model = build_model(config, trained_on)
-        load_weights(model, checkpoint, model_file)
-        return config, model.eval(), data, *loaders
+        model = rebuilt(lambda: build_model(config, trained_on), checkpoint, model_file)
+        return config, model, data, *loaders
 
 
 def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:

@@ -1,13 +1,28 @@
 import pickle
+import zipfile
 
 import pytest
 import torch
 
 from recbole_autorec import CheckpointError
-from recbole_autorec.trainer.checkpoint import KEYS, load_checkpoint, save_checkpoint
+from recbole_autorec.trainer.checkpoint import SCHEMA, load_checkpoint, save_checkpoint
 from tests.conftest import DATA
 
-STATE = dict.fromkeys(KEYS, 1) | {"state_dict": {"w": torch.arange(1000.0)}}
+STATE = {
+    "parameters": {"model": "IAutoRec", "dataset": "tiny", "hidden_size": [3]},
+    "train_fingerprint": "0",
+    "epoch": 1,
+    "best_valid_score": 0.9,
+    "best_valid_result": {"rmse": 0.9},
+    "data": {
+        "users": ["[PAD]", "a"], "items": ["[PAD]", "x"], "titles": None, "fields": [],
+        "user": torch.ones(1, dtype=torch.int32), "item": torch.ones(1, dtype=torch.int32), "rating": torch.ones(1),
+    },
+    "state_dict": {"w": torch.arange(1000.0)},
+    "other_parameter": {},
+    "optimizer": {},
+    "random_state": {"torch": torch.zeros(3, dtype=torch.uint8), "loader": torch.zeros(3, dtype=torch.uint8)},
+}  # fmt: skip
 
 
 def message(path) -> str:
@@ -97,3 +112,38 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_half_written(tmp_p
     )
     assert [file.name for file in tmp_path.iterdir()] == ["c.pth"]
     assert load_checkpoint(path)["epoch"] == 1
+
+
+def test_the_schema_is_what_is_written():
+    assert SCHEMA.keys() == STATE.keys()
+    assert all(is_right(STATE[name]) for name, is_right in SCHEMA.items())
+
+
+@pytest.mark.parametrize("name", [*SCHEMA, "another"])
+@pytest.mark.parametrize(
+    "value", [None, 3, 3.5, "x", [], {}, {"x": 1}, {"x": torch.ones(2)}, torch.ones(2), float("nan")]
+)
+def test_a_part_of_another_kind_is_damage(tmp_path, name, value):
+    right = name in SCHEMA and SCHEMA[name](value)
+    torch.save({"format": "recbole_autorec", "version": 3, **STATE, name: value}, tmp_path / "c.pth")
+    if right:
+        assert load_checkpoint(tmp_path / "c.pth")
+    else:
+        assert message(tmp_path / "c.pth") == (
+            f"checkpoint '{tmp_path / 'c.pth'}' is damaged: {name} is not what training writes."
+        )
+
+
+def test_a_record_that_unpacks_to_more_than_the_file_is_not_unpacked(tmp_path):
+    save_checkpoint(tmp_path / "c.pth", {**STATE, "state_dict": {"w": torch.zeros(5_000_000)}})
+    with zipfile.ZipFile(tmp_path / "c.pth") as stored, zipfile.ZipFile(tmp_path / "d.pth", "w") as deflated:
+        for entry in stored.infolist():
+            deflated.writestr(entry.filename, stored.read(entry), compress_type=zipfile.ZIP_DEFLATED)
+    assert (tmp_path / "d.pth").stat().st_size < 100_000
+    assert "cannot be read" in message(tmp_path / "d.pth")
+
+
+def test_a_tensor_longer_than_its_storage_is_damage(tmp_path):
+    long = torch.ones(1).expand(1 << 40)
+    torch.save({"format": "recbole_autorec", "version": 3, **STATE, "state_dict": {"w": long}}, tmp_path / "c.pth")
+    assert "state_dict is not what training writes" in message(tmp_path / "c.pth")

@@ -1,19 +1,32 @@
 """Checkpoints, comparison files and data of strangers run no code, open no other file and connect to nobody."""
 
 import ast
+import copy
+import random
 import urllib.request
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 import recbole
 import torch
 import yaml
 
-from recbole_autorec import CheckpointError, Config, ConfigError, Predictor, compare, load_data_and_model
+from recbole_autorec import (
+    AutoRecError,
+    CheckpointError,
+    Config,
+    ConfigError,
+    Predictor,
+    compare,
+    load_data_and_model,
+    run_recbole_autorec,
+)
 from recbole_autorec.checks import CHECKS, MODEL_CHECKS, find_faults
 from recbole_autorec.config import NOT_OF_A_FILE
 from recbole_autorec.registry import get_model
-from tests.conftest import AT_HOME
+from tests.conftest import AT_HOME, quick
 from tests.test_predictor import train
 
 RECBOLE = Path(recbole.__file__).parent
@@ -142,3 +155,75 @@ def test_what_a_file_has_no_say_in_is_real():
     )
     texts = "".join(path.read_text() for path in RECBOLE.glob("properties/**/*.yaml")) + "wandb_project:"
     assert all(key in keys or f"{key}:" in texts for key in NOT_OF_A_FILE)
+
+
+# Fuzzing: whatever a file says, a loader refuses it in words or has a right model, in bounded memory.
+
+EVIL = [
+    None, True, False, 0, 1, -1, 2**31, 10**9, 10**18, -(10**9), 0.5, 1e300, -1e300, float("nan"), float("inf"), "", "x",
+    CODE, "../../etc/passwd", "http://nowhere/x", [], [0], [-1], [10**9], [[1]], ["x"], {}, {"x": 1}, {1: 2}, (1, 2), b"x",
+    torch.tensor(1.0), torch.ones(3), torch.zeros(0), torch.full((2, 2), torch.nan), torch.ones(1).expand(10**10),
+    torch.ones(2, dtype=torch.int64), torch.ones(2).to_sparse(), torch.zeros(5000, dtype=torch.uint8),
+]  # fmt: skip
+
+
+def places(value, path=()):
+    """Paths to everything in nested dictionaries and lists."""
+    yield path
+    if isinstance(value, dict) or (isinstance(value, list) and len(value) < 50):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+def with_changes(content, chosen: random.Random):
+    """The content with one to three things replaced, taken away or added."""
+    content = copy.deepcopy(content)
+    for _ in range(chosen.choice([1, 1, 1, 2, 3])):
+        *way, key = chosen.choice([path for path in places(content) if path])
+        inside = content
+        for step in way:
+            inside = inside[step]
+        action = chosen.random()
+        if action < 0.8:
+            inside[key] = chosen.choice(EVIL)
+        elif action < 0.9:
+            del inside[key]
+        elif isinstance(inside, dict):
+            inside[chosen.choice(["more", 7, "seed", "teacher"])] = chosen.choice(EVIL)
+    return content
+
+
+LOADERS = {
+    "Predictor.load": (1600, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
+    "load_data_and_model": (
+        300,
+        lambda file: load_data_and_model(file, {**AT_HOME, "use_gpu": False})[1].state_dict()["calibration.weights"],
+    ),
+    "--resume": (
+        300,
+        lambda file: [run_recbole_autorec("IAutoRec", "tiny", config_dict=RESUMED, resume=file)["test"]["rmse"]],
+    ),
+}
+RESUMED = {**AT_HOME, **quick("IAutoRec"), "epochs": 4, "saved": False, "state": "ERROR"}
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_forged_checkpoint_is_refused_in_words_or_right(loader, tmp_path, monkeypatch):
+    for name in ("urlopen", "urlretrieve"):
+        monkeypatch.setattr(urllib.request, name, None)
+    content = torch.load(train("IAutoRec", tmp_path, saved=True, epochs=3), weights_only=True)
+    count, load = LOADERS[loader]
+    chosen, refused, before = random.Random(loader), 0, {path.name for path in Path().iterdir()}
+    memory = psutil.Process().memory_info().rss
+    for number in range(count):
+        torch.save(with_changes(content, chosen), tmp_path / "forged.pth")
+        try:
+            numbers = load(tmp_path / "forged.pth")
+        except AutoRecError:
+            refused += 1
+        else:
+            assert np.isfinite(np.asarray(numbers)).all(), number
+    assert count / 2 < refused < count
+    assert psutil.Process().memory_info().rss < memory + (1 << 29)
+    assert {path.name for path in Path().iterdir()} - before <= {"log_tensorboard", "saved", "forged.pth"}
+    assert not Path("executed").exists()

@@ -2,21 +2,92 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from recbole.model.abstract_recommender import AbstractRecommender
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_autorec.errors import CheckpointError
+from recbole_autorec.errors import AutoRecError, CheckpointError, in_one_line
 from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
 VERSION = 3
-KEYS = {"parameters", "train_fingerprint", "epoch", "best_valid_score", "best_valid_result", "data", "state_dict",
-        "other_parameter", "optimizer", "random_state"}  # fmt: skip
+ROOM = 1 << 27  # bytes that building a model may take beside those of its file
+
+
+def _is_plain(value: Any) -> bool:
+    """None, numbers, text, and lists and dictionaries of them."""
+    if isinstance(value, dict):
+        return all(type(key) is str and _is_plain(item) for key, item in value.items())
+    return all(map(_is_plain, value)) if type(value) is list else type(value) in (type(None), bool, int, float, str)
+
+
+def _is_tensor(value: Any, *kinds: torch.dtype) -> bool:
+    """A plain one, no longer than its storage, finite, and of one of these types, if any are named."""
+    if not torch.is_tensor(value) or value.layout != torch.strided or (kinds and value.dtype not in kinds):
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes() and bool(value.isfinite().all())
+
+
+def _are_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(name) is str and _is_tensor(each) for name, each in value.items())
+
+
+def _are_scores(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(k) is str and type(v) is float for k, v in value.items())
+
+
+def _is_state_of_optimizer(value: Any) -> bool:
+    """Plain values and tensors, one within the other."""
+    if isinstance(value, dict):
+        return all(type(key) in (str, int) and _is_state_of_optimizer(item) for key, item in value.items())
+    if type(value) in (list, tuple):
+        return all(map(_is_state_of_optimizer, value))
+    return _is_plain(value) or _is_tensor(value)
+
+
+def _are_ratings(data: Any) -> bool:
+    """What data/dataset.py's served_data gives: nothing in it can crash or mislead a model."""
+    if not isinstance(data, dict) or data.keys() != {"users", "items", "titles", "user", "item", "rating", "fields"}:
+        return False
+    ids, titles = (data["users"], data["items"]), data["titles"]
+    texts = [*ids, data["fields"], *([titles] if titles is not None else [])]
+    if not all(type(names) is list and all(type(name) is str for name in names) for names in texts):
+        return False
+    if any(len(set(names)) < len(names) for names in ids) or (titles is not None and len(titles) != len(ids[1])):
+        return False
+    for name, kind in (("user", torch.int32), ("item", torch.int32), ("rating", torch.float32)):
+        if not _is_tensor(data[name], kind) or data[name].ndim != 1 or len(data[name]) != len(data["user"]):
+            return False
+    return len(data["user"]) > 0 and all(
+        numbers.min() >= 1 and numbers.max() < len(names)
+        for numbers, names in zip((data["user"], data["item"]), ids, strict=True)
+    )
+
+
+# What a checkpoint holds, and what each part must be; see RatingTrainer._save_checkpoint.
+SCHEMA: dict[str, Callable[[Any], bool]] = {
+    "parameters": lambda v: (
+        isinstance(v, dict) and _is_plain(v) and all(type(v.get(k)) is str for k in ("model", "dataset"))
+    ),
+    "train_fingerprint": lambda v: type(v) is str,
+    "epoch": lambda v: type(v) is int and v >= -1,
+    "best_valid_score": lambda v: type(v) is float and not math.isnan(v),
+    "best_valid_result": lambda v: v is None or _are_scores(v),
+    "data": _are_ratings,
+    "state_dict": _are_tensors,
+    "other_parameter": lambda v: isinstance(v, dict) and _are_tensors({k: t for k, t in v.items() if t is not None}),
+    "optimizer": lambda v: isinstance(v, dict) and _is_state_of_optimizer(v),
+    "random_state": lambda v: _are_tensors(v) and v.keys() == {"torch", "loader"},
+}
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
@@ -38,12 +109,15 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
     """Read what save_checkpoint wrote. Loading a stranger's file is safe: it cannot run code.
 
     Raises:
-        CheckpointError: no such file, damaged, not ours, or of another version.
+        CheckpointError: no such file, damaged, not ours, of another version, or against SCHEMA.
     """
     try:
         with warnings.catch_warnings():  # torch wonders aloud about a foreign pickle; the error below says it
             warnings.simplefilter("ignore")
             with zipfile.ZipFile(path) as archive:  # torch itself leaves the check sums unread
+                packed = [entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()]
+                if any(packed) or sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
+                    raise ValueError("it is longer unpacked")
                 damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"{damaged} is damaged")
@@ -56,17 +130,33 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
         raise CheckpointError(
             f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
         ) from error
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    head = {key: state.get(key) for key in ("format", "version")} if isinstance(state, dict) else {}
+    if not _is_plain(head) or head.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint '{path}' was not written by recbole_autorec.")
-    if state.get("version") != VERSION:
+    if head["version"] != VERSION:
         raise CheckpointError(
-            f"checkpoint '{path}' has format version {state.get('version')}; this release reads version {VERSION}. "
-            "Train again, or use the release that wrote it."
+            f"checkpoint '{path}' has format version {str(head['version'])[:20]}; this release reads version "
+            f"{VERSION}. Train again, or use the release that wrote it."
         )
-    missing = sorted(KEYS - set(state))
+    missing = sorted(SCHEMA.keys() - state.keys())
     if missing:
         raise CheckpointError(f"checkpoint '{path}' lacks {', '.join(missing)}; it is damaged.")
+    wrong = sorted(map(str, state.keys() - SCHEMA.keys() - {"format", "version"}))
+    wrong += [name for name, is_right in SCHEMA.items() if not is_right(state[name])]
+    if wrong:
+        raise CheckpointError(f"checkpoint '{path}' is damaged: {', '.join(wrong)} is not what training writes.")
     return state
+
+
+@contextmanager
+def no_forgery(path: str | Path) -> Iterator[None]:
+    """Whatever values that no training writes make of RecBole's classes is a CheckpointError."""
+    try:
+        yield
+    except AutoRecError:
+        raise
+    except Exception as error:
+        raise CheckpointError(f"checkpoint '{path}' is damaged: {in_one_line(error)}.") from error
 
 
 def other_parameter(model: AbstractRecommender) -> dict[str, Any]:
@@ -78,6 +168,37 @@ def other_parameter(model: AbstractRecommender) -> dict[str, Any]:
     }
 
 
+class _NoLargerThan(TorchDispatchMode):
+    """Refuses tensors beyond a number of bytes before memory is taken for them."""
+
+    def __init__(self, limit: int):
+        super().__init__()
+        self.limit = limit
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        size = args[0] if args and isinstance(args[0], (list, tuple, torch.Size)) else ()
+        if all(isinstance(n, int) for n in size) and 4 * math.prod(size) > self.limit:
+            raise MemoryError
+        return func(*args, **(kwargs or {}))
+
+
+def rebuilt(build: Callable[[], AbstractRecommender], checkpoint: dict[str, Any], path: str | Path):
+    """The model that `build` makes, with a checkpoint's weights, in evaluation mode.
+
+    Raises:
+        CheckpointError: they do not fit; a model much larger than its file is not built at all.
+    """
+    try:
+        with _NoLargerThan(os.path.getsize(path) + ROOM):
+            model = build()
+    except MemoryError as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' does not fit this model: its parameters ask for more weights than it has."
+        ) from error
+    load_weights(model, checkpoint, path)
+    return model.eval()
+
+
 def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Put a checkpoint's parameters into a model.
 
@@ -85,7 +206,10 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: s
         CheckpointError: they are of another shape.
     """
     try:
-        model.load_state_dict(checkpoint["state_dict"])
+        ours, theirs = model.state_dict(), checkpoint["state_dict"]
+        if any(ours[name].dtype != weights.dtype for name, weights in theirs.items() if name in ours):
+            raise TypeError("dtype")
+        model.load_state_dict(theirs)
         others = checkpoint["other_parameter"]
         if others.keys() - model.other_parameter() or any(
             value is not None and not torch.is_tensor(value) for value in others.values()
@@ -96,3 +220,54 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: s
         raise CheckpointError(
             f"checkpoint '{path}' does not fit this model: another dataset or hidden_size."
         ) from error
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Put a checkpoint's state into an optimiser.
+
+    Raises:
+        CheckpointError: it is that of another one, or none at all.
+    """
+    saved, ours = checkpoint["optimizer"], optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    total = sum(parameter.numel() for parameter in parameters)  # long are L-BFGS's vectors
+    try:
+        if saved["param_groups"] != ours["param_groups"]:
+            raise ValueError("param_groups")
+        example = _state_after_steps(optimizer)
+        for number, state in saved["state"].items():
+            state.pop("al", None)  # L-BFGS makes it anew
+            lengths = {len(value) for value in state.values() if isinstance(value, list)}
+            sizes = {parameters[number].numel(), total}
+            if state.keys() != example.keys() or len(lengths) > 1:
+                raise ValueError("state")
+            if not all(_is_like(value, example[key], sizes) for key, value in state.items()):
+                raise ValueError("state")
+        optimizer.load_state_dict(saved)
+    except Exception as error:  # whatever a forged file makes of torch's optimisers
+        raise CheckpointError(f"checkpoint '{path}' does not fit this learner, or is damaged: optimizer.") from error
+
+
+def _is_like(value: Any, example: Any, sizes: set[int]) -> bool:
+    """Of the same kind: a number, a tensor of so many elements, or a list of such."""
+    if isinstance(example, list):
+        return isinstance(value, list) and all(_is_like(each, example[0], sizes) for each in value)
+    if torch.is_tensor(example) and example.numel() > 1:
+        return torch.is_tensor(value) and value.numel() in sizes and value.dtype == example.dtype
+    return type(value) in (int, float) or (torch.is_tensor(value) and value.numel() == 1)
+
+
+def _state_after_steps(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimiser of this kind keeps of one parameter, here of two numbers."""
+    parameter = torch.ones(2, requires_grad=True)
+    twin = type(optimizer)([parameter], **optimizer.defaults)
+
+    def closure() -> torch.Tensor:
+        twin.zero_grad()
+        loss = (parameter**4).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(3):  # the first may leave L-BFGS's lists empty
+        twin.step(closure)  # type: ignore[arg-type]
+    return {key: value for key, value in twin.state[parameter].items() if key != "al"}

@@ -19,7 +19,13 @@ from tqdm import tqdm
 from recbole_autorec import ranks
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
-from recbole_autorec.trainer.checkpoint import load_checkpoint, load_weights, other_parameter, save_checkpoint
+from recbole_autorec.trainer.checkpoint import (
+    load_checkpoint,
+    load_optimizer,
+    load_weights,
+    other_parameter,
+    save_checkpoint,
+)
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
@@ -75,8 +81,11 @@ class RatingTrainer(Trainer):
         self._served_data = served_data(train_data._dataset) if saved else None  # the same in every checkpoint
         if self._random_state:
             self._check_resumed()
-            torch.set_rng_state(self._random_state["torch"])
-            train_data.generator.set_state(self._random_state["loader"])
+            try:
+                torch.set_rng_state(self._random_state["torch"])
+                train_data.generator.set_state(self._random_state["loader"])
+            except (RuntimeError, TypeError) as error:
+                raise CheckpointError(f"checkpoint '{self.saved_model_file}' is damaged: random_state.") from error
         if ranks.rank() > 0:
             torch.manual_seed(self.config["seed"] + ranks.rank())  # dropout hides other ratings in each share
         if self._validates and self.start_epoch == 0 and getattr(self.model, "starts_at_offsets", False):
@@ -204,7 +213,7 @@ class RatingTrainer(Trainer):
             raise ConfigError(self._nothing_left(resume_file))
         load_weights(self.model, checkpoint, resume_file)
         if self.optimizer and (ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):  # or the first one steps
-            self.optimizer.load_state_dict(checkpoint["optimizer"])
+            load_optimizer(self.optimizer, checkpoint, resume_file)
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
         self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["best_valid_result"]
