@@ -30,7 +30,7 @@ class AutoRec(RatingRecommender):
 
     Attributes:
         sides: "item" or "user", the rows of each autoencoder.
-        calibration: puts the parts of their predictions together; as they are, unless it is fitted.
+        calibration: weighs the parts of their predictions; all alike, unless it is fitted.
         calibrates: whether training fits it, with offsets only.
         user_is_rated, item_is_rated: who has a training rating, (n_users,) and (n_items,).
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what

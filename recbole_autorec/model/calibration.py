@@ -1,4 +1,4 @@
-"""How far each part of a prediction carries, as ratings say that no training saw. Ours.
+"""Weights of the offsets and the interaction in a prediction, fitted on validation ratings. Ours.
 
     r = m + l + sum_k [ w_k o_k + (v_k + s_k x_user + t_k x_item) h_k ]        k = 1 ... n autoencoders
 
@@ -6,11 +6,11 @@ Parts    o = a + b, the offsets of row and column, and h = W (g(V r + mu) - g(mu
          scale; n is 1 but for an ensemble.
 x        (1 + ratings)^-1/2 of the user, or item, over its mean over the training ratings, less 1: 0 for a rating as
          they are on average. Who has fewer ratings than the least active, to whom a hundredth of the ratings belong,
-         counts as the most active of these: few ratings must not carry far what few have shown.
+         counts as the most active of these: what few have shown is not for fewer.
 Why      In training a rating is among those that predict it, in use it is not: h comes out too flat, the more so the
          fewer ratings it is made of. And of n parts that say much the same, each deserves its share.
-Found    by least squares on the validation ratings. Few of them change little: weights are drawn to those of a mean of
-         n predictions, each as strongly as if it were known to TIGHT, that is the level and the sum of w, or to LOOSE.
+Found    by least squares on the validation ratings with a prior, so that few of them change little: around the weights
+         of the mean of n predictions, with standard deviation TIGHT for l and the sum of w, and LOOSE for each weight.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Parts(NamedTuple):
 
 
 class Calibration(nn.Module):
-    """Puts parts together.
+    """Weighs the parts of predictions.
 
     Args:
         n: autoencoders.
@@ -71,13 +71,13 @@ class Calibration(nn.Module):
     def forward(self, parts: Parts, x_user: Tensor, x_item: Tensor, solved: Tensor | None = None) -> Tensor:
         """r - m of pairs (...,) whose users and items have those x.
 
-        `solved` (n,): whether an interaction is fitted to the ratings in question, and carries as far as its offsets.
+        `solved` (n,): whether an interaction is fitted to the ratings at hand, and has its offsets' weight w.
         """
         w, v, s, t = self.weights[1:].view(-1, TERMS).t()
-        carries = v + s * x_user[..., None] + t * x_item[..., None]
+        weight_of_h = v + s * x_user[..., None] + t * x_item[..., None]
         if solved is not None:
-            carries = torch.where(solved, w, carries)
-        return self.weights[0] + (w * parts.offsets + carries * parts.interactions).sum(-1)
+            weight_of_h = torch.where(solved, w, weight_of_h)
+        return self.weights[0] + (w * parts.offsets + weight_of_h * parts.interactions).sum(-1)
 
     @staticmethod
     def products(parts: Parts, x_user: Tensor, x_item: Tensor, rest: Tensor) -> Tensor:
