@@ -14,7 +14,7 @@ from pathlib import Path
 from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.installation import check_recbole, missing
-from recbole_autorec.processes import command_line
+from recbole_autorec.processes import Terminated, command_line, sigterm_interrupts
 
 TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
@@ -426,8 +426,9 @@ def main(argv: list[str] | None = None) -> int:
         # waiting threads spin for a millisecond otherwise, and take a busy machine's time from the working ones
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        if text := verb(argv):
-            print(text, flush=True)
+        with sigterm_interrupts():
+            if text := verb(argv):
+                print(text, flush=True)
     except BrokenPipeError:  # whoever read, head for example, has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except AutoRecError as error:
@@ -445,8 +446,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error.filename or 'the answer'} cannot be written: {error.strerror}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
         return 2
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as interruption:
+        return 143 if isinstance(interruption, Terminated) else 130
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +26,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         with temporary.open("wb") as file:
             write(file)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError, and Ctrl-C as well
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
         cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise error_class(f"'{path}' cannot be written: {cause}; {hint}") from error
     finally:
@@ -62,6 +65,11 @@ def make_folder(folder: str | Path) -> Path:
     return path
 
 
+def _is_leftover(path: Path) -> bool:
+    """The lock, or what write_whole had begun."""
+    return path.name == ".lock" or re.search(r"\.\d+\.tmp$", path.name) is not None
+
+
 @contextmanager
 def claimed_folder(
     folder: Path, name: str, identity: dict[str, Any], what: str,
@@ -86,7 +94,7 @@ def claimed_folder(
             known = json.loads(file.read_text())
         if not isinstance(known, dict) or known.keys() != identity.keys() or known["format"] != identity["format"]:
             raise ConfigError(f"'{file}' is damaged or of another release; give another --output.")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(not _is_leftover(inside) for inside in folder.iterdir()):
         raise ConfigError(f"--output '{folder}' is not empty and holds no {what}; give another --output.")
     reason = refusal(known)
     if reason:
@@ -97,6 +105,8 @@ def claimed_folder(
     except Timeout:
         raise ConfigError(f"--output '{folder}': a {what} is running there; wait for it, or give another.") from None
     try:
+        for left in filter(_is_leftover, folder.rglob("*.tmp")):  # by a process that died: ours is the only one
+            left.unlink()
         write_json(file, identity, hint)  # first: without it the folder is nobody's
         yield
     finally:

@@ -134,15 +134,42 @@ def sigterm_unwinds() -> Iterator[Callable[[], None]]:
         signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends work as Ctrl-C does."""
+
+
+def interrupted(number: int, frame: object = None) -> None:
+    """As a signal's handler, or later on."""
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends our work as Ctrl-C does, unless whoever calls us has other plans with it."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, interrupted)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @contextmanager
 def noted_interruptions() -> Iterator[list[int]]:
-    """Ctrl-C is noted in the list, not raised: code that drops exceptions, or takes them for others, could lose it."""
+    """Ctrl-C is noted in the list, not raised: code that drops exceptions, or takes them for others, could lose it.
+
+    So is SIGTERM where it would be raised.
+    """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    numbers = [signal.SIGINT, *([signal.SIGTERM] if signal.getsignal(signal.SIGTERM) is interrupted else [])]
+    before = {number: signal.signal(number, lambda number, _: noted.append(number)) for number in numbers}
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

@@ -39,7 +39,7 @@ from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import death, noted_interruptions, self_contained
+from recbole_autorec.processes import death, interrupted, noted_interruptions, self_contained
 from recbole_autorec.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
@@ -110,7 +110,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
                     running[process.sentinel] = process, task, time.perf_counter()
                 ended = wait(list(running), timeout=1)
                 if interruptions:
-                    raise KeyboardInterrupt
+                    interrupted(interruptions[0])
                 if not ended:
                     yield None, 0.0
                 for sentinel in ended:

@@ -531,7 +531,8 @@ class ServedDataset(RatingDataset):
 def data_digest(config: Config) -> str:
     """16 hex digits of the dataset's atomic files."""
     digest = hashlib.sha256()
-    for path in sorted(Path(config["data_path"]).glob(f"{config['dataset']}.*")):
+    files = sorted(Path(config["data_path"]).iterdir())
+    for path in (file for file in files if file.name.startswith(f"{config['dataset']}.")):
         digest.update(path.name.encode())
         add_to_digest(digest, path)
     return digest.hexdigest()[:16]

@@ -29,7 +29,7 @@ import pandas as pd
 from pandas.core.tools.datetimes import guess_datetime_format  # before pandas 2.2 it is not in pandas.tseries.api
 
 from recbole_autorec.errors import DataError, counted
-from recbole_autorec.processes import noted_interruptions
+from recbole_autorec.processes import interrupted, noted_interruptions
 
 FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
 PAIR = FIELDS[:2]
@@ -479,7 +479,7 @@ def _uninterrupted() -> Iterator[None]:
             yield
         finally:
             if noted:
-                raise KeyboardInterrupt
+                interrupted(noted[0])
 
 
 def _lines_of(block: bytes, separator: str, n_fields: int) -> int | None:
