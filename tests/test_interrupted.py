@@ -23,7 +23,7 @@ TRAIN = ["--dataset", "tiny", "--data_path", str(DATA), "--epochs", "100000", "-
         ([*TRAIN, "--hidden_size", "[4]"], "epoch   3", "--resume saved/"),
         (["compare", *TRAIN, "--models", "Bias,IAutoRec", "--repeats", "1", "--output", "out"], "repeat 1/1  Bias",
          "interrupted after 1 of 2 trainings; the same command with --output out goes on"),
-        (["tune", *TRAIN[:-4], "--epochs", "30", "--max_evals", "9999", "--output", "out"], "trial 1/",
+        (["tune", *TRAIN[:-4], "--epochs", "30", "--max_evals", "9999", "--output", "out"], "best so far",
          "the same command with --output out --resume goes on"),
     ],
 )  # fmt: skip

@@ -294,15 +294,15 @@ class RatingDataset(Dataset):
         before = len(self.inter_feat)
         super()._filter_inter_by_user_or_item()
         lost = before - len(self.inter_feat)
+        if lost and lost == before:
+            raise DataError(
+                f"dataset '{self.dataset_name}': its .user or .item file has the user or the item of no rating: other "
+                "ids? --features False leaves the files out."
+            )
         if lost:
             logger.warning(
                 f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings are left out: their user or item is "
                 "not in the .user or .item file. --features False leaves the files out instead."
-            )
-        if lost == before:
-            raise DataError(
-                f"dataset '{self.dataset_name}': its .user or .item file has the user or the item of no rating: other "
-                "ids? --features False leaves the files out."
             )
 
     def _filter_by_inter_num(self):
@@ -531,7 +531,8 @@ class ServedDataset(RatingDataset):
 def data_digest(config: Config) -> str:
     """16 hex digits of the dataset's atomic files."""
     digest = hashlib.sha256()
-    files = sorted(Path(config["data_path"]).iterdir())
+    folder = Path(config["data_path"])  # of another machine, it may be
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in (file for file in files if file.name.startswith(f"{config['dataset']}.")):
         digest.update(path.name.encode())
         add_to_digest(digest, path)
