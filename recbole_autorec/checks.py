@@ -161,7 +161,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
     "AutoRecEnsemble": {
         "members": (
             lambda v: isinstance(v, list) and len(v) > 0 and all(map(_is_member, v)),
-            "a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]",
+            "a list of IAutoRecs and UAutoRecs, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]",
         ),
         "offsets": (lambda v: v is True, "True: an ensemble puts offsets and interactions together"),
     },

@@ -149,9 +149,9 @@ def test_each_member_is_told_in_a_line(caplog):
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"members": []}, "config_dict: members=[]; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
-        ({"members": ["IAutoRec"]}, "config_dict: members=['IAutoRec']; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
-        ({"members": [{"model": "FM"}]}, "config_dict: members=[{'model': 'FM'}]; expected a list of members, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
+        ({"members": []}, "config_dict: members=[]; expected a list of IAutoRecs and UAutoRecs, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
+        ({"members": ["IAutoRec"]}, "config_dict: members=['IAutoRec']; expected a list of IAutoRecs and UAutoRecs, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
+        ({"members": [{"model": "FM"}]}, "config_dict: members=[{'model': 'FM'}]; expected a list of IAutoRecs and UAutoRecs, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]."),
         ({"members": [{"model": "IAutoRec", "hidden": 3}]}, "config_dict: member 1: 'hidden' is no parameter of IAutoRec."),
         ({"members": [{"model": "IAutoRec"}, {"model": "UAutoRec", "seed": 3}]}, "config_dict: member 2: 'seed' is the ensemble's own: give it there."),
         ({"members": [{"model": "IAutoRec", "hidden_size": 3}]}, "config_dict: member 1: hidden_size=3; expected a list of whole numbers >= 1, such as [500] (the paper's)."),
