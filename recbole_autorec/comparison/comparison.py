@@ -85,9 +85,9 @@ class Comparison:
                 line |= {metric: values.mean(), f"{metric}_interval": half_width(values)}
             for key in ("best_epoch", "train_seconds", "eval_seconds", "peak_memory_mb") if results else ():
                 line[key] = np.mean([np.nan if result[key] is None else result[key] for result in results])
-            if results and row is not BLEND:
-                line["seconds_per_epoch"] = np.mean([r["train_seconds"] / _epochs_trained(r) for r in results])
             if results:
+                if row is not BLEND:
+                    line["seconds_per_epoch"] = np.mean([r["train_seconds"] / _epochs_trained(r) for r in results])
                 line["n_parameters"] = results[0]["n_parameters"]
             rows.append({**line, "repeats": len(results), "error": self.error(row.label)})
         frame = pd.DataFrame(rows).set_index("label")

@@ -42,8 +42,7 @@ class RatingDataset(Dataset):
 
     Raises:
         DataError: no such dataset, no rating column, a rating that is no finite number or too large, ratings that
-            hardly differ, one single rating value,
-            an empty part of the split, or what RecBole itself refuses.
+            hardly differ, one single rating value, an empty part of the split, or what RecBole itself refuses.
     """
 
     inter_feat: Any  # a DataFrame at first, an Interaction once it is split

@@ -30,13 +30,17 @@ class AutoRecTrainer(RatingTrainer):
         return super()._valid_epoch(valid_data, show_progress)
 
     @torch.no_grad()
-    def _calibrate(self, valid_data, n: int = 1) -> None:
-        """By the first n autoencoders' predictions."""
+    def _calibrate(self, valid_data) -> None:
         ranks.take_parameters(self.model)
         self.model.eval()
         products = sum(self.model.products(batch[0].to(self.device)) for batch in valid_data)
         total = torch.tensor(ranks.total(tuple(products.flatten().tolist())), dtype=torch.float64)
-        self.model.calibration.fit(total.reshape(products.shape), n)
+        self.model.calibration.fit(total.reshape(products.shape), self.n_trained)
+
+    @property
+    def n_trained(self) -> int:
+        """Autoencoders that are trained by now."""
+        return 1
 
     def chosen(self):
         return {**super().chosen(), "calibration": self._of_best("calibration.weights")}

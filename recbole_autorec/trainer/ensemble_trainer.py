@@ -58,8 +58,9 @@ class EnsembleTrainer(AutoRecTrainer):
         gc.collect()  # the optimiser's memory, before the next one's
         return 0.0
 
-    def _calibrate(self, valid_data, n=1):
-        super()._calibrate(valid_data, self.epochs_run)
+    @property
+    def n_trained(self):
+        return self.epochs_run
 
     def _log_epoch(self, loss, valid="", end=""):
         if self._verbose:
