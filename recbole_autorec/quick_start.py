@@ -93,37 +93,38 @@ def train_and_test(
         _log_data(config, data, parts, fingerprint)
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
-        trainer = build_trainer(config, parts[0])
+        trainer, trained_on = build_trainer(config, parts[0]), parts[0]
         for line in trainer.model.about() if predicts_stars(config.model_class) else ():
             logger.info(line)
         if resume is not None:
             trainer.resume_checkpoint(resume)
         begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch}
         ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
-        saved, show_progress = config["saved"], config["show_progress"]
-        best_epoch, checkpoint = None, ranks.first_says(trainer.saved_model_file)
+        keywords = {"saved": config["saved"], "show_progress": config["show_progress"]}
+        checkpoint, resumes_refit = ranks.first_says(trainer.saved_model_file), trainer.is_refit
+        course = None
         try:
-            _, valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=show_progress)
-            best_epoch, epochs_run, train_seconds = trainer.best_epoch, trainer.epochs_run, trainer.train_seconds
-            eval_seconds, curve = trainer.eval_seconds, trainer.curve
-            trained_on, chosen, valid_scores = parts[0], trainer.chosen(), trainer.valid_scores
+            if not resumes_refit:
+                trainer.fit(train_data, valid_data, **keywords)
             if config["refit"]:
-                logger.info(f"refit on train + valid, {best_epoch} {trainer.epochs_are}")
-                trained_on = merge(parts[0], parts[1])
+                chosen, valid_scores, epochs_are = trainer.chosen(), trainer.valid_scores, trainer.epochs_are
+                course, trained_on = chosen["course"], merge(parts[0], parts[1])
+                logger.info(f"refit on train + valid, {course['best_epoch']} {epochs_are}")
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's
                 train_data = build_dataloaders(config, data, [trained_on, *parts[1:]])[0]
                 trainer = build_trainer(config, trained_on)
-                trainer.saved_model_file = checkpoint
-                trainer.valid_scores = valid_scores
-                trainer.follow(chosen)
-                trainer.fit(train_data, saved=saved, show_progress=show_progress)
-                train_seconds += trainer.train_seconds
+                trainer.saved_model_file, trainer.valid_scores = checkpoint, valid_scores
+                if resumes_refit:
+                    trainer.resume_checkpoint(checkpoint)
+                else:
+                    trainer.follow(chosen)
+                trainer.fit(train_data, **keywords)
         except KeyboardInterrupt:
-            best_epoch = trainer.best_epoch if best_epoch is None else best_epoch
+            best_epoch = (course or trainer.course())["best_epoch"]
             if best_epoch is None:
                 logger.warning("interrupted before an epoch was finished: there is no checkpoint")
-            elif saved:
+            elif config["saved"]:
                 logger.warning(
                     f"interrupted; epoch {best_epoch}, the best so far, is in {checkpoint}\n"
                     f"--resume {checkpoint} continues from it"
@@ -131,24 +132,25 @@ def train_and_test(
             raise
         test_result = trainer.evaluate(test_data)
 
+    course = trainer.course()
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
         "seed": config["seed"],
         "parameters": config.changed_parameters(),
-        "valid": valid_result,
+        "valid": course["valid"],
         "test": test_result,
-        "best_epoch": best_epoch,
-        "epochs_run": epochs_run,
-        "train_seconds": round(train_seconds, 3),
-        "eval_seconds": round(eval_seconds, 3),
+        "best_epoch": course["best_epoch"],
+        "epochs_run": course["epochs_run"],
+        "train_seconds": round(course["train_seconds"], 3),
+        "eval_seconds": round(course["eval_seconds"], 3),
         "peak_memory_mb": round(peak_memory_mb()),
         "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
         "n_cold": _count_cold(trained_on, parts[2]),
         "split_fingerprint": fingerprint,
-        "curve": curve,
-        "checkpoint": checkpoint if saved and ranks.rank() == 0 else None,
+        "curve": course["curve"],
+        "checkpoint": checkpoint if config["saved"] and ranks.rank() == 0 else None,
         "versions": versions(),
         "command": command(),
     }

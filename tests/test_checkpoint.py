@@ -11,9 +11,12 @@ from tests.conftest import DATA
 STATE = {
     "parameters": {"model": "IAutoRec", "dataset": "tiny", "hidden_size": [3]},
     "train_fingerprint": "0",
-    "epoch": 1,
     "best_valid_score": 0.9,
-    "best_valid_result": {"rmse": 0.9},
+    "course": {
+        "best_epoch": 2, "epochs_run": 2, "train_seconds": 1.5, "eval_seconds": 0.1, "curve": [[1, 0.7, 0.9]],
+        "valid": {"rmse": 0.9},
+    },
+    "refit": False,
     "data": {
         "users": ["[PAD]", "a"], "items": ["[PAD]", "x"], "titles": None, "fields": [],
         "user": torch.ones(1, dtype=torch.int32), "item": torch.ones(1, dtype=torch.int32), "rating": torch.ones(1),
@@ -86,9 +89,9 @@ def test_other_version(tmp_path):
 
 def test_missing_part(tmp_path):
     save_checkpoint(
-        tmp_path / "c.pth", {key: value for key, value in STATE.items() if key not in ("epoch", "optimizer")}
+        tmp_path / "c.pth", {key: value for key, value in STATE.items() if key not in ("course", "optimizer")}
     )
-    assert message(tmp_path / "c.pth") == f"checkpoint '{tmp_path / 'c.pth'}' lacks epoch, optimizer; it is damaged."
+    assert message(tmp_path / "c.pth") == f"checkpoint '{tmp_path / 'c.pth'}' lacks course, optimizer; it is damaged."
 
 
 @pytest.mark.parametrize(
@@ -111,7 +114,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_half_written(tmp_p
         "another --checkpoint_dir."
     )
     assert [file.name for file in tmp_path.iterdir()] == ["c.pth"]
-    assert load_checkpoint(path)["epoch"] == 1
+    assert load_checkpoint(path)["course"]["best_epoch"] == 2
 
 
 def test_the_schema_is_what_is_written():

@@ -115,12 +115,6 @@ def test_resumed_after_a_member_it_comes_to_the_same_bits(learner, monkeypatch):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_finished_ensemble_is_not_resumed():
-    one = {"saved": True, "members": THREE[:1]}
-    with pytest.raises(ConfigError, match=r"has all 1 members already: it is finished\.$"):
-        run(**one, resume=run(**one)["checkpoint"])
-
-
 def test_a_checkpoint_serves_as_the_model_did():
     result = run(saved=True, refit=True)
     _, model, data, *_ = load_data_and_model(result["checkpoint"], AT_HOME)

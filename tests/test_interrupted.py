@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from recbole_autorec import AutoRecError, CheckpointError, compare
+from recbole_autorec import AutoRecError, CheckpointError, compare, run_recbole_autorec
 from recbole_autorec.files import write_json, write_whole
-from tests.conftest import DATA, QUICK_ANY, ROOT
+from recbole_autorec.trainer.checkpoint import load_checkpoint
+from tests.conftest import DATA, QUICK_ANY, ROOT, quick
 
 TRAIN = ["--dataset", "tiny", "--data_path", str(DATA), "--epochs", "100000", "--stopping_step", "100000"]
 
@@ -59,6 +60,61 @@ def test_ctrl_c_while_a_file_is_written_is_ctrl_c_and_no_full_disk(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_whole(tmp_path / "file", write, CheckpointError, "Free some space.")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("file", "old")]
+
+
+MOMENTS = {
+    "IAutoRec": {}, "UAutoRec": {"learner": "adam", "learning_rate": 0.05, "train_batch_size": 3, "dropout_prob": 0.2},
+    "AutoRecEnsemble": {"members": [{"model": "IAutoRec", "epochs": 1}, {"model": "UAutoRec", "epochs": 1}]}, "Bias": {}, "BiasedMF": {},
+    "NeuMF": {},
+}  # fmt: skip
+
+
+def same_in_every_run(result):
+    """What does not say how long it took, or where."""
+    state = load_checkpoint(result["checkpoint"])["state_dict"]
+    left = {key: result[key] for key in ("valid", "test", "best_epoch", "epochs_run", "n_cold", "split_fingerprint")}
+    return {**left, "curve": [[epoch, score] for epoch, _, score in result["curve"]],
+            **{name: value.tolist() for name, value in state.items()}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("model", "refit"), [("IAutoRec", False), *((model, True) for model in MOMENTS)])
+def test_a_run_that_ended_at_any_moment_is_finished_to_the_bit(model, refit, monkeypatch):
+    """Before and after each checkpoint, and before each evaluation: the resumed run gives what the whole one gives."""
+    from recbole_autorec.trainer import rating_trainer
+
+    parameters = {**quick(model), **MOMENTS[model], "data_path": str(DATA), "refit": refit, "saved": True, "epochs": 4}
+
+    def run(**keywords):
+        return run_recbole_autorec(model, "tiny", config_dict=parameters, **keywords)
+
+    whole, moments = same_in_every_run(run()), 0
+    for turn in range(100):
+        steps = iter(range(1000))
+
+        def may_end(method, turn=turn, steps=steps):
+            def called(*arguments, **keywords):
+                if next(steps) == turn:
+                    raise KeyboardInterrupt
+                done = method(*arguments, **keywords)
+                if next(steps) == turn:
+                    raise KeyboardInterrupt
+                return done
+
+            return called
+
+        with monkeypatch.context() as patched:
+            patched.setattr(rating_trainer, "_free_name", lambda stem, turn=turn: f"saved/{turn}.pth")
+            patched.setattr(rating_trainer, "save_checkpoint", may_end(rating_trainer.save_checkpoint))
+            patched.setattr(rating_trainer.RatingTrainer, "evaluate", may_end(rating_trainer.RatingTrainer.evaluate))
+            try:
+                run()
+            except KeyboardInterrupt:
+                moments += 1
+            else:
+                break
+        if Path(f"saved/{turn}.pth").exists():
+            assert same_in_every_run(run(resume=f"saved/{turn}.pth")) == whole, turn
+    assert moments > 4
 
 
 def small(output="out", **keywords):

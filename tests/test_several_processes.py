@@ -235,7 +235,7 @@ def test_a_process_that_dies_ends_the_run(tmp_path, start, dead):
     assert f"error: process {dead} of 2 was killed by signal 9 (SIGKILL)" in said
     assert "Traceback" not in said
     checkpoint = re.search(r"The best epoch so far is in (\S+);", said)
-    assert load_checkpoint(checkpoint[1])["epoch"] >= 0
+    assert load_checkpoint(checkpoint[1])["course"]["best_epoch"] >= 1
     psutil.wait_procs(others, timeout=10)
     assert not any(other.is_running() for other in others)
 

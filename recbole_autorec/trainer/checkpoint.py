@@ -41,8 +41,19 @@ def _are_tensors(value: Any) -> bool:
     return isinstance(value, dict) and all(type(name) is str and _is_tensor(each) for name, each in value.items())
 
 
+def _is_seconds(value: Any) -> bool:
+    return type(value) is float and 0 <= value < math.inf
+
+
 def _are_scores(value: Any) -> bool:
     return isinstance(value, dict) and all(type(k) is str and type(v) is float for k, v in value.items())
+
+
+def _is_course(value: Any) -> bool:
+    """What RatingTrainer's course() gives."""
+    if not isinstance(value, dict) or value.keys() != COURSE.keys():
+        return False
+    return all(is_right(value[name]) for name, is_right in COURSE.items())
 
 
 def _is_state_of_optimizer(value: Any) -> bool:
@@ -73,15 +84,26 @@ def _are_ratings(data: Any) -> bool:
     )
 
 
+COURSE: dict[str, Callable[[Any], bool]] = {
+    "best_epoch": lambda v: type(v) is int and v >= 0,
+    "epochs_run": lambda v: type(v) is int and v >= 0,
+    "train_seconds": _is_seconds,
+    "eval_seconds": _is_seconds,
+    "curve": lambda v: type(v) is list and all(
+        type(p) is list and [type(x) for x in p] == [int, float, float] and all(map(math.isfinite, p)) for p in v
+    ),
+    "valid": lambda v: v is None or _are_scores(v),
+}
+
 # What a checkpoint holds, and what each part must be; see RatingTrainer._save_checkpoint.
 SCHEMA: dict[str, Callable[[Any], bool]] = {
     "parameters": lambda v: (
         isinstance(v, dict) and _is_plain(v) and all(type(v.get(k)) is str for k in ("model", "dataset"))
     ),
     "train_fingerprint": lambda v: type(v) is str,
-    "epoch": lambda v: type(v) is int and v >= -1,
     "best_valid_score": lambda v: type(v) is float and not math.isnan(v),
-    "best_valid_result": lambda v: v is None or _are_scores(v),
+    "course": _is_course,
+    "refit": lambda v: type(v) is bool,
     "data": _are_ratings,
     "state_dict": _are_tensors,
     "other_parameter": lambda v: isinstance(v, dict) and _are_tensors({k: t for k, t in v.items() if t is not None}),

@@ -37,9 +37,6 @@ class EnsembleTrainer(AutoRecTrainer):
         for config, epochs in zip(self.model.configs, chosen["member_epochs"].tolist(), strict=True):
             config["epochs"] = epochs
 
-    def _nothing_left(self, resume_file):
-        return f"checkpoint '{resume_file}' has all {self.epochs} members already: it is finished."
-
     def _bar(self, train_data, epoch_idx, show_progress, **keywords):
         return super()._bar(train_data, epoch_idx, False, **keywords)  # a member has its own
 

@@ -66,6 +66,7 @@ class RatingTrainer(Trainer):
         self.curve: list[list[float]] = []
         self.valid_scores = torch.empty(0)
         self._best_state: dict[str, Any] | None = None
+        self._followed: dict[str, Any] | None = None  # the course of the training that this one repeats as a refit
         self._random_state: dict[str, Tensor] | None = None
         self.eval_collector = ranks.PooledCollector(config)
 
@@ -86,22 +87,37 @@ class RatingTrainer(Trainer):
                 train_data.generator.set_state(self._random_state["loader"])
             except (RuntimeError, TypeError) as error:
                 raise CheckpointError(f"checkpoint '{self.saved_model_file}' is damaged: random_state.") from error
+            if self.start_epoch >= self.epochs:  # RecBole's would save it as one of no epoch
+                self.logger.info(f"checkpoint '{self.saved_model_file}' has all {self.epochs} {self.epochs_are}")
+                self.eval_collector.data_collect(train_data)
+                return self.best_valid_score, self.best_valid_result
         if ranks.rank() > 0:
             torch.manual_seed(self.config["seed"] + ranks.rank())  # dropout hides other ratings in each share
-        if self._validates and self.start_epoch == 0 and getattr(self.model, "starts_at_offsets", False):
+        if self._validates and self.best_epoch is None and getattr(self.model, "starts_at_offsets", False):
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
             self._save_checkpoint(-1)
         return super().fit(
             train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
         )
 
+    @property
+    def is_refit(self) -> bool:
+        return self._followed is not None
+
+    def course(self) -> dict[str, Any]:
+        """How training went, in plain values; of a refit that of the training that it repeats, and all seconds."""
+        own = {name: getattr(self, name) for name in ("best_epoch", "epochs_run", "eval_seconds", "curve")}
+        before = self._followed or {**own, "train_seconds": 0.0, "valid": self.best_valid_result}
+        return {**before, "train_seconds": before["train_seconds"] + self.train_seconds}
+
     def chosen(self) -> dict[str, Any]:
         """What validation has decided, for a refit to `follow`."""
-        return {"epochs": self.best_epoch}
+        return {"course": self.course()}
 
     def follow(self, chosen: dict[str, Any]) -> None:
         """Train as another trainer was seen to do best, without validation."""
-        self.epochs = chosen["epochs"]
+        self._followed = chosen["course"]
+        self.epochs = chosen["course"]["best_epoch"]
 
     def _of_best(self, name: str) -> Tensor:
         """A parameter or buffer of the best epoch's model, on every rank."""
@@ -183,9 +199,9 @@ class RatingTrainer(Trainer):
             "parameters": self.config.plain_parameters,
             "train_fingerprint": self._train_fingerprint,
             "data": self._served_data,
-            "epoch": epoch,
             "best_valid_score": float(self.best_valid_score),
-            "best_valid_result": self._last_result if self._validates else None,
+            "course": {**self.course(), **({} if self.is_refit else {"valid": self._last_result})},
+            "refit": self.is_refit,
             **self._best_state,
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "random_state": {"torch": torch.get_rng_state(), "loader": self._train_data.generator.get_state()},
@@ -197,7 +213,7 @@ class RatingTrainer(Trainer):
 
         Raises:
             CheckpointError: unreadable, or of another model, learner or (found in `fit`) other training data.
-            ConfigError: it has all the epochs asked for already.
+            ConfigError: it has more epochs than asked for.
         """
         checkpoint = load_checkpoint(resume_file, self.device)
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
@@ -208,29 +224,34 @@ class RatingTrainer(Trainer):
             raise CheckpointError(
                 f"checkpoint '{resume_file}' has {differences}; resume with the parameters it was trained with."
             )
-        self.start_epoch = checkpoint["epoch"] + 1
-        if self.start_epoch >= self.epochs:
-            raise ConfigError(self._nothing_left(resume_file))
+        self.start_epoch = checkpoint["course"]["best_epoch"]
+        if checkpoint["refit"]:
+            if not self.config["refit"]:
+                raise CheckpointError(f"checkpoint '{resume_file}' was refit on train + valid; add refit: True.")
+            self._followed, self.epochs = checkpoint["course"], self.start_epoch
+        if self.start_epoch > self.epochs:
+            raise ConfigError(
+                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
+                "give more --epochs."
+            )
         load_weights(self.model, checkpoint, resume_file)
         if self.optimizer and (ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):  # or the first one steps
             load_optimizer(self.optimizer, checkpoint, resume_file)
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
-        self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["best_valid_result"]
+        if not self.is_refit:
+            for name in ("train_seconds", "eval_seconds", "curve"):
+                setattr(self, name, checkpoint["course"][name])
+        self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["course"]["valid"]
         self._best_state = {key: checkpoint[key] for key in ("state_dict", "other_parameter")}
         self._random_state = {name: state.cpu() for name, state in checkpoint["random_state"].items()}
         self._resumed_fingerprint = checkpoint["train_fingerprint"]
-
-    def _nothing_left(self, resume_file: str | Path) -> str:
-        return (
-            f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; give more --epochs."
-        )
 
     def _check_resumed(self):
         if self._resumed_fingerprint != self._train_fingerprint:
             raise CheckpointError(
                 f"checkpoint '{self.saved_model_file}' was trained on other ratings ({self._resumed_fingerprint}, here "
-                f"{self._train_fingerprint}): the data have changed, or it was refit on train + valid and is finished."
+                f"{self._train_fingerprint}): the data have changed."
             )
 
     @torch.no_grad()
