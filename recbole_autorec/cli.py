@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import io
 import logging
 import os
 import sys
@@ -90,6 +91,13 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise ConfigError(f"command line: {message}; --help has the flags.")
+
+    def parse_known_args(self, args=None, namespace=None):
+        known, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            if action.metavar in ("DIR", "FILE", "CHECKPOINT") and getattr(known, action.dest) == "":
+                self.error(f"{action.option_strings[0]} is empty")
+        return known, rest
 
 
 CONVERT = """\
@@ -422,6 +430,8 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = VERBS[argv.pop(0)] if argv and argv[0] in VERBS else train
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that ids and paths have
     if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded, by a verb
         # waiting threads spin for a millisecond otherwise, and take a busy machine's time from the working ones
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -440,11 +450,14 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 2
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except OSError as error:  # a path that may not be used, or of which the system wants to know nothing
+        full = error.errno == errno.ENOSPC
+        if error.filename is None and not full:
             raise
-        print(f"error: {error.filename or 'the answer'} cannot be written: {error.strerror}.", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
+        where = "the answer" if error.filename is None else f"'{os.fsdecode(error.filename)}'"
+        print(f"error: {where}: {error.strerror}.", file=sys.stderr)
+        if full:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
         return 2
     except KeyboardInterrupt as interruption:
         return 143 if isinstance(interruption, Terminated) else 130

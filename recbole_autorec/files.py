@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import json
 import os
 import re
@@ -10,9 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
+
+
+_LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # what write_whole had begun, and the process that had
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: type[AutoRecError], hint: str) -> None:
@@ -23,7 +29,13 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        if not os.access(path, os.W_OK) and os.path.exists(path):  # os.replace would not mind
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
+            if (found := _LEFTOVER.search(left.name)) and not psutil.pid_exists(int(found[1])):
+                left.unlink()  # of a process that died
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
             write(file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError, and Ctrl-C as well
@@ -32,7 +44,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise error_class(f"'{path}' cannot be written: {cause}; {hint}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_json(path: Path, content: Any, hint: str) -> None:
@@ -58,16 +71,36 @@ def make_folder(folder: str | Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        why = "a file of that name is there" if path.is_file() else error.strerror
+        there = "a link that leads nowhere" if os.path.islink(path) else "a file" if os.path.isfile(path) else None
+        why = f"{there} of that name is there" if there else error.strerror
         raise ConfigError(f"folder '{path}' cannot be made: {why}; give another one.") from error
     if not os.access(path, os.W_OK):
         raise ConfigError(f"folder '{path}' cannot be written to; give another one.")
     return path
 
 
-def _is_leftover(path: Path) -> bool:
-    """The lock, or what write_whole had begun."""
-    return path.name == ".lock" or re.search(r"\.\d+\.tmp$", path.name) is not None
+@contextmanager
+def locked(folder: str | Path, work: str) -> Iterator[Path]:
+    """Make or open a folder; it is ours as long as the context lasts.
+
+    Raises:
+        ConfigError: another process works there, or the folder cannot be written to.
+    """
+    path = make_folder(folder)
+    file = path / ".lock"
+    if file.is_symlink():  # FileLock would empty what it points to
+        raise ConfigError(f"--output '{folder}': '{file}' is a link; delete it, or give another --output.")
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError(f"--output '{folder}': a {work} is running there; wait for it, or give another.") from None
+    except OSError as error:
+        raise ConfigError(f"--output '{folder}' cannot be locked: {error.strerror}; give another --output.") from error
+    try:
+        yield path
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -94,20 +127,16 @@ def claimed_folder(
             known = json.loads(file.read_text())
         if not isinstance(known, dict) or known.keys() != identity.keys() or known["format"] != identity["format"]:
             raise ConfigError(f"'{file}' is damaged or of another release; give another --output.")
-    elif folder.is_dir() and any(not _is_leftover(inside) for inside in folder.iterdir()):
+    elif folder.is_dir() and any(
+        inside.name != ".lock" and not _LEFTOVER.search(inside.name) for inside in folder.iterdir()
+    ):
         raise ConfigError(f"--output '{folder}' is not empty and holds no {what}; give another --output.")
     reason = refusal(known)
     if reason:
         raise ConfigError(reason)
-    lock = FileLock(make_folder(folder) / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(f"--output '{folder}': a {what} is running there; wait for it, or give another.") from None
-    try:
-        for left in filter(_is_leftover, folder.rglob("*.tmp")):  # by a process that died: ours is the only one
-            left.unlink()
+    with locked(folder, what):
+        for left in folder.rglob("*.tmp"):
+            if _LEFTOVER.search(left.name):  # of a process that died: ours is the only one
+                left.unlink()
         write_json(file, identity, hint)  # first: without it the folder is nobody's
         yield
-    finally:
-        lock.release()

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
@@ -25,7 +25,7 @@ from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
-from recbole_autorec.files import make_folder, write_json
+from recbole_autorec.files import locked, make_folder, write_json
 from recbole_autorec.memory import peak_memory_mb
 from recbole_autorec.model.autorec import RowAutoRec
 from recbole_autorec.model.rating_recommender import in_stars
@@ -72,10 +72,10 @@ def run_recbole_autorec(
         return launcher.launch(config, run_recbole_autorec, arguments)
     with quiet_recbole():
         data, parts = load_and_split(config)
-    folder = None if output is None or ranks.rank() > 0 else make_folder(output)
-    result, _ = train_and_test(config, data, parts, resume)
-    if folder is not None:
-        write_json(folder / "result.json", result, "give another --output.")
+    with nullcontext() if output is None or ranks.rank() > 0 else locked(output, "training") as folder:
+        result, _ = train_and_test(config, data, parts, resume)
+        if folder is not None:
+            write_json(folder / "result.json", result, "give another --output.")
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -218,8 +219,8 @@ def _check_output(output: str | Path | None, input: str | Path | None = None) ->
         return
     if Path(output).suffix not in SUFFIXES:
         raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
-    if Path(output).is_dir() or (input is not None and Path(output).resolve() == Path(input).resolve()):
-        what = "a folder" if Path(output).is_dir() else "the input"
+    if os.path.isdir(output) or (input is not None and os.path.realpath(output) == os.path.realpath(input)):
+        what = "a folder" if os.path.isdir(output) else "the input"
         raise ConfigError(f"--output '{output}' is {what}; give another name.")
 
 

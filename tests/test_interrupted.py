@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_autorec import AutoRecError, CheckpointError, compare, run_recbole_autorec
-from recbole_autorec.files import write_json, write_whole
+from recbole_autorec import AutoRecError, CheckpointError, ConfigError, compare, run_recbole_autorec
+from recbole_autorec.files import locked, write_json, write_whole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import DATA, QUICK_ANY, ROOT, quick
 
@@ -183,3 +183,15 @@ def test_changed_data_are_seen_whatever_the_dataset_is_called(write_dataset):
 def test_json_is_whole_or_not_there(tmp_path):
     write_json(tmp_path / "x.json", {"a": 1}, "")
     assert (tmp_path / "x.json").read_text() == '{\n  "a": 1\n}\n'
+
+
+def test_two_trainings_in_one_output_folder_are_refused():
+    def train():
+        return run_recbole_autorec("Bias", "tiny", config_dict={**QUICK_ANY, "data_path": str(DATA)}, output="out")
+
+    train()
+    train()  # one after the other is right
+    with locked("out", "training"), pytest.raises(ConfigError, match=r"^--output 'out': a training is running there; "):
+        train()
+    with locked("out", "comparison"), pytest.raises(ConfigError, match="running there"):
+        train()

@@ -81,7 +81,7 @@ def compare(
     # Whole repeats first: a table of few repeats is fair, one of few models is not.
     threads = 0 if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     tasks = [
-        Task(plan, row, repeat, {**first, **plan.drawn(first, repeat)}, folder.resolve(), threads, os.getcwd())
+        Task(plan, row, repeat, {**first, **plan.drawn(first, repeat)}, folder.absolute(), threads, os.getcwd())
         for repeat in range(1, plan.repeats + 1)
         for row in plan.rows
         for first in [configs[row.label].plain_parameters]
