@@ -38,10 +38,13 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
             write(file)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError, and Ctrl-C as well
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise error.__context__ from None
-        cause = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk, and of Ctrl-C
+        first = error
+        while first.__context__ is not None:
+            first = first.__context__
+        if isinstance(first, KeyboardInterrupt):
+            raise first from None
+        cause = getattr(first, "strerror", None) or str(error).splitlines()[0]
         raise error_class(f"'{path}' cannot be written: {cause}; {hint}") from error
     finally:
         with suppress(OSError):

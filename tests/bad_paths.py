@@ -97,3 +97,9 @@ for place, more in FLAGS.items():
         code, said = run(argv)
         print(json.dumps({"place": place, "kind": kind, "code": code, "said": said}), file=sys.__stdout__, flush=True)
     assert is_untouched(), place
+os.chdir(here / "train--output" / "readonly")
+for place, argv in {"train nowhere": TRAIN, "compare elsewhere": ["compare", *TRAIN, "--models", "Bias", "--repeats", "1",
+                                                                  "--output", str(here / "elsewhere")]}.items():  # fmt: skip
+    code, said = run(argv)
+    print(json.dumps({"place": place, "kind": "readonly", "code": code, "said": said}), file=sys.__stdout__, flush=True)
+assert [path.name for path in Path().iterdir()] == ["there.csv"]

@@ -36,6 +36,7 @@ def test_every_flag_with_a_path_that_cannot_be_used_ends_in_words():
         assert "Traceback" not in each["said"], each
         if each["code"]:
             assert each["said"].splitlines()[-1].startswith("error: "), each
+    assert [each["code"] for each in ended[-2:]] == [0, 0]  # in a folder that cannot be written, writing elsewhere
     refused = [each for each in ended if each["code"]]
     assert len(refused) > 0.9 * len(ended)
     assert all(each["code"] for each in ended if "300 bytes" in each["kind"] or "beyond" in each["kind"])

@@ -135,7 +135,12 @@ def _fail(task: Task, why: str) -> None:
 
 def _work(task: Task) -> None:
     os.chdir(task.directory)
-    with task.file("log").open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
+    with (
+        suppress(OSError, AutoRecError),  # a full disk: the parent finds no result, and cannot write that either
+        task.file("log").open("w", buffering=1) as file,
+        redirect_stdout(file),
+        redirect_stderr(file),
+    ):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=file)
         if task.threads:
             torch.set_num_threads(task.threads)
@@ -146,8 +151,8 @@ def _work(task: Task) -> None:
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception as error:  # whatever RecBole's model does: it is one row that says why
-            traceback.print_exc()
             _fail(task, in_one_line(error))
+            traceback.print_exc()
 
 
 def _train(task: Task) -> None:

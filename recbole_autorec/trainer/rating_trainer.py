@@ -27,6 +27,7 @@ from recbole_autorec.trainer.checkpoint import (
     save_checkpoint,
 )
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
+from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
 RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "download_url", "checkpoint_dir",
@@ -54,7 +55,8 @@ class RatingTrainer(Trainer):
     epochs_are = "epochs"
 
     def __init__(self, config, model):
-        super().__init__(config, model)
+        with where_it_can_be_written():
+            super().__init__(config, model)
         self.logger = getLogger(__name__)
         self.saved_model_file = _free_name(
             Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"

@@ -1,0 +1,57 @@
+"""What RecBole's Trainer writes where it stands, and fails with where that cannot be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from logging import Logger, getLogger
+from typing import Any
+
+from recbole.trainer import trainer as recboles
+from recbole.utils import ensure_dir, get_tensorboard
+
+logger = getLogger(__name__)
+
+
+class TensorBoard:
+    """RecBole's log for TensorBoard, as far as it can be written; training goes on without it."""
+
+    def __init__(self, named_after: Logger):
+        self._writer: Any = None
+        with self._warning():
+            self._writer = get_tensorboard(named_after)
+
+    def add_scalar(self, *arguments: Any, **keywords: Any) -> None:
+        self._write("add_scalar", *arguments, **keywords)
+
+    def add_hparams(self, *arguments: Any, **keywords: Any) -> None:
+        self._write("add_hparams", *arguments, **keywords)
+
+    def _write(self, method: str, *arguments: Any, **keywords: Any) -> None:
+        if self._writer is not None:
+            with self._warning():
+                getattr(self._writer, method)(*arguments, **keywords)
+
+    @contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            logger.warning(f"no log for TensorBoard: {error.filename or 'log_tensorboard'}: {error.strerror}")
+
+
+@contextmanager
+def where_it_can_be_written() -> Iterator[None]:
+    """Trainer.__init__ in this context makes log_tensorboard/ (its line 115) and the checkpoint folder (131) if it can."""
+
+    def try_to_make(folder: str) -> None:
+        with suppress(OSError):  # who saves a checkpoint there hears of it
+            ensure_dir(folder)
+
+    before = recboles.get_tensorboard, recboles.ensure_dir
+    recboles.get_tensorboard, recboles.ensure_dir = TensorBoard, try_to_make
+    try:
+        yield
+    finally:
+        recboles.get_tensorboard, recboles.ensure_dir = before
