@@ -287,20 +287,22 @@ class Predictor:
         return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
     def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> pd.DataFrame:
-        table = self._table(scores, "rating", seen, k)
         clips = getattr(self.model, "clip_prediction", True)
-        return table.assign(rating=table["rating"].clip(*self.rating_range)) if clips else table
+        return self._table(scores, "rating", seen, k, self.rating_range if clips else None)
 
-    def _table(self, scores: Tensor, column: str, left_out: np.ndarray, k: int) -> pd.DataFrame:
-        """The k rated items with the highest scores, except for some."""
+    def _table(
+        self, scores: Tensor, column: str, left_out: np.ndarray, k: int, bounds: tuple[float, float] | None = None
+    ) -> pd.DataFrame:
+        """The k rated items with the highest scores, except for some; scores beyond the bounds are shown as those."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise DataError(f"k={k!r} (--topk); expected a whole number >= 1.")
         scores = torch.where(torch.from_numpy(self._rated["item"]), scores, -torch.inf)
         scores[torch.from_numpy(left_out.copy())] = -torch.inf
         order = torch.argsort(scores, descending=True, stable=True)[:k]
         best = order[scores[order] > -torch.inf].tolist()
-        table = pd.DataFrame({"item": [self.items[n - 1] for n in best], column: scores[best].numpy()})
-        return table.assign(title=[self.titles[n - 1] for n in best]) if self.titles else table
+        shown = scores[best] if bounds is None else scores[best].clamp(*bounds)
+        table = {"item": [self.items[n - 1] for n in best], column: shown.numpy()}
+        return pd.DataFrame({**table, "title": [self.titles[n - 1] for n in best]} if self.titles else table)
 
 
 class _New:

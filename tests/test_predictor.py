@@ -592,33 +592,6 @@ def test_a_checkpoint_holds_no_code(checkpoints):
     assert all(name.startswith(("torch ", "torch._utils ", "collections ")) for name in classes)
 
 
-def test_the_example_server_recommends_to_known_and_new_users(checkpoints):
-    checkpoint = checkpoints("IAutoRec")
-    predictor = Predictor.load(checkpoint)
-    command = [sys.executable, str(ROOT / "docs" / "serve.py"), checkpoint, "--port", "0"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as server:
-        try:
-            address = server.stdout.readline().strip()
-
-            def ask(query: str, ratings=None):
-                body = None if ratings is None else json.dumps(ratings).encode()
-                with urllib.request.urlopen(f"{address}?{query}", data=body, timeout=30) as response:
-                    return [row["item"] for row in json.load(response)]
-
-            user, item = predictor.rated_users[0], predictor.rated_items[0]
-            assert ask(f"user={user}&k=2") == list(predictor.recommend(user, 2)["item"])
-            assert ask("k=2", {item: 5}) == list(predictor.fold_in_user({item: 5}).recommend(2)["item"])
-            for query, ratings in (("user=who", None), ("k=none", {item: 5}), ("k=2", {"what": 5}), ("k=2", [3])):
-                with pytest.raises(urllib.error.HTTPError) as error:
-                    ask(query, ratings)
-                assert error.value.code == 400
-        finally:
-            server.kill()
-
-
 def test_whatever_is_in_a_table_its_json_is_valid(tmp_path):
     tables = [pd.DataFrame({"item": ["a\u2028b", "\x85"], "rating": [1.0, 2.0]}), pd.DataFrame({"item": [], "rating": []}),
               pd.DataFrame({"item": ['"'], "rating": [3.0]})]  # fmt: skip

@@ -1,0 +1,219 @@
+"""A recommendation server on a checkpoint: known users are looked up, new ones folded in, nobody is trained.
+
+pip install -r examples/requirements.txt
+python examples/serve.py saved/MODEL.pth
+curl 'localhost:8000/recommend?user=196&k=5'
+curl 'localhost:8000/recommend?k=5' -d '{"50": 5, "172": 5, "288": 1}'
+
+localhost:8000/docs describes every address. The server listens on this machine only: put a reverse proxy with TLS, and
+with whatever says who may ask, in front of it.
+"""
+
+import argparse
+import asyncio
+import sys
+from typing import Annotated
+
+import h11
+import torch
+import uvicorn
+from fastapi import Body, FastAPI, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from recbole_autorec import AutoRecError, Predictor
+from recbole_autorec.errors import DataError
+
+SECONDS = 5.0  # for the head of a request, and again for its body
+BODY_BYTES = 1 << 18
+HEAD_BYTES = 1 << 14
+LONGEST_LIST = 1000
+
+
+class Recommendation(BaseModel):
+    item: str
+    rating: float
+    title: str | None = None
+
+
+class SimilarItem(BaseModel):
+    item: str
+    similarity: float
+    title: str | None = None
+
+
+class Prediction(BaseModel):
+    rating: float
+    note: str
+
+
+class Health(BaseModel):
+    model: str
+    users: int
+    items: int
+
+
+class Failure(BaseModel):
+    error: str
+
+
+Id = Annotated[str, Query(max_length=1000)]
+Length = Annotated[int, Query(ge=1, le=LONGEST_LIST)]
+
+
+def failure(status: int, why: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"error": why}, status, headers)
+
+
+def app_for(predictor: Predictor) -> FastAPI:
+    known = {status: {"model": Failure} for status in (400, 404, 408, 413, 422)}
+    app = FastAPI(title="recbole_autorec", responses=known, redirect_slashes=False)
+
+    @app.get("/health")
+    async def health() -> Health:
+        return Health(model=predictor.name, users=len(predictor.users), items=len(predictor.items))
+
+    @app.get("/recommend", response_model=list[Recommendation])
+    async def recommend(user: Id, k: Length = 10) -> Response:
+        """The best items that a known user has not rated."""
+        return table(predictor.recommend(user, k))
+
+    @app.post("/recommend", response_model=list[Recommendation])
+    def recommend_to_new_user(
+        ratings: Annotated[dict[str, float], Body(min_length=1, max_length=5000)], k: Length = 10
+    ) -> Response:
+        """The best items for somebody new, from ratings: item -> stars."""
+        return table(predictor.fold_in_user(ratings).recommend(k))
+
+    @app.get("/predict")
+    async def predict(user: Id, item: Id) -> Prediction:
+        """Stars; the note says what the prediction lacks."""
+        return Prediction(rating=float(predictor.predict(user, item)[0]), note=predictor.notes(user, item)[0])
+
+    @app.get("/similar", response_model=list[SimilarItem])
+    async def similar(item: Id, k: Length = 10) -> Response:
+        """The items most like one."""
+        return table(predictor.similar_items(item, k))
+
+    @app.exception_handler(DataError)
+    async def unknown(_, error: DataError) -> Response:
+        return failure(404 if "unknown" in str(error) else 422, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_, error: RequestValidationError) -> Response:
+        faults = [f"{' '.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:10]]
+        return failure(422, "; ".join(faults))
+
+    @app.exception_handler(HTTPException)
+    async def refused(_, error: HTTPException) -> Response:
+        return failure(error.status_code, str(error.detail), error.headers)
+
+    @app.exception_handler(Exception)
+    async def broken(_, error: Exception) -> Response:
+        return failure(500, "something went wrong here; the server's log has it")
+
+    app.add_middleware(WholeBody)
+    return app
+
+
+def table(best) -> Response:
+    return Response(best.to_json(orient="records"), media_type="application/json")
+
+
+class WholeBody:
+    """Reads a body before anybody works on it: neither too long nor too slow."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        closing = {"Connection": "close"}  # what is left of the body is not waited for
+        try:
+            body = await asyncio.wait_for(self.read(receive), SECONDS)
+        except (TimeoutError, asyncio.TimeoutError):
+            await failure(408, f"the body took longer than {SECONDS:g} s", closing)(scope, receive, send)
+            return
+        if body is None:
+            await failure(413, f"the body has more than {BODY_BYTES} bytes", closing)(scope, receive, send)
+            return
+        message = {"type": "http.request", "body": body, "more_body": False}
+        kept = [header for header in scope["headers"] if header[0] != b"content-type"]
+        scope["headers"] = [*kept, (b"content-type", b"application/json")]  # curl -d calls it a form
+
+        async def replay():
+            nonlocal message
+            given, message = message, None
+            return given or await receive()
+
+        await self.app(scope, replay, send)
+
+    async def read(self, receive) -> bytes | None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > BODY_BYTES:
+                return None
+        return body
+
+
+class Impatient(H11Protocol):
+    """uvicorn's protocol, which would wait for the head of a request for ever, and answers what is none in plain text."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self._wait_for_head()
+
+    def data_received(self, data):
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._patience.cancel()
+
+    def on_response_complete(self):
+        super().on_response_complete()
+        self._patience.cancel()
+        self._wait_for_head()
+
+    def connection_lost(self, exc):
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg):
+        body = failure(400, msg).body
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        try:
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event))
+        except h11.LocalProtocolError:  # in the midst of another answer
+            pass
+        self.transport.close()
+
+    def _wait_for_head(self):
+        self._patience = self.loop.call_later(SECONDS, self.transport.close)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # a request is a small product: threads would only wait for each other
+    try:
+        predictor = Predictor.load(options.checkpoint)
+    except AutoRecError as error:
+        sys.exit(f"error: {error}")
+    uvicorn.run(
+        app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient, h11_max_incomplete_event_size=HEAD_BYTES,
+        access_log=False, server_header=False, timeout_graceful_shutdown=5,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
