@@ -304,9 +304,14 @@ def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def portable(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Without paths, addresses and devices."""
+    return {key: value for key, value in parameters.items() if key not in NOT_OF_A_FILE}
+
+
 def of_a_file(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """A checkpoint's parameters as Config reads them back, without what is not its to say."""
-    return quoted({key: value for key, value in parameters.items() if key not in NOT_OF_A_FILE})
+    return quoted(portable(parameters))
 
 
 def _plain(value: Any) -> Any:

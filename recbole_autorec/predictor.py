@@ -16,15 +16,21 @@ from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor
 
 from recbole_autorec.checks import compares_ratings, is_number
-from recbole_autorec.config import Config, of_a_file
-from recbole_autorec.data.dataset import ServedDataset
+from recbole_autorec.config import Config, of_a_file, portable
+from recbole_autorec.data.dataset import ServedDataset, without_ratings
 from recbole_autorec.errors import CheckpointError, ConfigError, DataError
-from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.autorec import AutoRec, RowAutoRec
 from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
 from recbole_autorec.processes import environment
 from recbole_autorec.quick_start import build_model, quiet_recbole
 from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
-from recbole_autorec.trainer.checkpoint import load_checkpoint, no_forgery, rebuilt
+from recbole_autorec.trainer.checkpoint import (
+    load_checkpoint,
+    no_forgery,
+    other_parameter,
+    rebuilt,
+    save_checkpoint,
+)
 
 BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
 # How a model was evaluated, and where, is of no interest here.
@@ -41,31 +47,35 @@ class Predictor:
         model: in evaluation mode.
         users, items: the ids that training knew.
         rating_range: lowest and highest training rating, in stars.
+        knows_ratings: whether `recommend` can leave out what a user has rated; see `save`.
     """
 
     model: Any
     users: list[str]
     items: list[str]
     rating_range: tuple[float, float]
+    _given_class: type | None = None
 
-    def __init__(self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], name: str):
+    def __init__(
+        self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], parameters: Mapping[str, Any]
+    ):
         self.model = model.eval()
-        self.name = name
+        self.name = type(model).__name__
+        self._parameters, self._data, self._margins = parameters, data, dataset.margins
         self.users, self.items = data["users"][1:], data["items"][1:]
         self.titles: list[str] | None = data["titles"][1:] if data["titles"] else None
         ratings = dataset.inter_feat
         self._user_field, self._item_field = dataset.uid_field, dataset.iid_field
-        values = ratings[dataset.rating_field]
-        self.rating_range = values.min().item(), values.max().item()
-        self._mean_rating = values.double().mean().item()
+        self.knows_ratings = len(ratings) > 0
+        self.rating_range = self._margins.low, self._margins.high
         self._numbers_of = {
             "user": {user: number for number, user in enumerate(data["users"]) if number},
             "item": {item: number for number, item in enumerate(data["items"]) if number},
         }
         users, items = ratings[self._user_field], ratings[self._item_field]
         self._rated = {
-            "user": torch.bincount(users, minlength=len(data["users"])).bool().numpy(),
-            "item": torch.bincount(items, minlength=len(data["items"])).bool().numpy(),
+            "user": self._margins.user_counts.bool().numpy(),
+            "item": self._margins.item_counts.bool().numpy(),
         }
         order = torch.argsort(users, stable=True)
         self._seen = items[order].numpy()  # by user
@@ -83,7 +93,11 @@ class Predictor:
         Raises:
             CheckpointError: unreadable, damaged, or of a model that cannot predict ratings from users and items alone.
         """
-        content = load_checkpoint(checkpoint)
+        return cls._of(load_checkpoint(checkpoint, serving=True), checkpoint, os.path.getsize(checkpoint), model)
+
+    @classmethod
+    def _of(cls, content: dict[str, Any], checkpoint: str | Path, size: int, model: type | None) -> Predictor:
+        """The predictor of a checkpoint's content, which is or will be at that path, with so many bytes."""
         data, parameters = content["data"], dict(content["parameters"])
         name, dataset_name = parameters.pop("model"), parameters.pop("dataset")
         try:
@@ -99,10 +113,46 @@ class Predictor:
                     dataset = ServedDataset(config, data)
                     with torch.random.fork_rng(devices=[]):
                         torch.manual_seed(config["seed"])
-                        built = rebuilt(lambda: build_model(config, dataset), content, checkpoint)
-                return cls(built, dataset, data, model_class.__name__)
+                        built = rebuilt(lambda: build_model(config, dataset), content, checkpoint, size)
+                    if "learnt" in content:
+                        for part, learnt in zip(_row_autorecs(built), content["learnt"], strict=True):
+                            part.serve(*learnt)
+                predictor = cls(built, dataset, data, content["parameters"])
+                predictor._given_class = model
+                return predictor
         except (ConfigError, DataError) as error:
             raise CheckpointError(f"checkpoint '{checkpoint}': its model cannot be built: {error}") from error
+
+    @torch.no_grad()
+    def save(self, path: str | Path) -> None:
+        """Write what it takes to serve, without the training ratings and all that only training needs. Ours.
+
+        A Predictor of that file predicts, recommends and folds in as this one, but for one thing: it does not know what
+        a user has rated, and `recommend` leaves nothing out. Ids, titles, how often each was rated, and what the model
+        has learnt from the ratings are in the file: it is smaller, not anonymous.
+
+        Raises:
+            DataError: the model needs the ratings themselves to predict, as some of RecBole's do.
+            CheckpointError: `path` cannot be written.
+        """
+        dampings = {key: getattr(self.model, key) for key in ("user_damping", "item_damping") if hasattr(self.model, key)}
+        content = {
+            "parameters": {**portable(self._parameters), **dampings},
+            "data": without_ratings(self._data, self._margins),
+            "state_dict": self.model.state_dict(),
+            "other_parameter": other_parameter(self.model),
+            "learnt": [part.learnt() for part in _row_autorecs(self.model)],
+        }
+        size = sum(weights.nbytes for weights in content["state_dict"].values())
+        some = np.random.default_rng(0)
+        pairs = [some.integers(len(rated), size=10_000) for rated in self._rated.values()]
+        try:
+            same = np.array_equal(self._predict(*pairs), self._of(content, path, size, self._given_class)._predict(*pairs))
+        except CheckpointError:  # its constructor cannot do without
+            same = False
+        if not same:
+            raise DataError(f"model {self.name} needs the training ratings themselves to predict: it cannot be exported.")
+        save_checkpoint(path, content)
 
     @property
     def rated_users(self) -> list[str]:
@@ -262,7 +312,7 @@ class Predictor:
         stars = np.concatenate(found)[:n] if found else np.empty(0, dtype=np.float32)
         if not predicts_stars(type(self.model)):  # RecBole's models keep what was drawn at random for such ids
             rated = self._rated["user"][users] & self._rated["item"][items]
-            stars = np.where(rated, stars, np.float32(self._mean_rating))
+            stars = np.where(rated, stars, np.float32(self._margins.mean))
         return stars
 
     @torch.no_grad()
@@ -303,6 +353,10 @@ class Predictor:
         shown = scores[best] if bounds is None else scores[best].clamp(*bounds)
         table = {"item": [self.items[n - 1] for n in best], column: shown.numpy()}
         return pd.DataFrame({**table, "title": [self.titles[n - 1] for n in best]} if self.titles else table)
+
+
+def _row_autorecs(model: torch.nn.Module) -> list[RowAutoRec]:
+    return model.row_autorecs() if isinstance(model, AutoRec) else []
 
 
 class _New:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import shlex
 import sys
@@ -196,7 +197,7 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
                 "the data have changed, or a changed parameter splits or filters them otherwise."
             )
         loaders = build_dataloaders(config, data, [trained_on, *parts[1:]])
-        model = rebuilt(lambda: build_model(config, trained_on), checkpoint, model_file)
+        model = rebuilt(lambda: build_model(config, trained_on), checkpoint, model_file, os.path.getsize(model_file))
         return config, model, data, *loaders
 
 

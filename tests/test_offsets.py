@@ -1,11 +1,15 @@
 """Offsets, the variances that damp them, and what must not matter to any model: the unit, and who has no ratings."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recbole.data.interaction import Interaction
 
+from recbole_autorec.data.margins import margins_of
 from recbole_autorec.model.offsets import MOST, estimate_variances, fit_offsets
 from recbole_autorec.model.rating_recommender import RatingScale
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
@@ -86,7 +90,9 @@ def test_offsets_are_the_minimum(dampings):
 
 def test_the_scale_has_movielens_mean_and_deviation():
     ratings = torch.tensor([0.0, 10, 20, 100, 100])
-    scale = RatingScale(ratings)
+    part = Interaction({"user": torch.arange(5), "item": torch.arange(5), "rating": ratings})
+    whole = SimpleNamespace(inter_feat=part, uid_field="user", iid_field="item", num=lambda field: 5)
+    scale = RatingScale(margins_of(whole, "rating"))
     found = scale.on(ratings)
     assert found.mean().item() == pytest.approx(3.6, abs=1e-5)
     assert found.std(correction=0).item() == pytest.approx(1.1, abs=1e-5)

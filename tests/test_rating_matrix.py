@@ -69,7 +69,7 @@ def test_zero_is_stored_and_counted():
     matrix = matrix_of(np.array([[0.0, 3.0], [0.0, 0.0]]), np.array([[True, True], [False, False]]))
     assert len(matrix) == 2
     assert matrix.row_counts.tolist() == [2, 0]
-    assert matrix.column_counts.tolist() == [1, 1]
+    assert matrix.columns.tolist() == [0, 1]
 
 
 def test_entry_keys_do_not_overflow_int32():
@@ -87,7 +87,7 @@ def test_matrix_of_a_dataset_has_every_rating_once_and_nothing_on_padding(rows, 
     assert matrix.shape == shape
     assert len(matrix) == len(parts[0])
     assert matrix.row_counts[0] == 0
-    assert matrix.column_counts[0] == 0
+    assert 0 not in matrix.columns
     users, items = (matrix.columns, matrix.rows) if rows == "item" else (matrix.rows, matrix.columns)
     ours = sorted(zip(users.tolist(), items.tolist(), matrix.values.tolist(), strict=True))
     theirs = parts[0].inter_feat

@@ -20,6 +20,7 @@ from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
 from recbole_autorec.config import Config
 from recbole_autorec.data.convert import PARTS, fetch
+from recbole_autorec.data.margins import Margins, margins_of
 from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.data.readers import AS_TEXT, is_text
 from recbole_autorec.errors import DataError
@@ -483,6 +484,11 @@ def served_data(part: RatingDataset) -> dict[str, Any]:
     }
 
 
+def without_ratings(data: Mapping[str, Any], margins: Margins) -> dict[str, Any]:
+    """What served_data gave, with the ratings' margins in place of the ratings."""
+    return {**{key: data[key] for key in ("users", "items", "titles", "fields")}, "margins": margins._asdict()}
+
+
 def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
     """Of the .item file's column with a title, if there is one."""
     path = Path(part.config["data_path"]) / f"{part.dataset_name}.item"
@@ -504,7 +510,7 @@ class ServedDataset(RatingDataset):
 
     Args:
         config: of the model.
-        data: what served_data gave.
+        data: what served_data gave, or `without_ratings` made of it.
     """
 
     def __init__(self, config: Config, data: Mapping[str, Any]):
@@ -521,9 +527,11 @@ class ServedDataset(RatingDataset):
             self.field2source[field] = sources.get(field, FeatureSource.INTERACTION)
             self.field2seqlen[field] = 1
         self.field2id_token = {field: np.array(names) for field, names in ids.items()}
+        users, items, ratings = (data.get(key, torch.zeros(0)) for key in ("user", "item", "rating"))
         self.inter_feat = Interaction({
-            self.uid_field: data["user"].long(), self.iid_field: data["item"].long(), self.rating_field: data["rating"],
+            self.uid_field: users.long(), self.iid_field: items.long(), self.rating_field: ratings,
         })  # fmt: skip
+        self.margins = margins_of(self, self.rating_field) if len(ratings) else Margins(**data["margins"])
         self.feat_name_list = ["inter_feat"]
 
 

@@ -69,11 +69,6 @@ class RatingMatrix:
         """(N,) number of ratings in each row."""
         return self.row_ptr.diff()
 
-    @property
-    def column_counts(self) -> Tensor:
-        """(D,) number of ratings in each column."""
-        return torch.bincount(self.columns, minlength=self.shape[1])
-
     def to(self, device: torch.device | str) -> RatingMatrix:
         row_ptr, rows, columns, values = (t.to(device) for t in (self.row_ptr, self.rows, self.columns, self.values))
         return RatingMatrix(row_ptr, rows, columns, values, self.shape[1])

@@ -32,6 +32,7 @@ class AutoRec(RatingRecommender):
         sides: "item" or "user", the rows of each autoencoder.
         calibration: weighs the parts of their predictions; all alike, unless it is fitted.
         calibrates: whether training fits it, with offsets only.
+        user_counts, item_counts: training ratings of each, (n_users,) and (n_items,).
         user_is_rated, item_is_rated: who has a training rating, (n_users,) and (n_items,).
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what
             the offsets of the other one are.
@@ -41,10 +42,8 @@ class AutoRec(RatingRecommender):
         super().__init__(config, dataset)
         self.sides = sides
         self.RATING = config["RATING_FIELD"]
-        counts = [
-            torch.bincount(dataset.inter_feat[field], minlength=n).to(self.device)
-            for field, n in ((self.USER_ID, self.n_users), (self.ITEM_ID, self.n_items))
-        ]
+        counts = [count.to(self.device) for count in (self.margins.user_counts, self.margins.item_counts)]
+        self.user_counts, self.item_counts = counts
         self.user_is_rated, self.item_is_rated = (count > 0 for count in counts)
         self.calibration = Calibration(len(sides), *counts)
         self.calibrates = config["calibration"] and config["offsets"]
@@ -76,6 +75,10 @@ class AutoRec(RatingRecommender):
 
     def item_codes(self) -> Tensor:
         """What is learnt of each item, for similarities: (n_items, K)."""
+        raise NotImplementedError
+
+    def row_autorecs(self) -> list[RowAutoRec]:
+        """The autoencoders."""
         raise NotImplementedError
 
     def predict(self, interaction: Interaction) -> Tensor:
@@ -141,15 +144,16 @@ class RowAutoRec(AutoRec):
         ratings = rating_matrix(dataset, config["RATING_FIELD"], self.rows).to(self.device)
         self.ratings = ratings.with_values(self.scale.on(ratings.values))
         self.row_scaling = config["row_scaling"]
-        self.row_scales = activity_scales(self.ratings.row_counts, self.row_scaling)
-        self.column_scales = activity_scales(self.ratings.column_counts, config["column_scaling"])
+        self.row_counts, column_counts = self._by_side(self.item_counts, self.user_counts)
+        self.row_scales = activity_scales(self.row_counts, self.row_scaling)
+        self.column_scales = activity_scales(column_counts, config["column_scaling"])
         self.inputs = self._scaled(self.ratings, self.row_scales)
-        self.rated_rows = self.ratings.row_counts.nonzero().squeeze(1)
+        self.rated_rows = self.row_counts.nonzero().squeeze(1)
         self.row_is_rated, self.column_is_rated = self._by_side(self.item_is_rated, self.user_is_rated)
 
         reg_weight, self._scales_reg_weight = config["reg_weight"], config["reg_weight"] is None
         if reg_weight is None:
-            per_side = len(self.ratings) / math.sqrt(len(self.rated_rows) * int(self.column_is_rated.sum()))
+            per_side = int(self.row_counts.sum()) / math.sqrt(len(self.rated_rows) * int(self.column_is_rated.sum()))
             reg_weight = [scale * (per_side + config["reg_floor"]) for scale in _pair(config["reg_scale"])]
         self.autoencoder = MaskedAutoencoder(
             n_columns=self.ratings.shape[1],
@@ -171,6 +175,7 @@ class RowAutoRec(AutoRec):
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
         self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
+        self._given: tuple[Tensor, float] | None = None
 
     def _by_side(self, of_items: T, of_users: T) -> tuple[T, T]:
         """(rows', columns'); and (items', users') of theirs."""
@@ -238,6 +243,19 @@ class RowAutoRec(AutoRec):
     def item_codes(self) -> Tensor:
         return self._by_side(self.codes(), self.autoencoder.decoder_weight)[0]
 
+    def row_autorecs(self) -> list[RowAutoRec]:
+        return [self]
+
+    def learnt(self) -> tuple[Tensor, float]:
+        """What predictions need of the training ratings, beside their margins: codes (N, K), mean squared error."""
+        return self.codes(), self._spread()[1]
+
+    def serve(self, codes: Tensor, error: float) -> None:
+        """Take what `learnt` gave, where there are no training ratings any more."""
+        if codes.shape != (len(self.all_rows), self.autoencoder.decoder_weight.shape[1]):
+            raise ValueError(f"codes of shape {tuple(codes.shape)}")
+        self._given = codes, error
+
     def levels(self) -> Tensor | None:
         """m + a of all rows (N,), on the model's scale; None without offsets."""
         return self.autoencoder.levels(self.all_rows)
@@ -245,7 +263,7 @@ class RowAutoRec(AutoRec):
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
         """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
         count = torch.tensor([len(values)], device=values.device)
-        scale = activity_scales(count, self.row_scaling, self.ratings.row_counts)
+        scale = activity_scales(count, self.row_scaling, self.row_counts)
         row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
         return self.autoencoder.encode(self._scaled(row, scale))[0]
 
@@ -328,14 +346,19 @@ class RowAutoRec(AutoRec):
         if self._spread_of is not codes:
             centred = (codes[self.rated_rows] - codes[self.rated_rows].mean(0)).double()
             values, vectors = torch.linalg.eigh(centred.t() @ centred / len(centred))
-            error = self.autoencoder.decode(codes, self.levels(), self.ratings) - self.ratings.values
-            mean_square = max(error.double().square().mean().item(), 1e-6)
+            if self._given is None:
+                error = self.autoencoder.decode(codes, self.levels(), self.ratings) - self.ratings.values
+                mean_square = max(error.double().square().mean().item(), 1e-6)
+            else:
+                mean_square = self._given[1]
             self._kept_spread = vectors * values.clamp(min=0).sqrt(), mean_square
             self._spread_of = codes
         return self._kept_spread
 
     def codes(self) -> Tensor:
         """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""
+        if self._given is not None:
+            return self._given[0]
         if self.training or torch.is_grad_enabled():
             return self.autoencoder.encode(self.inputs)
         versions = [(p.data_ptr(), p._version) for p in self.autoencoder.parameters()]

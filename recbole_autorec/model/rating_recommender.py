@@ -12,9 +12,9 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import Tensor
 
+from recbole_autorec.data.margins import Margins, in_steps, margins_of
 from recbole_autorec.model.offsets import Offsets, Variances, fit_offsets
 
-STEPS = 2**16  # that the range of the ratings is counted in: the same numbers in whatever unit they come
 MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found
 
 
@@ -40,28 +40,23 @@ class AsGiven:
 class RatingScale(AsGiven):
     """The scale that models see, on which the training ratings have MovieLens's mean and standard deviation. Ours."""
 
-    def __init__(self, ratings: Tensor):
-        """Of training ratings (M,), in stars."""
-        self.low, self.step = ratings.min().item(), (ratings.max().item() - ratings.min().item()) / STEPS or 1.0
-        steps = self._steps(ratings)
-        mean = steps.mean().item()
-        self._steps_of_unit = (steps - mean).square().mean().sqrt().item() / DEVIATION or 1.0
-        self._zero_in_steps = mean - MEAN * self._steps_of_unit
+    def __init__(self, ratings: Margins):
+        self.low, self.step = ratings.low, ratings.step
+        self._steps_of_unit = ratings.steps_deviation / DEVIATION or 1.0
+        self._zero_in_steps = ratings.steps_mean - MEAN * self._steps_of_unit
         self.unit = self.step * self._steps_of_unit
         self.zero = self.low + self.step * self._zero_in_steps
 
-    def _steps(self, stars: Tensor) -> Tensor:
-        return ((stars.double() - self.low) / self.step).round()
-
     def on(self, stars: Tensor) -> Tensor:
-        return ((self._steps(stars) - self._zero_in_steps) / self._steps_of_unit).float()
+        return ((in_steps(stars, self.low, self.step) - self._zero_in_steps) / self._steps_of_unit).float()
 
 
 class RatingRecommender(GeneralRecommender):
     """A model whose `predict` gives stars by itself.
 
     Attributes:
-        rating_range: lowest and highest training rating, in stars.
+        margins: of the training ratings.
+        rating_range: lowest and highest of them, in stars.
         scale: that the model computes on; as given where it has no offsets.
         variances: of users' and items' offsets and of the rest, in stars^2; of models that have offsets.
         user_damping, item_damping: of theirs, in ratings: as configured, or what the variances say.
@@ -74,7 +69,8 @@ class RatingRecommender(GeneralRecommender):
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
-        self.rating_range = rating_range(config, dataset)
+        self.margins = margins_of(dataset, config["RATING_FIELD"])
+        self.rating_range = self.margins.low, self.margins.high
         self.scale: AsGiven = AsGiven()
         self.clip_prediction = bool(config["clip_prediction"]) and config["eval_type"] == EvaluatorType.VALUE
 
@@ -83,7 +79,7 @@ class RatingRecommender(GeneralRecommender):
         ratings = dataset.inter_feat
         users, items = (ratings[field].numpy() for field in (self.USER_ID, self.ITEM_ID))
         stars = ratings[config["RATING_FIELD"]]
-        self.scale = scale = RatingScale(stars)
+        self.scale = scale = RatingScale(self.margins)
         values = scale.on(stars).double().numpy()
         shape = self.n_users, self.n_items
         offsets = fit_offsets(users, items, values, shape, config["user_damping"], config["item_damping"])
@@ -107,12 +103,6 @@ class RatingRecommender(GeneralRecommender):
         return prediction.clamp(*self.rating_range) if self.clip_prediction else prediction
 
 
-def rating_range(config: Config, dataset: Dataset) -> tuple[float, float]:
-    """Lowest and highest rating of a training part, in stars."""
-    values = dataset.inter_feat[config["RATING_FIELD"]]
-    return values.min().item(), values.max().item()
-
-
 @cache
 def in_stars(model_class: type) -> type:
     """RecBole's `model_class`, which learns and predicts a probability, in stars. Ours.
@@ -125,8 +115,8 @@ def in_stars(model_class: type) -> type:
     class InStars(model_class):
         def __init__(self, config: Config, dataset: Dataset):
             super().__init__(config, dataset)
-            low, high = rating_range(config, dataset)
-            self.lowest_rating, self.rating_span = low, high - low
+            ratings = margins_of(dataset, config["RATING_FIELD"])
+            self.lowest_rating, self.rating_span = ratings.low, ratings.high - ratings.low
             self.label_field = config["LABEL_FIELD"]
 
         def calculate_loss(self, interaction: Interaction) -> Tensor:

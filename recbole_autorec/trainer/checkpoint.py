@@ -20,6 +20,7 @@ from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
 VERSION = 3
+GREAT = 1e16  # no rating, and no number of steps or ratings, is as large
 ROOM = 1 << 27  # bytes that building a model may take beside those of its file
 
 
@@ -65,16 +66,42 @@ def _is_state_of_optimizer(value: Any) -> bool:
     return _is_plain(value) or _is_tensor(value)
 
 
-def _are_ratings(data: Any) -> bool:
-    """What data/dataset.py's served_data gives: nothing in it can crash or mislead a model."""
-    if not isinstance(data, dict) or data.keys() != {"users", "items", "titles", "user", "item", "rating", "fields"}:
+def _are_names(data: Any, *more: str) -> bool:
+    """Ids, titles and fields, beside `more` keys."""
+    if not isinstance(data, dict) or data.keys() != {"users", "items", "titles", "fields", *more}:
         return False
     ids, titles = (data["users"], data["items"]), data["titles"]
     texts = [*ids, data["fields"], *([titles] if titles is not None else [])]
     if not all(type(names) is list and all(type(name) is str for name in names) for names in texts):
         return False
-    if any(len(set(names)) < len(names) for names in ids) or (titles is not None and len(titles) != len(ids[1])):
+    return all(len(set(names)) == len(names) for names in ids) and (titles is None or len(titles) == len(ids[1]))
+
+
+def _are_margins(data: Any) -> bool:
+    """What data/dataset.py's without_ratings gives."""
+    if not _are_names(data, "margins") or not isinstance(data["margins"], dict):
         return False
+    margins = dict(data["margins"])
+    counts = [margins.pop(name, None) for name in ("user_counts", "item_counts")]
+    for count, names in zip(counts, (data["users"], data["items"]), strict=True):
+        if not _is_tensor(count, torch.int64) or count.shape != (len(names),) or count[0] != 0 or count.min() < 0:
+            return False
+    if margins.keys() != {"low", "high", "mean", "steps_mean", "steps_deviation"}:
+        return False
+    if not all(type(number) is float and abs(number) < GREAT for number in margins.values()):
+        return False
+    return (
+        counts[0].sum() == counts[1].sum() > 0
+        and margins["low"] <= margins["mean"] <= margins["high"]
+        and margins["steps_deviation"] >= 0
+    )
+
+
+def _are_ratings(data: Any) -> bool:
+    """What data/dataset.py's served_data gives: nothing in it can crash or mislead a model."""
+    if not _are_names(data, "user", "item", "rating"):
+        return False
+    ids = data["users"], data["items"]
     for name, kind in (("user", torch.int32), ("item", torch.int32), ("rating", torch.float32)):
         if not _is_tensor(data[name], kind) or data[name].ndim != 1 or len(data[name]) != len(data["user"]):
             return False
@@ -111,6 +138,15 @@ SCHEMA: dict[str, Callable[[Any], bool]] = {
     "random_state": lambda v: _are_tensors(v) and v.keys() == {"torch", "loader"},
 }
 
+# And one that only serves; see Predictor.save.
+SERVING_SCHEMA: dict[str, Callable[[Any], bool]] = {
+    **{name: SCHEMA[name] for name in ("parameters", "state_dict", "other_parameter")},
+    "data": _are_margins,
+    "learnt": lambda v: type(v) is list and all(
+        type(each) is tuple and len(each) == 2 and _is_tensor(each[0], torch.float32) and _is_seconds(each[1]) for each in v
+    ),
+}
+
 
 def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     """Write `state`; an older file at `path` stays as it is until the new one is complete.
@@ -127,11 +163,14 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
     )
 
 
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", serving: bool = False) -> dict[str, Any]:
     """Read what save_checkpoint wrote. Loading a stranger's file is safe: it cannot run code.
 
+    Args:
+        serving: one that only serves will do.
+
     Raises:
-        CheckpointError: no such file, damaged, not ours, of another version, or against SCHEMA.
+        CheckpointError: no such file, damaged, not ours, of another version, or against its schema.
     """
     try:
         with warnings.catch_warnings():  # torch wonders aloud about a foreign pickle; the error below says it
@@ -160,11 +199,18 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> dic
             f"checkpoint '{path}' has format version {str(head['version'])[:20]}; this release reads version "
             f"{VERSION}. Train again, or use the release that wrote it."
         )
-    missing = sorted(SCHEMA.keys() - state.keys())
+    only_serves = "learnt" in state
+    if only_serves and not serving:
+        raise CheckpointError(
+            f"checkpoint '{path}' was exported to serve only: it has no ratings and no optimiser. Use the one that it was "
+            "exported from."
+        )
+    schema = SERVING_SCHEMA if only_serves else SCHEMA
+    missing = sorted(schema.keys() - state.keys())
     if missing:
         raise CheckpointError(f"checkpoint '{path}' lacks {', '.join(missing)}; it is damaged.")
-    wrong = sorted(map(str, state.keys() - SCHEMA.keys() - {"format", "version"}))
-    wrong += [name for name, is_right in SCHEMA.items() if not is_right(state[name])]
+    wrong = sorted(map(str, state.keys() - schema.keys() - {"format", "version"}))
+    wrong += [name for name, is_right in schema.items() if not is_right(state[name])]
     if wrong:
         raise CheckpointError(f"checkpoint '{path}' is damaged: {', '.join(wrong)} is not what training writes.")
     return state
@@ -204,14 +250,14 @@ class _NoLargerThan(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def rebuilt(build: Callable[[], AbstractRecommender], checkpoint: dict[str, Any], path: str | Path):
-    """The model that `build` makes, with a checkpoint's weights, in evaluation mode.
+def rebuilt(build: Callable[[], AbstractRecommender], checkpoint: dict[str, Any], path: str | Path, size: int):
+    """The model that `build` makes, with the weights of a checkpoint of so many bytes at `path`, in evaluation mode.
 
     Raises:
         CheckpointError: they do not fit; a model much larger than its file is not built at all.
     """
     try:
-        with _NoLargerThan(os.path.getsize(path) + ROOM):
+        with _NoLargerThan(size + ROOM):
             model = build()
     except MemoryError as error:
         raise CheckpointError(

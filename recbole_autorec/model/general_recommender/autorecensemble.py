@@ -49,6 +49,9 @@ class AutoRecEnsemble(AutoRec):
     def parts_of_new(self, kind: str, known: Tensor, values: Tensor) -> Parts:
         return self._of_each(lambda member: member.parts_of_new(kind, known, values))
 
+    def row_autorecs(self) -> list[RowAutoRec]:
+        return list(self.members)
+
     def _of_each(self, parts_of: Callable[[RowAutoRec], Parts]) -> Parts:
         offsets, interactions = zip(*map(parts_of, self.members), strict=True)
         return Parts(torch.cat(offsets, dim=-1), torch.cat(interactions, dim=-1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from recbole.utils import ModelType
 from torch import Tensor, nn
 
@@ -19,8 +20,7 @@ class GlobalMean(RatingRecommender):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        ratings = dataset.inter_feat[config["RATING_FIELD"]]
-        self.mean = nn.Parameter(ratings.double().mean().float(), requires_grad=False)
+        self.mean = nn.Parameter(torch.tensor(self.margins.mean), requires_grad=False)
 
     def predict(self, interaction) -> Tensor:
         """Ratings of the pairs (P,): (P,) stars."""
