@@ -11,6 +11,7 @@ with whatever says who may ask, in front of it.
 
 import argparse
 import asyncio
+import gc
 import sys
 from typing import Annotated
 
@@ -79,7 +80,7 @@ def app_for(predictor: Predictor) -> FastAPI:
     @app.get("/recommend", response_model=list[Recommendation])
     async def recommend(user: Id, k: Length = 10) -> Response:
         """The best items that a known user has not rated."""
-        return table(predictor.recommend(user, k))
+        return JSONResponse(predictor.best_items(user, k))
 
     @app.post("/recommend", response_model=list[Recommendation])
     def recommend_to_new_user(
@@ -130,7 +131,8 @@ class WholeBody:
         self.app = app
 
     async def __call__(self, scope, receive, send):
-        if scope["type"] != "http":
+        has_body = {b"content-length", b"transfer-encoding"} & {name for name, _ in scope.get("headers", ())}
+        if scope["type"] != "http" or not has_body:
             await self.app(scope, receive, send)
             return
         closing = {"Connection": "close"}  # what is left of the body is not waited for
@@ -209,6 +211,7 @@ def main() -> None:
         predictor = Predictor.load(options.checkpoint)
     except AutoRecError as error:
         sys.exit(f"error: {error}")
+    gc.freeze()  # what is loaded stays: no collection looks through it while somebody waits
     uvicorn.run(
         app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient, h11_max_incomplete_event_size=HEAD_BYTES,
         access_log=False, server_header=False, timeout_graceful_shutdown=5,

@@ -22,7 +22,7 @@ TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
 The epoch is chosen on a validation part; the test part is used once, at the end.
 
-Other verbs: compare, tune, convert, predict, recommend, similar (compare --help and so on)."""
+Other verbs: compare, tune, convert, predict, recommend, similar, export (compare --help and so on)."""
 
 TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
@@ -131,6 +131,15 @@ examples:
   %(prog)s --checkpoint saved/IAutoRec.pth --users 196,22 --topk 5
   %(prog)s --checkpoint saved/IAutoRec.pth --users all --output recommendations.csv
   %(prog)s --checkpoint saved/UAutoRec.pth --new_ratings newcomers.csv"""
+
+EXPORT = """\
+Write what a checkpoint takes to serve: predict, recommend, similar and Predictor.load take the file as they take the
+checkpoint. It has neither the training ratings nor what only training needs. So it does not resume, and recommend leaves
+nothing out. Ids, titles, how often each was rated, and what the model has learnt are in it: it is smaller, not anonymous."""
+
+EXPORT_EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --output model.pth"""
 
 SIMILAR = """\
 The items most like others: cosine of the items' codes, each less the mean."""
@@ -332,6 +341,18 @@ def similar(argv: list[str]) -> str:
     return similar_to(known.checkpoint, known.items, known.topk, known.output)
 
 
+def export(argv: list[str]) -> str:
+    """Write a checkpoint without ratings."""
+    parser = bare_parser("export", EXPORT, EXPORT_EPILOG)
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    parser.add_argument("--output", required=True, metavar="FILE", help="of the model that serves")
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving import export_model
+
+    return export_model(known.checkpoint, known.output)
+
+
 def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
     """With the flags of the verbs that use a checkpoint."""
     parser = bare_parser(verb, description, epilog)
@@ -392,7 +413,7 @@ def convert(argv: list[str]) -> str:
 
 
 VERBS: dict[str, Callable[[list[str]], str]] = {
-    verb.__name__: verb for verb in (train, compare, tune, convert, predict, recommend, similar)
+    verb.__name__: verb for verb in (train, compare, tune, convert, predict, recommend, similar, export)
 }
 
 

@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
 
+_FORMULA = re.compile(r"[=+\-@\t\r](?!(?<=[+-])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)")
 _LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # what write_whole had begun, and the process that had
 
 
@@ -55,6 +57,19 @@ def write_json(path: Path, content: Any, hint: str) -> None:
     """Write `content` as JSON, whole or not at all."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda file: file.write(text.encode()), AutoRecError, hint)
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """For a .csv file: text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay."""
+    safe = table.copy(deep=False)
+    for place, kind in enumerate(table.dtypes):
+        if pd.api.types.is_numeric_dtype(kind):
+            continue
+        texts = table.iloc[:, place]
+        unsafe = texts.map(lambda text: isinstance(text, str) and _FORMULA.match(text) is not None)
+        if unsafe.any():
+            safe.isetitem(place, texts.astype(object).where(~unsafe, "'" + texts.astype(str)))
+    return safe
 
 
 def add_to_digest(digest: Any, path: Path) -> None:

@@ -194,6 +194,15 @@ class Predictor:
         Raises:
             DataError: the user is unknown or has no training rating.
         """
+        return pd.DataFrame(self._recommended(user, k))
+
+    def best_items(self, user: Any, k: int = 10) -> list[dict[str, Any]]:
+        """What `recommend` gives, as plain rows and in half the time: for a server."""
+        best = self._recommended(user, k)
+        columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in best.values()]
+        return [dict(zip(best, row, strict=True)) for row in zip(*columns, strict=True)]
+
+    def _recommended(self, user: Any, k: int) -> dict[str, Any]:
         number = self._number("user", user)
         seen = self._seen[self._starts[number] : self._starts[number + 1]]
         return self._best_items(self._scores(number), seen, k)
@@ -209,7 +218,7 @@ class Predictor:
         """
         number = self._number("item", item)
         codes = self._item_codes
-        return self._table(codes @ codes[number], "similarity", np.array([number]), k)
+        return pd.DataFrame(self._best(codes @ codes[number], "similarity", np.array([number]), k))
 
     # New users and items, without training.
 
@@ -336,23 +345,25 @@ class Predictor:
             raise DataError(f"model {self.name} has no codes of items to compare; AutoRecs and BiasedMF have.")
         return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
-    def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> pd.DataFrame:
+    def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> dict[str, Any]:
         clips = getattr(self.model, "clip_prediction", True)
-        return self._table(scores, "rating", seen, k, self.rating_range if clips else None)
+        return self._best(scores, "rating", seen, k, self.rating_range if clips else None)
 
-    def _table(
+    def _best(
         self, scores: Tensor, column: str, left_out: np.ndarray, k: int, bounds: tuple[float, float] | None = None
-    ) -> pd.DataFrame:
+    ) -> dict[str, Any]:
         """The k rated items with the highest scores, except for some; scores beyond the bounds are shown as those."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise DataError(f"k={k!r} (--topk); expected a whole number >= 1.")
         scores = torch.where(torch.from_numpy(self._rated["item"]), scores, -torch.inf)
         scores[torch.from_numpy(left_out.copy())] = -torch.inf
-        order = torch.argsort(scores, descending=True, stable=True)[:k]
+        k = min(k, len(scores))
+        among = (scores >= scores.topk(k).values[-1]).nonzero().squeeze(1)  # k, and ties with the last of them
+        order = among[torch.argsort(scores[among], descending=True, stable=True)][:k]
         best = order[scores[order] > -torch.inf].tolist()
         shown = scores[best] if bounds is None else scores[best].clamp(*bounds)
-        table = {"item": [self.items[n - 1] for n in best], column: shown.numpy()}
-        return pd.DataFrame({**table, "title": [self.titles[n - 1] for n in best]} if self.titles else table)
+        table: dict[str, Any] = {"item": [self.items[n - 1] for n in best], column: shown.numpy()}
+        return {**table, "title": [self.titles[n - 1] for n in best]} if self.titles else table
 
 
 def _row_autorecs(model: torch.nn.Module) -> list[RowAutoRec]:
@@ -388,7 +399,7 @@ class NewUser(_New):
 
     def recommend(self, k: int = 10) -> pd.DataFrame:
         """As Predictor.recommend; the items that were given are left out."""
-        return self._predictor._best_items(self.scores.clone(), self._rated, k)
+        return pd.DataFrame(self._predictor._best_items(self.scores.clone(), self._rated, k))
 
 
 class NewItem(_New):

@@ -18,7 +18,7 @@ import pandas as pd
 from recbole_autorec.data.convert import one_file
 from recbole_autorec.data.readers import PAIR, BadLines, read_ratings
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
-from recbole_autorec.files import make_folder, write_whole
+from recbole_autorec.files import make_folder, without_formulas, write_whole
 from recbole_autorec.predictor import NewItem, NewUser, Predictor
 
 logger = getLogger(__name__)
@@ -95,6 +95,8 @@ def recommend_to(
             "known items only."
         )
     known = _chosen(users, predictor.rated_users) if users else []
+    if known and not predictor.knows_ratings:
+        logger.warning("the model was exported without ratings: what users have rated is among their recommendations")
     new = list(new_users) if users in (None, "all") else []
 
     def tables() -> Iterator[pd.DataFrame]:
@@ -103,6 +105,16 @@ def recommend_to(
             yield _ranked("user", user, best)
 
     return _answer(tables(), output)
+
+
+def export_model(checkpoint: str | Path, output: str | Path) -> str:
+    """Write what a checkpoint takes to serve; see Predictor.save. What was done, for people."""
+    if os.path.isdir(output) or os.path.realpath(output) == os.path.realpath(checkpoint):
+        raise ConfigError(f"--output '{output}' is {'a folder' if os.path.isdir(output) else 'the checkpoint'}; give another name.")
+    predictor = Predictor.load(checkpoint)
+    predictor.save(make_folder(Path(output).parent) / Path(output).name)
+    sizes = " of ".join(f"{os.path.getsize(path) / 1e6:.1f}" for path in (output, checkpoint))
+    return f"{output}: {predictor.name} for predictions, {sizes} MB; without ratings and optimiser"
 
 
 def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Path | None = None) -> str:
@@ -241,6 +253,7 @@ def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> Non
     file.write("[\n" if suffix == ".json" else "")
     for table in tables:
         if suffix in (".tsv", ".csv"):
+            table = without_formulas(table) if suffix == ".csv" else table
             table.to_csv(file, index=False, header=not written, float_format="%.4f", **STYLES[suffix])
         elif len(table):
             lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).rstrip("\n")

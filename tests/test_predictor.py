@@ -592,6 +592,22 @@ def test_a_checkpoint_holds_no_code(checkpoints):
     assert all(name.startswith(("torch ", "torch._utils ", "collections ")) for name in classes)
 
 
+def test_best_items_are_what_recommend_gives(checkpoints):
+    predictor = Predictor.load(checkpoints("IAutoRec"))
+    for user in predictor.rated_users:
+        rows = predictor.best_items(user, 3)
+        pd.testing.assert_frame_equal(pd.DataFrame(rows).astype({"rating": "float32"}), predictor.recommend(user, 3))
+    assert isinstance(rows[0]["rating"], float)
+
+
+def test_ties_are_ranked_in_the_order_of_the_items(checkpoints):
+    predictor = Predictor.load(checkpoints("GlobalMean"))
+    user = predictor.rated_users[0]
+    whole = predictor.recommend(user, 99)["item"].tolist()
+    assert whole == [item for item in predictor.items if item in whole]
+    assert all(predictor.recommend(user, k)["item"].tolist() == whole[:k] for k in range(1, len(whole)))
+
+
 def test_whatever_is_in_a_table_its_json_is_valid(tmp_path):
     tables = [pd.DataFrame({"item": ["a\u2028b", "\x85"], "rating": [1.0, 2.0]}), pd.DataFrame({"item": [], "rating": []}),
               pd.DataFrame({"item": ['"'], "rating": [3.0]})]  # fmt: skip

@@ -195,6 +195,7 @@ def with_changes(content, chosen: random.Random):
 
 LOADERS = {
     "Predictor.load": (1600, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
+    "Predictor.load, exported": (800, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
     "load_data_and_model": (
         300,
         lambda file: load_data_and_model(file, {**AT_HOME, "use_gpu": False})[1].state_dict()["calibration.weights"],
@@ -211,8 +212,11 @@ RESUMED = {**AT_HOME, **quick("IAutoRec"), "epochs": 4, "saved": False, "state":
 def test_a_forged_checkpoint_is_refused_in_words_or_right(loader, tmp_path, monkeypatch):
     for name in ("urlopen", "urlretrieve"):
         monkeypatch.setattr(urllib.request, name, None)
-    content = torch.load(train("IAutoRec", tmp_path, saved=True, epochs=3), weights_only=True)
+    checkpoint = train("IAutoRec", tmp_path, saved=True, epochs=3)
     count, load = LOADERS[loader]
+    if "exported" in loader:
+        Predictor.load(checkpoint).save(checkpoint)
+    content = torch.load(checkpoint, weights_only=True)
     chosen, refused, before = random.Random(loader), 0, {path.name for path in Path().iterdir()}
     memory = psutil.Process().memory_info().rss
     for number in range(count):

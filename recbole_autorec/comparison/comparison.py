@@ -14,7 +14,7 @@ import pandas as pd
 from recbole_autorec.comparison.plan import BLEND, Plan, Row
 from recbole_autorec.comparison.runner import HINT, Task
 from recbole_autorec.comparison.statistics import bootstrap_scores, half_width, paired_p_value
-from recbole_autorec.files import make_folder, write_json
+from recbole_autorec.files import make_folder, without_formulas, write_json
 from recbole_autorec.quick_start import command, versions
 
 
@@ -174,7 +174,7 @@ class Comparison:
         }
         tables.write_text(path / "table.md", tables.markdown(self, table))
         tables.write_text(path / "table.tex", tables.latex(self, table))
-        tables.write_text(path / "table.csv", table.to_csv())
+        tables.write_text(path / "table.csv", without_formulas(table.reset_index()).to_csv(index=False))
         write_json(path / "result.json", content, HINT)
         tables.write_text(path / "report.html", report(self, table))
 

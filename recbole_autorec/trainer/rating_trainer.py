@@ -208,7 +208,10 @@ class RatingTrainer(Trainer):
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
             "random_state": {"torch": torch.get_rng_state(), "loader": self._train_data.generator.get_state()},
         }
-        save_checkpoint(kwargs.get("saved_model_file", self.saved_model_file), state)
+        path = kwargs.get("saved_model_file", self.saved_model_file)
+        if not os.path.exists(path):
+            self.logger.info(f"checkpoint {path}: it holds the training ratings; the verb export leaves them out")
+        save_checkpoint(path, state)
 
     def resume_checkpoint(self, resume_file):
         """Continue from a checkpoint: parameters, optimiser state, random state and best score.

@@ -24,7 +24,7 @@ from recbole_autorec.checks import is_number, is_whole
 from recbole_autorec.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
-from recbole_autorec.files import claimed_folder, write_json, write_whole
+from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_whole
 from recbole_autorec.installation import check_extra
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 from recbole_autorec.trainer.rating_trainer import RESUMABLE
@@ -322,7 +322,8 @@ def _save(folder: Path, search: Search) -> None:
         return
     if trials.best is not None:
         _write_best(folder, search, trials.best, trials.best["valid"])
-    write_whole(folder / "trials.csv", lambda file: trials.table.to_csv(file), AutoRecError, HINT)
+    table = without_formulas(trials.table)
+    write_whole(folder / "trials.csv", lambda file: table.to_csv(file), AutoRecError, HINT)
     page = report(trials, search.space, search.setting)
     write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
 
