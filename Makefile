@@ -40,7 +40,8 @@ smoke: $(READY)
 	  --checkpoint_dir .venv/smoke/saved
 	$(BIN)/python -m recbole_autorec predict --checkpoint .venv/smoke/saved/*.pth --input dataset/tiny/tiny.inter \
 	  --output .venv/smoke/predictions.csv
-	$(BIN)/python -m recbole_autorec recommend --checkpoint .venv/smoke/saved/*.pth --users all
+	$(BIN)/python -m recbole_autorec export --checkpoint .venv/smoke/saved/*.pth --output .venv/smoke/model.pth
+	$(BIN)/python -m recbole_autorec recommend --checkpoint .venv/smoke/model.pth --users all
 	$(BIN)/python -m pytest -q tests/test_ids.py
 
 check: $(READY)

@@ -1,4 +1,4 @@
-"""Latency of examples/serve.py: a user's recommendations, each of several clients asking again as soon as it is answered.
+"""Latency of examples/serve.py: a user's recommendations, for clients that ask again as soon as they are answered.
 
 python benchmarks/serve.py saved/MODEL.pth
 """

@@ -167,7 +167,7 @@ class WholeBody:
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol, which would wait for the head of a request for ever, and answers what is none in plain text."""
+    """uvicorn's protocol, which waits for the head of a request for ever, and answers what is none in plain text."""
 
     def connection_made(self, transport):
         super().connection_made(transport)
@@ -213,8 +213,8 @@ def main() -> None:
         sys.exit(f"error: {error}")
     gc.freeze()  # what is loaded stays: no collection looks through it while somebody waits
     uvicorn.run(
-        app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient, h11_max_incomplete_event_size=HEAD_BYTES,
-        access_log=False, server_header=False, timeout_graceful_shutdown=5,
+        app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient,
+        h11_max_incomplete_event_size=HEAD_BYTES, access_log=False, server_header=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
 
 

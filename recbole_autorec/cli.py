@@ -134,8 +134,9 @@ examples:
 
 EXPORT = """\
 Write what a checkpoint takes to serve: predict, recommend, similar and Predictor.load take the file as they take the
-checkpoint. It has neither the training ratings nor what only training needs. So it does not resume, and recommend leaves
-nothing out. Ids, titles, how often each was rated, and what the model has learnt are in it: it is smaller, not anonymous."""
+checkpoint. It has neither the training ratings nor what only training needs. So it does not resume, and recommend
+leaves nothing out. Ids, titles, how often each was rated, and what the model has learnt are in it: it is smaller, not
+anonymous."""
 
 EXPORT_EPILOG = """\
 examples:

@@ -18,7 +18,6 @@ from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
-
 _FORMULA = re.compile(r"[=+\-@\t\r](?!(?<=[+-])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)")
 _LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # what write_whole had begun, and the process that had
 
@@ -41,7 +40,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
             write(file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk, and of Ctrl-C
-        first = error
+        first: BaseException = error
         while first.__context__ is not None:
             first = first.__context__
         if isinstance(first, KeyboardInterrupt):

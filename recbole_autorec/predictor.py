@@ -135,7 +135,9 @@ class Predictor:
             DataError: the model needs the ratings themselves to predict, as some of RecBole's do.
             CheckpointError: `path` cannot be written.
         """
-        dampings = {key: getattr(self.model, key) for key in ("user_damping", "item_damping") if hasattr(self.model, key)}
+        dampings = {
+            key: getattr(self.model, key) for key in ("user_damping", "item_damping") if hasattr(self.model, key)
+        }
         content = {
             "parameters": {**portable(self._parameters), **dampings},
             "data": without_ratings(self._data, self._margins),
@@ -147,11 +149,15 @@ class Predictor:
         some = np.random.default_rng(0)
         pairs = [some.integers(len(rated), size=10_000) for rated in self._rated.values()]
         try:
-            same = np.array_equal(self._predict(*pairs), self._of(content, path, size, self._given_class)._predict(*pairs))
+            same = np.array_equal(
+                self._predict(*pairs), self._of(content, path, size, self._given_class)._predict(*pairs)
+            )
         except CheckpointError:  # its constructor cannot do without
             same = False
         if not same:
-            raise DataError(f"model {self.name} needs the training ratings themselves to predict: it cannot be exported.")
+            raise DataError(
+                f"model {self.name} needs the training ratings themselves to predict: it cannot be exported."
+            )
         save_checkpoint(path, content)
 
     @property

@@ -110,7 +110,9 @@ def recommend_to(
 def export_model(checkpoint: str | Path, output: str | Path) -> str:
     """Write what a checkpoint takes to serve; see Predictor.save. What was done, for people."""
     if os.path.isdir(output) or os.path.realpath(output) == os.path.realpath(checkpoint):
-        raise ConfigError(f"--output '{output}' is {'a folder' if os.path.isdir(output) else 'the checkpoint'}; give another name.")
+        raise ConfigError(
+            f"--output '{output}' is {'a folder' if os.path.isdir(output) else 'the checkpoint'}; give another name."
+        )
     predictor = Predictor.load(checkpoint)
     predictor.save(make_folder(Path(output).parent) / Path(output).name)
     sizes = " of ".join(f"{os.path.getsize(path) / 1e6:.1f}" for path in (output, checkpoint))

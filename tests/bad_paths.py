@@ -36,6 +36,8 @@ FLAGS = {
     "predict --new_ratings": ["--checkpoint", MODEL, "--input", PAIRS],
     "predict --output": ["--checkpoint", MODEL, "--input", PAIRS],
     "recommend --output": ["--checkpoint", MODEL, "--users", "all"],
+    "export --checkpoint": ["--output", "x.pth"],
+    "export --output": ["--checkpoint", MODEL],
     "similar --output": ["--checkpoint", MODEL, "--items", "all"],
 }  # fmt: skip
 PATHS = {

@@ -97,7 +97,9 @@ def test_an_exported_file_exports_itself(exported, tmp_path):
 
 def test_it_does_not_train_on_and_says_so(exported):
     small = exported("IAutoRec")[1]
-    expected = r"was exported to serve only: it has no ratings and no optimiser\. Use the one that it was exported from\.$"
+    expected = (
+        r"was exported to serve only: it has no ratings and no optimiser\. Use the one that it was exported from\.$"
+    )
     with pytest.raises(CheckpointError, match=expected):
         load_data_and_model(small, AT_HOME)
     parameters = {**quick("IAutoRec"), **AUTOREC["IAutoRec"], **AT_HOME}

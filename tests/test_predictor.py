@@ -1,15 +1,12 @@
 """A checkpoint serves alone: the same predictions as in training, for known and new users and items."""
 
 import json
-import os
 import pickletools
 import random
 import shutil
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -83,7 +83,10 @@ def test_it_answers_what_the_predictor_does(server, ask):
         return json.loads(table.to_json(orient="records"))
 
     assert ask(f"/recommend?user={user}&k=2") == (200, predictor.best_items(user, 2))
-    assert ask("/recommend?k=2", json.dumps({item: 5}).encode()) == (200, rows(predictor.fold_in_user({item: 5}).recommend(2)))
+    assert ask("/recommend?k=2", json.dumps({item: 5}).encode()) == (
+        200,
+        rows(predictor.fold_in_user({item: 5}).recommend(2)),
+    )
     assert ask(f"/similar?item={item}&k=3") == (200, rows(predictor.similar_items(item, 3)))
     assert ask(f"/predict?user={user}&item={item}") == (
         200, {"rating": float(predictor.predict(user, item)[0]), "note": ""},
@@ -129,7 +132,21 @@ EVIL_BODIES = [
     b'{"x2": null}', b'{"": 3}', b"{'x2': 3}", b'{"x2": 3', b'{"x2": 3}}', b"\0" * 1000, json.dumps({str(n): 1 for n in range(9000)}).encode(),
     b'{"x2": "' + b"5" * 200_000 + b'"}',
 ]  # fmt: skip
-EVIL_VALUES = ["", "x" * 5000, "\0", "\ud7ff", "../../etc/passwd", "%00", "';--", "{}", "-1", "1e9", "1.5", "NaN", "9" * 400]
+EVIL_VALUES = [
+    "",
+    "x" * 5000,
+    "\0",
+    "\ud7ff",
+    "../../etc/passwd",
+    "%00",
+    "';--",
+    "{}",
+    "-1",
+    "1e9",
+    "1.5",
+    "NaN",
+    "9" * 400,
+]
 EVIL_HEADS = [
     b"", b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\n\r\n",
     b"GET /recommend?user=\xff HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX: \0\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -147,7 +164,7 @@ def is_right(status, content):
 
 
 def test_hundreds_of_malformed_requests_get_a_json_error_and_leave_it_well(server, ask):
-    predictor, process, port, _ = server
+    _, process, port, _ = server
     chosen = random.Random(1)
     memory = process.memory_info().rss
     for number in range(200):
@@ -173,8 +190,13 @@ def test_hundreds_of_malformed_requests_get_a_json_error_and_leave_it_well(serve
 
 def test_a_body_may_not_be_long(server, ask):
     port = server[2]
-    for part in (b"Content-Length: 1000000000\r\n\r\n" + b" " * 1_000_000, b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65536 + b"\r\n" * 1):
-        answer = raw(port, b"POST /recommend HTTP/1.1\r\nHost: x\r\n" + part, *([b"10000\r\n" + b" " * 65536 + b"\r\n"] * 8))
+    for part in (
+        b"Content-Length: 1000000000\r\n\r\n" + b" " * 1_000_000,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"10000\r\n" + b" " * 65536 + b"\r\n" * 1,
+    ):
+        answer = raw(
+            port, b"POST /recommend HTTP/1.1\r\nHost: x\r\n" + part, *([b"10000\r\n" + b" " * 65536 + b"\r\n"] * 8)
+        )
         assert answer == b"" or answer.startswith(b"HTTP/1.1 413 "), answer[:100]
     assert ask("/recommend", b" " * 300_000) == (413, {"error": "the body has more than 262144 bytes"})
 
@@ -218,6 +240,10 @@ def test_a_bad_checkpoint_and_a_taken_port_are_said(server, tmp_path):
 
 def test_the_requirements_are_those_of_the_tests():
     """What examples/requirements.txt asks for is tested in the versions of constraints.txt."""
-    wanted = [line.split()[0] for line in Path(ROOT / "examples" / "requirements.txt").read_text().splitlines() if line[0] != "#"]
+    wanted = [
+        line.split()[0]
+        for line in Path(ROOT / "examples" / "requirements.txt").read_text().splitlines()
+        if line[0] != "#"
+    ]
     pinned = {line.split("==")[0] for line in Path(ROOT / "constraints.txt").read_text().splitlines()}
     assert set(wanted) <= pinned

@@ -1,4 +1,4 @@
-"""What training ratings say without saying who gave which: all that a trained AutoRec needs of them beside its codes."""
+"""What training ratings say without saying who gave which: all that a trained AutoRec needs of them but its codes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,15 @@ def margins_of(dataset: Dataset, rating_field: str) -> Margins:
     if isinstance(known := vars(dataset).get("margins"), Margins):
         return known
     part, stars = dataset.inter_feat, dataset.inter_feat[rating_field]
-    counts = (torch.bincount(part[field], minlength=dataset.num(field)) for field in (dataset.uid_field, dataset.iid_field))
-    plain = Margins(*counts, stars.min().item(), stars.max().item(), stars.double().mean().item(), 0.0, 0.0)
+    users, items = (
+        torch.bincount(part[field], minlength=dataset.num(field)) for field in (dataset.uid_field, dataset.iid_field)
+    )
+    low, high, mean = stars.min().item(), stars.max().item(), stars.double().mean().item()
+    plain = Margins(users, items, low, high, mean, steps_mean=0.0, steps_deviation=0.0)
     steps = in_steps(stars, plain.low, plain.step)
-    mean = steps.mean().item()
-    return plain._replace(steps_mean=mean, steps_deviation=(steps - mean).square().mean().sqrt().item())
+    steps_mean = steps.mean().item()
+    deviation = (steps - steps_mean).square().mean().sqrt().item()
+    return plain._replace(steps_mean=steps_mean, steps_deviation=deviation)
 
 
 def in_steps(stars: Tensor, low: float, step: float) -> Tensor:

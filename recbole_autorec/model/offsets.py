@@ -66,7 +66,8 @@ def fit_offsets(
     A damping that is None is what the ratings ask for. Users and items without ratings have offset 0.
     """
     if not len(ratings):  # of a model that only serves: its weights have them
-        return Offsets(0.0, *map(np.zeros, shape), user_damping or 0.0, item_damping or 0.0, Variances(0.0, 0.0, 0.0))
+        none = Variances(0.0, 0.0, 0.0)
+        return Offsets(0.0, np.zeros(shape[0]), np.zeros(shape[1]), user_damping or 0.0, item_damping or 0.0, none)
     variances = estimate_variances(users, items, ratings)
     user_damping = variances.user_damping if user_damping is None else user_damping
     item_damping = variances.item_damping if item_damping is None else item_damping

@@ -116,8 +116,11 @@ COURSE: dict[str, Callable[[Any], bool]] = {
     "epochs_run": lambda v: type(v) is int and v >= 0,
     "train_seconds": _is_seconds,
     "eval_seconds": _is_seconds,
-    "curve": lambda v: type(v) is list and all(
-        type(p) is list and [type(x) for x in p] == [int, float, float] and all(map(math.isfinite, p)) for p in v
+    "curve": lambda v: (
+        type(v) is list
+        and all(
+            type(p) is list and [type(x) for x in p] == [int, float, float] and all(map(math.isfinite, p)) for p in v
+        )
     ),
     "valid": lambda v: v is None or _are_scores(v),
 }
@@ -142,8 +145,12 @@ SCHEMA: dict[str, Callable[[Any], bool]] = {
 SERVING_SCHEMA: dict[str, Callable[[Any], bool]] = {
     **{name: SCHEMA[name] for name in ("parameters", "state_dict", "other_parameter")},
     "data": _are_margins,
-    "learnt": lambda v: type(v) is list and all(
-        type(each) is tuple and len(each) == 2 and _is_tensor(each[0], torch.float32) and _is_seconds(each[1]) for each in v
+    "learnt": lambda v: (
+        type(v) is list
+        and all(
+            type(each) is tuple and len(each) == 2 and _is_tensor(each[0], torch.float32) and _is_seconds(each[1])
+            for each in v
+        )
     ),
 }
 
@@ -202,8 +209,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
     only_serves = "learnt" in state
     if only_serves and not serving:
         raise CheckpointError(
-            f"checkpoint '{path}' was exported to serve only: it has no ratings and no optimiser. Use the one that it was "
-            "exported from."
+            f"checkpoint '{path}' was exported to serve only: it has no ratings and no optimiser. Use the one that it "
+            "was exported from."
         )
     schema = SERVING_SCHEMA if only_serves else SCHEMA
     missing = sorted(schema.keys() - state.keys())

@@ -61,8 +61,8 @@ class EnsembleTrainer(AutoRecTrainer):
 
     def _log_epoch(self, loss, valid="", end=""):
         if self._verbose:
-            name, epochs, alone = self._of_member
-            alone = "  ".join(f"{metric} {value:.4f}" for metric, value in (alone or {}).items())
+            name, epochs, result = self._of_member
+            alone = "  ".join(f"{metric} {value:.4f}" for metric, value in (result or {}).items())
             self.logger.info(
                 f"member {self.epochs_run}/{self.epochs} {name}, epoch {epochs}{alone and f'  valid {alone}'}"
                 f"{valid and f'  together{valid}'}  train {self.train_seconds:.1f} s{end}"

@@ -63,6 +63,8 @@ class RatingTrainer(Trainer):
         )
         self._validates = self._verbose = False  # fit says otherwise
         self.best_epoch: int | None = None
+        self.best_valid_score: float
+        self.best_valid_result: dict[str, float] | None
         self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []

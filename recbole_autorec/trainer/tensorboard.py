@@ -43,7 +43,7 @@ class TensorBoard:
 
 @contextmanager
 def where_it_can_be_written() -> Iterator[None]:
-    """Trainer.__init__ in this context makes log_tensorboard/ (its line 115) and the checkpoint folder (131) if it can."""
+    """Here Trainer.__init__ makes log_tensorboard/ (its line 115) and the checkpoint folder (131) if it can."""
 
     def try_to_make(folder: str) -> None:
         with suppress(OSError):  # who saves a checkpoint there hears of it
