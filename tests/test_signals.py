@@ -14,14 +14,16 @@ from pathlib import Path
 import pytest
 
 from recbole_autorec.cli import main
+from recbole_autorec.comparison.runner import SLOW_IMPORTS
 from recbole_autorec.processes import self_contained
 from tests.conftest import DATA
 
 SHORT = ["--dataset", "tiny", "--data_path", str(DATA), "--seed", "1", "--show_progress", "False"]
+SMALL = ["--hidden_size", "[4]", "--lbfgs_max_iter", "5"]
 VERBS = {
-    "train": [*SHORT, "--hidden_size", "[4]", "--epochs", "6", "--refit", "True", "--output", "out"],
+    "train": [*SHORT, *SMALL, "--epochs", "6", "--refit", "True", "--output", "out"],
     "compare": ["compare", *SHORT, "--models", "Bias,BiasedMF", "--epochs", "6", "--repeats", "1", "--output", "out"],
-    "tune": ["tune", *SHORT, "--epochs", "3", "--max_evals", "5", "--output", "out"],
+    "tune": ["tune", *SHORT, *SMALL[2:], "--epochs", "3", "--max_evals", "3", "--output", "out"],
 }
 MOMENTS = {"train": 60, "compare": 12, "tune": 28}
 
@@ -37,8 +39,8 @@ def _work(argv, begun):
 def start(argv):
     """The verb in a process of its own, which has imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["recbole_autorec.quick_start", "recbole_autorec.comparison.compare",
-                                    "recbole_autorec.tuning.tune", "tensorboard", "hyperopt"])  # fmt: skip
+    modules = ["quick_start", "comparison.compare", "tuning.tune", "memory", "trainer.autorec_trainer"]
+    context.set_forkserver_preload([*(f"recbole_autorec.{name}" for name in modules), *SLOW_IMPORTS, "hyperopt"])
     begun = context.Event()
     with self_contained():
         process = context.Process(target=_work, args=(argv, begun))
