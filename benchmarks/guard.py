@@ -3,8 +3,8 @@
     python benchmarks/guard.py            # what make bench runs
     python benchmarks/guard.py --record   # write the ratios of this machine to guard.json
 
-Both sides of a ratio are measured in turn, so that a slow moment of the machine hits both. guard.json has the largest of
-the machines it ran on: how much dearer large data are depends on the caches (1.6 and 2.3 on two AMD EPYCs).
+Both sides of a ratio are measured in turn, so that a slow moment of the machine hits both. guard.json has the largest
+of the machines it ran on: how much dearer large data are depends on the caches (1.6 and 2.3 on two AMD EPYCs).
 """
 
 from __future__ import annotations

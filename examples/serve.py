@@ -55,6 +55,7 @@ class Health(BaseModel):
     model: str
     users: int
     items: int
+    leaves_out_rated: bool
 
 
 class Failure(BaseModel):
@@ -75,11 +76,16 @@ def app_for(predictor: Predictor) -> FastAPI:
 
     @app.get("/health")
     async def health() -> Health:
-        return Health(model=predictor.name, users=len(predictor.users), items=len(predictor.items))
+        return Health(
+            model=predictor.name,
+            users=len(predictor.users),
+            items=len(predictor.items),
+            leaves_out_rated=predictor.knows_ratings,
+        )
 
     @app.get("/recommend", response_model=list[Recommendation])
     async def recommend(user: Id, k: Length = 10) -> Response:
-        """The best items that a known user has not rated."""
+        """The best items that a known user has not rated; of a model exported without ratings, rated ones as well."""
         return JSONResponse(predictor.best_items(user, k))
 
     @app.post("/recommend", response_model=list[Recommendation])
@@ -101,7 +107,7 @@ def app_for(predictor: Predictor) -> FastAPI:
 
     @app.exception_handler(DataError)
     async def unknown(_, error: DataError) -> Response:
-        return failure(404 if "unknown" in str(error) else 422, str(error))
+        return failure(404 if str(error).endswith(" is unknown: training had none of that id.") else 422, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_, error: RequestValidationError) -> Response:
@@ -167,25 +173,43 @@ class WholeBody:
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol, which waits for the head of a request for ever, and answers what is none in plain text."""
+    """uvicorn's protocol, which waits for a head or a reader for ever, and answers what is no request in plain text."""
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self._wait_for_head()
+        self._deadline = None
+        self._wait()
 
     def data_received(self, data):
         super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._patience.cancel()
+        if self._is_answering():
+            self._deadline.cancel()
 
     def on_response_complete(self):
         super().on_response_complete()
-        self._patience.cancel()
-        self._wait_for_head()
+        if not self._is_answering():  # the next of several that came at once
+            self._wait()
+
+    def pause_writing(self):
+        super().pause_writing()
+        self._wait()  # for a client that does not read
+
+    def resume_writing(self):
+        super().resume_writing()
+        self._deadline.cancel()
 
     def connection_lost(self, exc):
-        self._patience.cancel()
+        self._deadline.cancel()
         super().connection_lost(exc)
+
+    def _is_answering(self):
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait(self):
+        """The client has so long to go on."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(SECONDS, self.transport.abort)
 
     def send_400_response(self, msg):
         body = failure(400, msg).body
@@ -196,9 +220,6 @@ class Impatient(H11Protocol):
         except h11.LocalProtocolError:  # in the midst of another answer
             pass
         self.transport.close()
-
-    def _wait_for_head(self):
-        self._patience = self.loop.call_later(SECONDS, self.transport.close)
 
 
 def main() -> None:

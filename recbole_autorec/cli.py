@@ -9,7 +9,6 @@ import io
 import logging
 import os
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -448,20 +447,13 @@ def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str
     return known, flags
 
 
-def in_a_thread(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread that cannot write keeps the error for whoever writes next, and throws it at the terminal."""
-    if not isinstance(failure.exc_value, OSError):
-        threading.__excepthook__(failure)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv`; the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = VERBS[argv.pop(0)] if argv and argv[0] in VERBS else train
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    threading.excepthook = in_a_thread
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal may lack letters that ids and paths have
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack letters that ids and paths have
+        sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.isatty() else "surrogateescape")
     if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded, by a verb
         # waiting threads spin for a millisecond otherwise, and take a busy machine's time from the working ones
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")

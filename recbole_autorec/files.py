@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
-_FORMULA = re.compile(r"[=+\-@\t\r](?!(?<=[+-])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)")
+# The last four of the first brackets are = + - @ as wide as a Chinese letter.
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20](?!(?<=[+-])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)")
 _LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # what write_whole had begun, and the process that had
 
 
@@ -33,19 +34,23 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         if not os.access(path, os.W_OK) and os.path.exists(path):  # os.replace would not mind
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-            if (found := _LEFTOVER.search(left.name)) and not psutil.pid_exists(int(found[1])):
-                left.unlink()  # of a process that died
+            found = _LEFTOVER.search(left.name)
+            with suppress(OSError, OverflowError):  # somebody else's, or no number of a process
+                if found and not psutil.pid_exists(int(found[1])):
+                    left.unlink()  # of a process that died
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
             write(file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk, and of Ctrl-C
-        first: BaseException = error
-        while first.__context__ is not None:
-            first = first.__context__
-        if isinstance(first, KeyboardInterrupt):
-            raise first from None
-        cause = getattr(first, "strerror", None) or str(error).splitlines()[0]
+        chain: list[BaseException] = [error]
+        while chain[-1].__context__ is not None:
+            chain.append(chain[-1].__context__)
+        for interruption in chain:
+            if isinstance(interruption, KeyboardInterrupt):
+                raise interruption from None
+        causes = (getattr(each, "strerror", None) for each in chain)
+        cause = next(filter(None, causes), str(error).splitlines()[0])
         raise error_class(f"'{path}' cannot be written: {cause}; {hint}") from error
     finally:
         with suppress(OSError):
@@ -59,7 +64,7 @@ def write_json(path: Path, content: Any, hint: str) -> None:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """For a .csv file: text that a spreadsheet would take for a formula begins with an apostrophe; numbers stay."""
+    """For a .csv file: text that begins like a formula of a spreadsheet gets an apostrophe before it; numbers stay."""
     safe = table.copy(deep=False)
     for place, kind in enumerate(table.dtypes):
         if pd.api.types.is_numeric_dtype(kind):
@@ -154,6 +159,7 @@ def claimed_folder(
     with locked(folder, what):
         for left in folder.rglob("*.tmp"):
             if _LEFTOVER.search(left.name):  # of a process that died: ours is the only one
-                left.unlink()
+                with suppress(OSError):
+                    left.unlink()
         write_json(file, identity, hint)  # first: without it the folder is nobody's
         yield

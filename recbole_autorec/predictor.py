@@ -146,19 +146,16 @@ class Predictor:
             "learnt": [part.learnt() for part in _row_autorecs(self.model)],
         }
         size = sum(weights.nbytes for weights in content["state_dict"].values())
-        some = np.random.default_rng(0)
+        some, why = np.random.default_rng(0), "it predicts otherwise without them"
         pairs = [some.integers(len(rated), size=10_000) for rated in self._rated.values()]
         try:
-            same = np.array_equal(
-                self._predict(*pairs), self._of(content, path, size, self._given_class)._predict(*pairs)
-            )
-        except CheckpointError:  # its constructor cannot do without
-            same = False
+            twin = self._of(content, path, size, self._given_class)
+            same = np.array_equal(self._predict(*pairs), twin._predict(*pairs))
+        except CheckpointError as error:
+            same, why = False, str(error)
         if not same:
-            raise DataError(
-                f"model {self.name} needs the training ratings themselves to predict: it cannot be exported."
-            )
-        save_checkpoint(path, content)
+            raise DataError(f"model {self.name} cannot be exported: it needs the training ratings to predict ({why}).")
+        save_checkpoint(path, content, "--output")
 
     @property
     def rated_users(self) -> list[str]:

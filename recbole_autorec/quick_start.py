@@ -99,7 +99,7 @@ def train_and_test(
             logger.info(line)
         if resume is not None:
             trainer.resume_checkpoint(resume)
-        begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch}
+        begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch, "refit": trainer.is_refit}
         ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
         keywords = {"saved": config["saved"], "show_progress": config["show_progress"]}
         checkpoint, resumes_refit = ranks.first_says(trainer.saved_model_file), trainer.is_refit
@@ -115,23 +115,22 @@ def train_and_test(
                 gc.collect()  # the first optimiser's memory, before the second's
                 train_data = build_dataloaders(config, data, [trained_on, *parts[1:]])[0]
                 trainer = build_trainer(config, trained_on)
-                trainer.saved_model_file, trainer.valid_scores = checkpoint, valid_scores
+                trainer.valid_scores = valid_scores
                 if resumes_refit:
-                    trainer.resume_checkpoint(checkpoint)
+                    trainer.resume_checkpoint(resume)
                 else:
                     trainer.follow(chosen)
+                trainer.saved_model_file = checkpoint
                 trainer.fit(train_data, **keywords)
+            test_result = trainer.evaluate(test_data)
         except KeyboardInterrupt:
             best_epoch = (course or trainer.course())["best_epoch"]
-            if best_epoch is None:
+            if config["saved"] and os.path.exists(checkpoint):
+                what = "what was trained so far" if best_epoch is None else f"epoch {best_epoch}, the best so far,"
+                logger.warning(f"interrupted; {what} is in {checkpoint}\n--resume {checkpoint} continues from it")
+            elif best_epoch is None:
                 logger.warning("interrupted before an epoch was finished: there is no checkpoint")
-            elif config["saved"]:
-                logger.warning(
-                    f"interrupted; epoch {best_epoch}, the best so far, is in {checkpoint}\n"
-                    f"--resume {checkpoint} continues from it"
-                )
             raise
-        test_result = trainer.evaluate(test_data)
 
     course = trainer.course()
     result = {

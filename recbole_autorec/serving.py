@@ -109,7 +109,7 @@ def recommend_to(
 
 def export_model(checkpoint: str | Path, output: str | Path) -> str:
     """Write what a checkpoint takes to serve; see Predictor.save. What was done, for people."""
-    if os.path.isdir(output) or os.path.realpath(output) == os.path.realpath(checkpoint):
+    if os.path.isdir(output) or _are_same(output, checkpoint):
         raise ConfigError(
             f"--output '{output}' is {'a folder' if os.path.isdir(output) else 'the checkpoint'}; give another name."
         )
@@ -228,12 +228,16 @@ def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
     return f"{output}: {counted(count, 'line')}"
 
 
+def _are_same(one: str | Path, other: str | Path) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
 def _check_output(output: str | Path | None, input: str | Path | None = None) -> None:
     if output is None:
         return
     if Path(output).suffix not in SUFFIXES:
         raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
-    if os.path.isdir(output) or (input is not None and os.path.realpath(output) == os.path.realpath(input)):
+    if os.path.isdir(output) or (input is not None and _are_same(output, input)):
         what = "a folder" if os.path.isdir(output) else "the input"
         raise ConfigError(f"--output '{output}' is {what}; give another name.")
 

@@ -24,7 +24,7 @@ STATE = {
     "state_dict": {"w": torch.arange(1000.0)},
     "other_parameter": {},
     "optimizer": {},
-    "random_state": {"torch": torch.zeros(3, dtype=torch.uint8), "loader": torch.zeros(3, dtype=torch.uint8)},
+    "random_state": {name: torch.zeros(3, dtype=torch.uint8) for name in ("torch", "loader", "numpy")},
 }  # fmt: skip
 
 

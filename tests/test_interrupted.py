@@ -65,7 +65,7 @@ def test_ctrl_c_while_a_file_is_written_is_ctrl_c_and_no_full_disk(tmp_path):
 MOMENTS = {
     "IAutoRec": {}, "UAutoRec": {"learner": "adam", "learning_rate": 0.05, "train_batch_size": 3, "dropout_prob": 0.2},
     "AutoRecEnsemble": {"members": [{"model": "IAutoRec", "epochs": 1}, {"model": "UAutoRec", "epochs": 1}]}, "Bias": {}, "BiasedMF": {},
-    "NeuMF": {},
+    "NeuMF": {}, "BPR": {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": 3, "eval_args": {"mode": "full"}},
 }  # fmt: skip
 
 

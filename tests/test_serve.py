@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -71,6 +71,8 @@ def raw(port, *parts, pause=0.0):
                 time.sleep(pause)
             connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        except TimeoutError:
+            raise
         except OSError:  # it has closed already
             return b""
 
@@ -92,7 +94,10 @@ def test_it_answers_what_the_predictor_does(server, ask):
         200, {"rating": float(predictor.predict(user, item)[0]), "note": ""},
     )  # fmt: skip
     assert ask(f"/predict?user={user}&item=none")[1]["note"] == "unknown item"
-    assert ask("/health") == (200, {"model": "IAutoRec", "users": len(predictor.users), "items": len(predictor.items)})
+    assert ask("/health") == (
+        200,
+        {"model": "IAutoRec", "users": len(predictor.users), "items": len(predictor.items), "leaves_out_rated": True},
+    )
     assert set(ask("/openapi.json")[1]["paths"]) == {"/health", "/recommend", "/predict", "/similar"}
 
 
@@ -222,6 +227,23 @@ def test_two_hundred_slow_clients_are_let_go_and_nobody_waits_for_them(server, a
     assert answers[4].count(b"HTTP/1.1 200 OK") == 1
 
 
+def test_a_client_that_does_not_read_is_let_go(server):
+    """It asks for more than all buffers hold."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", server[2]))
+        connection.setblocking(False)
+        start = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() - start < 10 * PATIENCE:
+                try:
+                    connection.send(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                except BlockingIOError:
+                    time.sleep(0.1)
+        assert time.monotonic() - start < 5 * PATIENCE
+
+
 def test_a_dripping_head_is_not_waited_for(server):
     start = time.monotonic()
     assert raw(server[2], *([b"GET /health HTTP/1.1\r\n"] + [b"A: b\r\n"] * 100), pause=0.2) == b""
@@ -236,6 +258,14 @@ def test_a_bad_checkpoint_and_a_taken_port_are_said(server, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: checkpoint ")
+    checkpoint = next(server[3].parent.glob("*.pth"))
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "serve.py"), str(checkpoint), "--port", str(server[2])],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": import_path()}, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_requirements_are_those_of_the_tests():

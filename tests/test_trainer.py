@@ -149,6 +149,15 @@ def test_resuming_continues_as_if_never_interrupted(learner, objective):
     assert second.epochs_run == 4
 
 
+def test_training_without_a_validation_part_saves_the_last_epoch():
+    trainer, train, _, test = setup(epochs=2)
+    with quiet_recbole():
+        trainer.fit(train, saved=True)
+        trainer.evaluate(test)
+    course = load_checkpoint(trainer.saved_model_file)["course"]
+    assert (course["best_epoch"], course["valid"]) == (2, None)
+
+
 def test_interruption_leaves_the_best_checkpoint_usable():
     trainer, train, valid, _ = setup(epochs=9, lbfgs_max_iter=1)
     train_epoch, epochs = trainer._train_epoch, []

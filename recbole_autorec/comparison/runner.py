@@ -135,12 +135,14 @@ def _fail(task: Task, why: str) -> None:
 
 def _work(task: Task) -> None:
     os.chdir(task.directory)
-    with (
-        suppress(OSError, AutoRecError),  # a full disk: the parent finds no result, and cannot write that either
-        task.file("log").open("w", buffering=1) as file,
-        redirect_stdout(file),
-        redirect_stderr(file),
-    ):
+    try:
+        _train_logged(task)
+    except (OSError, AutoRecError) as error:  # a full disk, or a log that may not be written
+        sys.exit(f"{task.row.label}, repeat {task.repeat}: {in_one_line(error)}")
+
+
+def _train_logged(task: Task) -> None:
+    with task.file("log").open("w", buffering=1) as file, redirect_stdout(file), redirect_stderr(file):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=file)
         if task.threads:
             torch.set_num_threads(task.threads)

@@ -22,6 +22,8 @@ from recbole_autorec.model.calibration import Calibration, Parts
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
+LEAST_ERROR = 1e-6  # mean squared training error, to divide by
+
 T = TypeVar("T")
 
 
@@ -254,7 +256,7 @@ class RowAutoRec(AutoRec):
         """Take what `learnt` gave, where there are no training ratings any more."""
         if codes.shape != (len(self.all_rows), self.autoencoder.decoder_weight.shape[1]):
             raise ValueError(f"codes of shape {tuple(codes.shape)}")
-        self._given = codes, error
+        self._given = codes, max(error, LEAST_ERROR)
 
     def levels(self) -> Tensor | None:
         """m + a of all rows (N,), on the model's scale; None without offsets."""
@@ -348,7 +350,7 @@ class RowAutoRec(AutoRec):
             values, vectors = torch.linalg.eigh(centred.t() @ centred / len(centred))
             if self._given is None:
                 error = self.autoencoder.decode(codes, self.levels(), self.ratings) - self.ratings.values
-                mean_square = max(error.double().square().mean().item(), 1e-6)
+                mean_square = max(error.double().square().mean().item(), LEAST_ERROR)
             else:
                 mean_square = self._given[1]
             self._kept_spread = vectors * values.clamp(min=0).sqrt(), mean_square

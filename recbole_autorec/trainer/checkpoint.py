@@ -42,7 +42,7 @@ def _are_tensors(value: Any) -> bool:
     return isinstance(value, dict) and all(type(name) is str and _is_tensor(each) for name, each in value.items())
 
 
-def _is_seconds(value: Any) -> bool:
+def _is_amount(value: Any) -> bool:
     return type(value) is float and 0 <= value < math.inf
 
 
@@ -74,7 +74,7 @@ def _are_names(data: Any, *more: str) -> bool:
     texts = [*ids, data["fields"], *([titles] if titles is not None else [])]
     if not all(type(names) is list and all(type(name) is str for name in names) for names in texts):
         return False
-    return all(len(set(names)) == len(names) for names in ids) and (titles is None or len(titles) == len(ids[1]))
+    return all(0 < len(set(names)) == len(names) for names in ids) and (titles is None or len(titles) == len(ids[1]))
 
 
 def _are_margins(data: Any) -> bool:
@@ -114,8 +114,8 @@ def _are_ratings(data: Any) -> bool:
 COURSE: dict[str, Callable[[Any], bool]] = {
     "best_epoch": lambda v: type(v) is int and v >= 0,
     "epochs_run": lambda v: type(v) is int and v >= 0,
-    "train_seconds": _is_seconds,
-    "eval_seconds": _is_seconds,
+    "train_seconds": _is_amount,
+    "eval_seconds": _is_amount,
     "curve": lambda v: (
         type(v) is list
         and all(
@@ -138,7 +138,7 @@ SCHEMA: dict[str, Callable[[Any], bool]] = {
     "state_dict": _are_tensors,
     "other_parameter": lambda v: isinstance(v, dict) and _are_tensors({k: t for k, t in v.items() if t is not None}),
     "optimizer": lambda v: isinstance(v, dict) and _is_state_of_optimizer(v),
-    "random_state": lambda v: _are_tensors(v) and v.keys() == {"torch", "loader"},
+    "random_state": lambda v: _are_tensors(v) and v.keys() - {"cuda"} == {"torch", "loader", "numpy"},
 }
 
 # And one that only serves; see Predictor.save.
@@ -148,15 +148,15 @@ SERVING_SCHEMA: dict[str, Callable[[Any], bool]] = {
     "learnt": lambda v: (
         type(v) is list
         and all(
-            type(each) is tuple and len(each) == 2 and _is_tensor(each[0], torch.float32) and _is_seconds(each[1])
+            type(each) is tuple and len(each) == 2 and _is_tensor(each[0], torch.float32) and _is_amount(each[1])
             for each in v
         )
     ),
 }
 
 
-def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
-    """Write `state`; an older file at `path` stays as it is until the new one is complete.
+def save_checkpoint(path: str | Path, state: dict[str, Any], flag: str = "--checkpoint_dir") -> None:
+    """Write `state`; an older file at `path` stays as it is until the new one is complete. `flag` names another place.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written.
@@ -166,7 +166,7 @@ def save_checkpoint(path: str | Path, state: dict[str, Any]) -> None:
         Path(path),
         lambda file: torch.save(content, file),
         CheckpointError,
-        "a checkpoint written before is untouched. Free some space, or give another --checkpoint_dir.",
+        f"a checkpoint written before is untouched. Free some space, or give another {flag}.",
     )
 
 

@@ -27,6 +27,7 @@ from recbole_autorec.trainer.checkpoint import (
     save_checkpoint,
 )
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
+from recbole_autorec.trainer.random_state import random_state, set_random_state
 from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
@@ -87,12 +88,12 @@ class RatingTrainer(Trainer):
         if self._random_state:
             self._check_resumed()
             try:
-                torch.set_rng_state(self._random_state["torch"])
-                train_data.generator.set_state(self._random_state["loader"])
-            except (RuntimeError, TypeError) as error:
+                set_random_state(self._random_state, train_data.generator)
+            except (RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"checkpoint '{self.saved_model_file}' is damaged: random_state.") from error
             if self.start_epoch >= self.epochs:  # RecBole's would save it as one of no epoch
-                self.logger.info(f"checkpoint '{self.saved_model_file}' has all {self.epochs} {self.epochs_are}")
+                how = f"was refit with {self.epochs}" if self.is_refit else f"has all {self.epochs}"
+                self.logger.info(f"checkpoint '{self.saved_model_file}' {how} {self.epochs_are}")
                 self.eval_collector.data_collect(train_data)
                 return self.best_valid_score, self.best_valid_result
         if ranks.rank() > 0:
@@ -190,27 +191,28 @@ class RatingTrainer(Trainer):
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         if not self._validates and epoch + 1 < self.epochs:
             return
-        self.best_epoch = epoch + 1
-        others = other_parameter(self.model)
-        if ranks.rank() > 0:  # parameters come from the first one
-            self._best_state = {"other_parameter": others}
-            return
-        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-        self._best_state = {"state_dict": weights, "other_parameter": others}
-        if not self._saved:
-            return
+        best: dict[str, Any] = {"other_parameter": other_parameter(self.model)}
+        if ranks.rank() == 0:  # parameters come from the first one
+            best["state_dict"] = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if self._saved:
+            self._write_checkpoint(best, epoch + 1, kwargs.get("saved_model_file", self.saved_model_file))
+        self._best_state, self.best_epoch = best, epoch + 1
+
+    def _write_checkpoint(self, best: dict[str, Any], best_epoch: int, path: str) -> None:
+        course = {**self.course(), "best_epoch": best_epoch}
+        if self._validates:
+            course["valid"] = self._last_result
         state = {
             "parameters": self.config.plain_parameters,
             "train_fingerprint": self._train_fingerprint,
             "data": self._served_data,
             "best_valid_score": float(self.best_valid_score),
-            "course": {**self.course(), **({} if self.is_refit else {"valid": self._last_result})},
+            "course": course,
             "refit": self.is_refit,
-            **self._best_state,
+            **best,
             "optimizer": self.optimizer.state_dict() if self.optimizer else {},
-            "random_state": {"torch": torch.get_rng_state(), "loader": self._train_data.generator.get_state()},
+            "random_state": random_state(self._train_data.generator),
         }
-        path = kwargs.get("saved_model_file", self.saved_model_file)
         if not os.path.exists(path):
             self.logger.info(f"checkpoint {path}: it holds the training ratings; the verb export leaves them out")
         save_checkpoint(path, state)
@@ -251,7 +253,7 @@ class RatingTrainer(Trainer):
                 setattr(self, name, checkpoint["course"][name])
         self.best_valid_score, self.best_valid_result = checkpoint["best_valid_score"], checkpoint["course"]["valid"]
         self._best_state = {key: checkpoint[key] for key in ("state_dict", "other_parameter")}
-        self._random_state = {name: state.cpu() for name, state in checkpoint["random_state"].items()}
+        self._random_state = checkpoint["random_state"]
         self._resumed_fingerprint = checkpoint["train_fingerprint"]
 
     def _check_resumed(self):

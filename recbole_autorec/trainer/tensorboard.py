@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import Logger, getLogger
@@ -11,6 +12,17 @@ from recbole.trainer import trainer as recboles
 from recbole.utils import ensure_dir, get_tensorboard
 
 logger = getLogger(__name__)
+_before = threading.excepthook
+
+
+def _in_a_thread(failure: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread keeps the error for whoever writes next, and throws it at the terminal as well."""
+    theirs = type(failure.thread).__module__.startswith("tensorboard.")
+    if not (theirs and isinstance(failure.exc_value, OSError)):
+        _before(failure)
+
+
+threading.excepthook = _in_a_thread
 
 
 class TensorBoard:
