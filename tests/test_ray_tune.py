@@ -170,6 +170,8 @@ def test_a_search_on_this_machine_listens_to_it_alone_and_leaves_nothing(number,
     ).read_text()
     assert psutil.wait_procs(started, timeout=30)[1] == []
     assert "SIGTERM" not in Path("search.log").read_text()  # no stack of Ray's
+    if number == signal.SIGTERM:
+        assert "--output out --resume goes on" in Path("search.log").read_text()
     assert not (tmp_path / ".ray").exists()  # nor a token in the home folder
 
 

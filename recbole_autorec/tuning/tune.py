@@ -129,7 +129,7 @@ def tune(
             search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
             try:
                 _search(search, engine, cluster, folder.name)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, SystemExit):  # the latter is SIGTERM's beside Ray
                 logger.warning(
                     f"interrupted after {counted(len(trials.trials), 'trial')}; "
                     f"the same command with --output {folder} --resume goes on"
