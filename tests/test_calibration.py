@@ -183,6 +183,6 @@ def test_a_trainer_says_which_epoch_and_weights_it_has_chosen():
         train, valid, _ = build_dataloaders(config, data, parts)
         trainer.fit(train, valid, saved=False)
     chosen = trainer.chosen()
-    assert chosen["epochs"] == trainer.best_epoch
+    assert chosen["course"]["best_epoch"] == trainer.best_epoch
     trainer.load_best()
     assert torch.equal(chosen["calibration"], trainer.model.calibration.weights)

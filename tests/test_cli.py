@@ -40,6 +40,8 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         r"offsets are damped by [\d.e+]+ ratings of a user, [\d.e+]+ of an item",
         log[2],
     )
+    said = log.pop(4)  # once, with the first checkpoint
+    assert re.fullmatch(r"checkpoint \S+: it holds the training ratings; the verb export leaves them out", said)
     for number, line in enumerate(log[3:]):
         what = r"J [\d.]+" if number else "offsets alone"
         assert re.fullmatch(

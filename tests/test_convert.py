@@ -205,7 +205,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("PK\3\4x", [], "a is a .zip or an Excel file, which cannot be read as it is: unpack it, or save the table as .csv in UTF-8."),
         ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'."),
         ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' for the rating; if that is meant, name it: rating=timestamp."),
-        ("1,2,3\n", ["--input", ""], "the name of the input is empty; give a file, a .zip or a folder."),
+        ("1,2,3\n", ["--input", ""], "command line: --input is empty; --help has the flags."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "a is no text in utf-9: unknown encoding: utf-9. --encoding names another."),
     ],

@@ -82,5 +82,5 @@ def test_a_disk_that_fills_up_at_any_write_is_said_and_the_same_command_goes_on(
         resume = ["--resume"] if verb == "tune" and Path("out/tuning.json").exists() else []
         assert main([*argv, *resume]) == 0, capfd.readouterr().err
         assert scores(argv) == whole
-        pages = pages + 1 if pages < 20 else pages * 2
+        pages = pages + 1 if pages < 14 else pages * 2
     assert failed > 5

@@ -26,7 +26,7 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
     result = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True}, output=tmp_path / "out")
     assert list(result) == KEYS
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["result.json"]
     assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
     defaults = {"saved": True}
     assert result["parameters"] == {key: value for key, value in TINY.items() if key not in defaults}
@@ -226,7 +226,7 @@ def test_a_result_that_cannot_be_written_is_said(tmp_path):
     assert (
         str(caught.value) == f"'{tmp_path}/out/result.json' cannot be written: Is a directory; give another --output."
     )
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["result.json"]
+    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["result.json"]
 
 
 def test_a_run_refused_for_its_data_leaves_nothing_behind(tmp_path):

@@ -25,7 +25,7 @@ VERBS = {
     "compare": ["compare", *SHORT, "--models", "Bias,BiasedMF", "--epochs", "6", "--repeats", "1", "--output", "out"],
     "tune": ["tune", *SHORT, *SMALL[2:], "--epochs", "3", "--max_evals", "3", "--output", "out"],
 }
-MOMENTS = {"train": 60, "compare": 12, "tune": 28}
+MOMENTS = {"train": 80, "compare": 6, "tune": 14}
 
 
 def _work(argv, begun):

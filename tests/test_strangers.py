@@ -194,7 +194,7 @@ def with_changes(content, chosen: random.Random):
 
 
 LOADERS = {
-    "Predictor.load": (1600, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
+    "Predictor.load": (1000, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
     "Predictor.load, exported": (800, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
     "load_data_and_model": (
         300,
