@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,11 +34,7 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
     try:
         if not os.access(path, os.W_OK) and os.path.exists(path):  # os.replace would not mind
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        for left in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
-            found = _LEFTOVER.search(left.name)
-            with suppress(OSError, OverflowError):  # somebody else's, or no number of a process
-                if found and not psutil.pid_exists(int(found[1])):
-                    left.unlink()  # of a process that died
+        clear_leftovers(path.parent, glob.escape(path.name))
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
             write(file)
@@ -55,6 +52,15 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def clear_leftovers(folder: Path, names: str, age: float = 0.0) -> None:
+    """Delete what processes that died had begun to write as `names`, a pattern, and left so many seconds ago."""
+    for left in folder.glob(f"{names}.*.tmp"):
+        found = _LEFTOVER.search(left.name)
+        with suppress(OSError, OverflowError):  # somebody else's, or no number of a process
+            if found and not psutil.pid_exists(int(found[1])) and time.time() - left.stat().st_mtime >= age:
+                left.unlink()
 
 
 def write_json(path: Path, content: Any, hint: str) -> None:

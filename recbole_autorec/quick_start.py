@@ -26,7 +26,7 @@ from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
-from recbole_autorec.files import locked, make_folder, write_json
+from recbole_autorec.files import clear_leftovers, locked, make_folder, write_json
 from recbole_autorec.memory import peak_memory_mb
 from recbole_autorec.model.autorec import RowAutoRec
 from recbole_autorec.model.rating_recommender import in_stars
@@ -89,7 +89,8 @@ def train_and_test(
     """
     with quiet_recbole():
         if config["saved"] or ranks.world_size() > 1:  # RecBole's Trainer makes it anyway, but not with others at once
-            make_folder(config["checkpoint_dir"])
+            # an hour: a process of another machine that shares the folder does not show here
+            clear_leftovers(make_folder(config["checkpoint_dir"]), "*.pth", age=3600)
         fingerprint = split_fingerprint(parts)
         _log_data(config, data, parts, fingerprint)
 

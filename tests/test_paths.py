@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recbole_autorec import AutoRecError
+from recbole_autorec import AutoRecError, run_recbole_autorec
 from recbole_autorec.files import write_json
-from tests.conftest import ROOT
+from tests.conftest import DATA, QUICK_ANY, ROOT
 
 
 def without_roots_rights():
@@ -60,6 +60,19 @@ def test_a_planted_lock_is_not_followed(tmp_path):
     with pytest.raises(AutoRecError, match=r"'out/.lock' is a link; delete it, or give another --output\.$"):
         small()
     assert Path("outside").read_text() == "untouched"
+
+
+def test_a_killed_training_s_half_written_checkpoint_goes_when_it_is_old():
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    Path("saved").mkdir()
+    old, new, other = (Path(f"saved/{name}.{dead.pid}.tmp") for name in ("a.pth", "b.pth", "c"))
+    for left in (old, new, other):
+        left.touch()
+    for left in (old, other):
+        os.utime(left, (0, 0))
+    run_recbole_autorec("Bias", "tiny", config_dict={**QUICK_ANY, "data_path": str(DATA), "saved": True})
+    assert set(Path("saved").glob("*.tmp")) == {new, other}
 
 
 def test_what_is_written_lets_a_dead_process_s_leftovers_go_and_a_living_one_s_stay(tmp_path):
