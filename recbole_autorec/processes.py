@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -145,15 +147,35 @@ def interrupted(number: int, frame: object = None) -> None:
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends our work as Ctrl-C does, unless whoever calls us has other plans with it."""
+    """SIGTERM ends our work as Ctrl-C does, unless whoever calls us has other plans with it. Neither is lost."""
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = sys.unraisablehook
     if ours:
         signal.signal(signal.SIGTERM, interrupted)
+        sys.unraisablehook = partial(_interrupt_again, before)
     try:
         yield
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            sys.unraisablehook = before
+
+
+def _interrupt_again(otherwise: Callable[[Any], object], dropped: Any) -> None:
+    """Python drops an exception in a __del__; an interruption that fell into one comes again a little later."""
+    if isinstance(dropped.exc_value, KeyboardInterrupt):
+        number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
+        # a signal also ends a sleep or a read, which interrupt_main does not; Windows has it only
+        send = (
+            partial(signal.pthread_kill, threading.get_ident())
+            if hasattr(signal, "pthread_kill")
+            else _thread.interrupt_main
+        )
+        again = threading.Timer(0.05, send, [number])
+        again.daemon = True
+        again.start()
+    else:
+        otherwise(dropped)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 
 from recbole_autorec import AutoRecError, CheckpointError, ConfigError, compare, run_recbole_autorec
 from recbole_autorec.files import locked, write_json, write_whole
+from recbole_autorec.processes import Terminated, sigterm_interrupts
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import DATA, QUICK_ANY, ROOT, quick
 
@@ -45,6 +46,23 @@ def test_a_signal_ends_each_verb_with_its_code_and_how_to_go_on(arguments, until
     assert said in text
     assert "Traceback" not in text
     assert not list(Path().rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_an_interruption_in_a_finalizer_is_not_lost(number, raised, capfd):
+    class Unlucky:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    def work():
+        Unlucky()
+        time.sleep(10)
+
+    start = time.monotonic()
+    with sigterm_interrupts(), pytest.raises(raised):
+        work()
+    assert time.monotonic() - start < 5
+    assert capfd.readouterr().err == ""
 
 
 def test_ctrl_c_while_a_file_is_written_is_ctrl_c_and_no_full_disk(tmp_path):
