@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import difflib
 import errno
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -483,6 +485,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt as interruption:
         return 143 if isinstance(interruption, Terminated) else 130
+    finally:
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done and said: the exit code stands
     return 0
 
 
