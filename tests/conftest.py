@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.registry import get_model
 
+gc.freeze()  # the collections between trainings need not look through all that is imported
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 

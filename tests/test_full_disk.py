@@ -11,11 +11,9 @@ from tests.conftest import DATA
 
 PAGE = 4096
 SHORT = ["--dataset", "tiny", "--data_path", str(DATA), "--seed", "1", "--epochs", "2", "--show_progress", "False"]
-COMPARE = ["compare", *SHORT, "--models", "Bias,BiasedMF", "--repeats", "1", "--output", "out"]
 VERBS = {
     "train": [*SHORT, "--hidden_size", "[4]", "--refit", "True", "--output", "out"],
-    "compare": COMPARE,
-    "compare at once": [*COMPARE, "--jobs", "2"],
+    "compare": ["compare", *SHORT, "--models", "Bias,BiasedMF", "--repeats", "1", "--jobs", "2", "--output", "out"],
     "tune": ["tune", *SHORT, "--hidden_size", "[4]", "--max_evals", "2", "--output", "out", "--space"],
     "convert": ["convert", "--name", "new", "--data_path", "data", "--input"],
 }  # fmt: skip

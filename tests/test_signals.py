@@ -25,7 +25,7 @@ VERBS = {
     "compare": ["compare", *SHORT, "--models", "Bias,BiasedMF", "--epochs", "6", "--repeats", "1", "--output", "out"],
     "tune": ["tune", *SHORT, *SMALL[2:], "--epochs", "3", "--max_evals", "3", "--output", "out"],
 }
-MOMENTS = {"train": 80, "compare": 6, "tune": 14}
+MOMENTS = {"train": 86, "compare": 5, "tune": 9}
 
 
 def _work(argv, begun):

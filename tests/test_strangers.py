@@ -197,11 +197,11 @@ LOADERS = {
     "Predictor.load": (1000, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
     "Predictor.load, exported": (800, lambda file: Predictor.load(file).predict(["a", "b"], ["x2", "x2"])),
     "load_data_and_model": (
-        300,
+        150,
         lambda file: load_data_and_model(file, {**AT_HOME, "use_gpu": False})[1].state_dict()["calibration.weights"],
     ),
     "--resume": (
-        300,
+        150,
         lambda file: [run_recbole_autorec("IAutoRec", "tiny", config_dict=RESUMED, resume=file)["test"]["rmse"]],
     ),
 }
