@@ -75,10 +75,11 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
     for place, kind in enumerate(table.dtypes):
         if pd.api.types.is_numeric_dtype(kind):
             continue
-        texts = table.iloc[:, place]
-        unsafe = texts.map(lambda text: isinstance(text, str) and _FORMULA.match(text) is not None)
-        if unsafe.any():
-            safe.isetitem(place, texts.astype(object).where(~unsafe, "'" + texts.astype(str)))
+        texts = table.iloc[:, place].to_numpy(dtype=object).tolist()
+        different = {text for text in texts if isinstance(text, str)}  # ids come again and again
+        unsafe = {text for text in different if _FORMULA.match(text)}
+        if unsafe:
+            safe.isetitem(place, [f"'{text}" if isinstance(text, str) and text in unsafe else text for text in texts])
     return safe
 
 
