@@ -345,8 +345,7 @@ def similar(argv: list[str]) -> str:
 
 def export(argv: list[str]) -> str:
     """Write a checkpoint without ratings."""
-    parser = bare_parser("export", EXPORT, EXPORT_EPILOG)
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    parser = checkpoint_parser("export", EXPORT, EXPORT_EPILOG)
     parser.add_argument("--output", required=True, metavar="FILE", help="of the model that serves")
     known = only_known(parser, argv)
 
@@ -355,10 +354,16 @@ def export(argv: list[str]) -> str:
     return export_model(known.checkpoint, known.output)
 
 
-def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
-    """With the flags of the verbs that use a checkpoint."""
+def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
+    """With the flag of every verb that uses a checkpoint."""
     parser = bare_parser(verb, description, epilog)
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    return parser
+
+
+def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
+    """With the flags of the verbs that answer from a checkpoint."""
+    parser = checkpoint_parser(verb, description, epilog)
     parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: printed)")
     if new_ratings:
         parser.add_argument(

@@ -109,10 +109,7 @@ def recommend_to(
 
 def export_model(checkpoint: str | Path, output: str | Path) -> str:
     """Write what a checkpoint takes to serve; see Predictor.save. What was done, for people."""
-    if os.path.isdir(output) or _are_same(output, checkpoint):
-        raise ConfigError(
-            f"--output '{output}' is {'a folder' if os.path.isdir(output) else 'the checkpoint'}; give another name."
-        )
+    _check_place(output, checkpoint, "the checkpoint")
     predictor = Predictor.load(checkpoint)
     predictor.save(make_folder(Path(output).parent) / Path(output).name)
     sizes = " of ".join(f"{os.path.getsize(path) / 1e6:.1f}" for path in (output, checkpoint))
@@ -228,8 +225,12 @@ def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
     return f"{output}: {counted(count, 'line')}"
 
 
-def _are_same(one: str | Path, other: str | Path) -> bool:
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+def _check_place(output: str | Path, source: str | Path | None, what: str) -> None:
+    """Refuse to write over `source`, which is `what`, or a folder."""
+    if os.path.isdir(output):
+        raise ConfigError(f"--output '{output}' is a folder; give another name.")
+    if source is not None and os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
+        raise ConfigError(f"--output '{output}' is {what}; give another name.")
 
 
 def _check_output(output: str | Path | None, input: str | Path | None = None) -> None:
@@ -237,9 +238,7 @@ def _check_output(output: str | Path | None, input: str | Path | None = None) ->
         return
     if Path(output).suffix not in SUFFIXES:
         raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
-    if os.path.isdir(output) or (input is not None and _are_same(output, input)):
-        what = "a folder" if os.path.isdir(output) else "the input"
-        raise ConfigError(f"--output '{output}' is {what}; give another name.")
+    _check_place(output, input, "the input")
 
 
 def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:

@@ -31,7 +31,7 @@ class Margins(NamedTuple):
     @property
     def step(self) -> float:
         """Stars."""
-        return (self.high - self.low) / STEPS or 1.0
+        return _step(self.low, self.high)
 
 
 def margins_of(dataset: Dataset, rating_field: str) -> Margins:
@@ -43,11 +43,13 @@ def margins_of(dataset: Dataset, rating_field: str) -> Margins:
         torch.bincount(part[field], minlength=dataset.num(field)) for field in (dataset.uid_field, dataset.iid_field)
     )
     low, high, mean = stars.min().item(), stars.max().item(), stars.double().mean().item()
-    plain = Margins(users, items, low, high, mean, steps_mean=0.0, steps_deviation=0.0)
-    steps = in_steps(stars, plain.low, plain.step)
+    steps = in_steps(stars, low, _step(low, high))
     steps_mean = steps.mean().item()
-    deviation = (steps - steps_mean).square().mean().sqrt().item()
-    return plain._replace(steps_mean=steps_mean, steps_deviation=deviation)
+    return Margins(users, items, low, high, mean, steps_mean, (steps - steps_mean).square().mean().sqrt().item())
+
+
+def _step(low: float, high: float) -> float:
+    return (high - low) / STEPS or 1.0
 
 
 def in_steps(stars: Tensor, low: float, step: float) -> Tensor:

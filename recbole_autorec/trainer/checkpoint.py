@@ -125,7 +125,7 @@ COURSE: dict[str, Callable[[Any], bool]] = {
     "valid": lambda v: v is None or _are_scores(v),
 }
 
-# What a checkpoint holds, and what each part must be; see RatingTrainer._save_checkpoint.
+# What a checkpoint holds, and what each part must be; see RatingTrainer._write_checkpoint.
 SCHEMA: dict[str, Callable[[Any], bool]] = {
     "parameters": lambda v: (
         isinstance(v, dict) and _is_plain(v) and all(type(v.get(k)) is str for k in ("model", "dataset"))

@@ -36,7 +36,7 @@ class BiasedMF(RatingRecommender):
         super().__init__(config, dataset)
         self.RATING = config["RATING_FIELD"]
         self.reg_weight = config["reg_weight"]
-        ratings, offsets = dataset.inter_feat, self.fit_offsets(config, dataset)
+        offsets = self.fit_offsets(config, dataset)
         self.mean = nn.Parameter(torch.tensor(offsets.mean, dtype=torch.float32), requires_grad=False)
 
         # sparse gradients: a batch costs its ratings, not all users and items
@@ -46,11 +46,10 @@ class BiasedMF(RatingRecommender):
             for size in (config["embedding_size"], 1)
         )
         dampings = []
-        for field, factors, bias, start, damping in (
-            (self.USER_ID, self.user_factors, self.user_bias, offsets.user, offsets.user_damping),
-            (self.ITEM_ID, self.item_factors, self.item_bias, offsets.item, offsets.item_damping),
+        for counts, factors, bias, start, damping in (
+            (self.margins.user_counts, self.user_factors, self.user_bias, offsets.user, offsets.user_damping),
+            (self.margins.item_counts, self.item_factors, self.item_bias, offsets.item, offsets.item_damping),
         ):
-            counts = torch.bincount(ratings[field], minlength=len(start))
             bias.weight.data = torch.from_numpy(start).float()[:, None]
             rated = counts > 0
             factors.weight.data[rated] = config["init_std"] * torch.randn(int(rated.sum()), factors.embedding_dim)
