@@ -1,0 +1,130 @@
+"""What the user says about a file, and what becomes of lines that are no ratings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from recbole_autorec.errors import ConfigError, DataError
+
+ENCODING = "utf-8-sig"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a file is to be read; what is None is found out.
+
+    Attributes:
+        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,...".
+        separator: between fields: a text, "tab", or "blanks" in runs.
+        encoding: of text.
+        header: whether the first line has names.
+        quotes: whether a field may stand in double quotes; otherwise a quote is a letter.
+        decimal: the decimal sign of ratings, "." or ",".
+        date_format: of timestamps, as of strptime.
+        not_rated: a rating that stands for none; left out.
+        skips: whether the verb has --skip_bad_lines.
+        prefix: of the flags, as messages name them.
+        elsewhere: another file is read by the same columns; names that this one has not may be that one's.
+    """
+
+    columns: str | None = None
+    separator: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+    quotes: bool | None = None
+    decimal: str | None = None
+    date_format: str | None = None
+    not_rated: str | None = None
+    skips: bool = False
+    prefix: str = ""
+    elsewhere: bool = False
+
+    def __post_init__(self):
+        spelt = {"tab": "\t", "\\t": "\t", "blanks": " ", "space": " "}
+        object.__setattr__(self, "separator", spelt.get(self.separator, self.separator))
+        if self.separator == "":
+            raise ConfigError(f"{self.flag('separator')} is empty; expected the text between two fields, such as ;")
+        if self.decimal not in (None, ".", ","):
+            raise ConfigError(f"{self.flag('decimal')} {self.decimal!r}; expected . or ,")
+        if self.encoding is not None:
+            try:
+                "".encode(self.encoding)
+            except LookupError as error:
+                raise ConfigError(
+                    f"{self.flag('encoding')} {self.encoding!r}; expected one that Python knows, such as utf-8, cp1252 "
+                    "(Western European Windows) or utf-16."
+                ) from error
+        if self.date_format is not None and "%" not in self.date_format and self.date_format != "ISO8601":
+            raise ConfigError(
+                f"{self.flag('date_format')} {self.date_format!r}; expected strptime's codes, such as %d/%m/%Y %H:%M, "
+                "or ISO8601."
+            )
+
+    def flag(self, name: str) -> str:
+        return f"--{self.prefix}{name}"
+
+
+def columns_text(columns: str | Sequence[str] | Mapping[str, str] | None) -> str | None:
+    """Columns as a flag has them, from what Python has: places, or names by field."""
+    if isinstance(columns, Mapping):
+        return ",".join(f"{name}={key}" for name, key in columns.items())
+    return columns if columns is None or isinstance(columns, str) else ",".join(column or "-" for column in columns)
+
+
+class Fault(NamedTuple):
+    """Why a line is no rating.
+
+    Attributes:
+        why: in half a sentence.
+        cure: the flag that makes a rating of it, in a sentence; such a line is never skipped.
+    """
+
+    why: str
+    cure: str = ""
+
+
+@dataclass
+class BadLines:
+    """Lines that are no ratings: an error at once, or kept here.
+
+    Attributes:
+        skip: count them and go on.
+        count: how many there were.
+        first: up to ten of them, each as "file line 3: why".
+    """
+
+    skip: bool = False
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, source: str, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> None:
+        """The faults of `n_lines` lines of a file: number, text and fault of each.
+
+        Raises:
+            DataError: a line has a cure, or lines are not to be skipped.
+        """
+        curable = [each for each in faults if each[2].cure]
+        for number, text, fault in curable or faults:
+            message = f"{source} line {number}: {shown(text)!r}: {fault.why}"
+            if curable or not self.skip:
+                raise DataError(f"{message}.{self._advice(fault, faults, n_lines, options)}")
+            self.count += 1
+            if len(self.first) < 10:
+                self.first.append(message)
+
+    def _advice(self, fault: Fault, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> str:
+        like = "" if len(faults) == 1 else f" So are {len(faults):,} of {n_lines:,} lines."
+        if fault.cure:
+            return f"{like} {fault.cure}"
+        if len(faults) > max(1, n_lines // 10):
+            return f"{like} {options.flag('columns')} says what the columns are, where that was found out wrongly."
+        return " --skip_bad_lines leaves such lines out and lists the first ten." if options.skips else like
+
+
+def shown(what: str | Sequence[object]) -> object:
+    """Short enough for a message."""
+    if not isinstance(what, str):
+        return [shown(str(text)) for text in what[:12]] + (["..."] if len(what) > 12 else [])
+    return what if len(what) <= 80 else what[:77] + "..."
