@@ -18,12 +18,13 @@ from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.installation import check_recbole, missing
 from recbole_autorec.processes import Terminated, command_line, sigterm_interrupts
+from recbole_autorec.reading.options import Options
 
 TRAIN = """\
 Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
 The epoch is chosen on a validation part; the test part is used once, at the end.
 
-Other verbs: compare, tune, convert, predict, recommend, similar, export (compare --help and so on)."""
+Other verbs: compare, tune, convert, predict, evaluate, recommend, similar, export (compare --help and so on)."""
 
 TRAIN_EPILOG = """\
 every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
@@ -122,6 +123,15 @@ PREDICT_EPILOG = """\
 examples:
   %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.tsv --output predictions.tsv
   %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.csv --new_ratings newcomers.csv --output predictions.csv"""
+
+EVALUATE = """\
+RMSE and MAE of a model on a file's ratings; the share of pairs whose user and item training knew, and what it is on those
+alone."""
+
+EVALUATE_EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --input labelled.csv
+  %(prog)s --checkpoint saved/IAutoRec.pth --input labelled.csv --output scores.json"""
 
 RECOMMEND = """\
 The best items that are not among a user's training ratings, with predicted stars, and titles where the dataset had
@@ -308,15 +318,28 @@ def predict(argv: list[str]) -> str:
     """Predict the pairs of a file."""
     parser = serving_parser("predict", PREDICT, PREDICT_EPILOG)
     parser.add_argument("--input", required=True, metavar="FILE", help="pairs of user and item; what convert reads")
-    parser.add_argument("--columns", help="user,item by place, - for others; or user=NAME,item=NAME")
-    parser.add_argument("--separator", help="between fields (default: found out)")
-    parser.add_argument("--encoding", default="utf-8-sig", help="of the input (default: utf-8)")
+    reading_flags(parser, "")
+    reading_flags(parser, "new_", "of --new_ratings, where they differ (--columns and so on hold for both otherwise)")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving import predict_file
 
-    return predict_file(known.checkpoint, known.input, known.output, known.new_ratings, known.columns,
-                        known.separator, known.encoding)  # fmt: skip
+    given = options_of(known, "")
+    new = given if known.new_ratings is None else options_of(known, "new_", "")
+    return predict_file(known.checkpoint, known.input, known.output, known.new_ratings, given, new)
+
+
+def evaluate(argv: list[str]) -> str:
+    """Score a model on ratings of a file."""
+    parser = serving_parser("evaluate", EVALUATE, EVALUATE_EPILOG, new_ratings=False)
+    parser.add_argument("--input", required=True, metavar="FILE", help="user, item and rating; what convert reads")
+    reading_flags(parser, "")
+    skip_flag(parser)
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving import evaluate_file
+
+    return evaluate_file(known.checkpoint, known.input, known.output, options_of(known, ""), known.skip_bad_lines)
 
 
 def recommend(argv: list[str]) -> str:
@@ -324,11 +347,15 @@ def recommend(argv: list[str]) -> str:
     parser = serving_parser("recommend", RECOMMEND, RECOMMEND_EPILOG)
     parser.add_argument("--users", help="ids with commas between them, or all (default: those of --new_ratings)")
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
+    parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: an id on each line")
+    parser.add_argument("--exclude", metavar="FILE", help="never these: an id on each line, or pairs of user and item")
+    reading_flags(parser, "", "of --new_ratings")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving import recommend_to
 
-    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings)
+    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings, options_of(known, ""),
+                        known.candidates, known.exclude)  # fmt: skip
 
 
 def similar(argv: list[str]) -> str:
@@ -352,6 +379,44 @@ def export(argv: list[str]) -> str:
     from recbole_autorec.serving import export_model
 
     return export_model(known.checkpoint, known.output)
+
+
+READING = {
+    "columns": "by place, with - for others: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
+    "separator": "between fields, such as ; or tab or blanks",
+    "encoding": "of text, such as cp1252 (default: utf-8)",
+    "header": "yes or no: whether the first line has names",
+    "quotes": "yes or no: whether a field may stand in double quotes",
+    "decimal": "decimal sign of ratings, . or ,",
+    "date_format": "of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
+    "not_rated": "a rating that stands for none, such as -1: left out",
+}
+
+
+def reading_flags(parser: Parser, prefix: str, of: str = "of the input") -> None:
+    """How a file is to be read; what is not given is found out."""
+    group = parser.add_argument_group(f"how to read: {of}; found out unless given")
+    for name, meaning in READING.items():
+        choices = ("yes", "no") if meaning.startswith("yes or no") else None
+        group.add_argument(
+            f"--{prefix}{name}", help=argparse.SUPPRESS if prefix else meaning, choices=choices, metavar=name.upper()
+        )
+
+
+def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
+    """What the flags with the first prefix say, or those with the next."""
+    given = {}
+    for name in READING:
+        values = (getattr(known, prefix + name) for prefix in prefixes)
+        value = next((value for value in values if value is not None), None)
+        given[name] = value == "yes" if value in ("yes", "no") and name in ("header", "quotes") else value
+    return Options(**given, skips="skip_bad_lines" in known, prefix=prefixes[0])
+
+
+def skip_flag(parser: Parser) -> None:
+    parser.add_argument(
+        "--skip_bad_lines", action="store_true", help="leave out lines that are no ratings, and list them"
+    )
 
 
 def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
@@ -399,19 +464,15 @@ def convert(argv: list[str]) -> str:
         "--data_path", default="dataset", metavar="DIR", help="folder of the datasets (default: dataset)"
     )
     parser.add_argument(
-        "--columns", help="user,item,rating,timestamp by place, - for others; or user=NAME,item=NAME,..."
-    )
-    parser.add_argument("--separator", help="between fields (default: found out)")
-    parser.add_argument("--encoding", default="utf-8-sig", help="of text files (default: utf-8)")
-    parser.add_argument(
         "--split", metavar="TRAIN,TEST", help="a ready split: these files in --input; or TRAIN,VALID,TEST"
     )
     parser.add_argument("--seed", type=int, default=2020, help="of the valid part, where the split has none")
-    parser.add_argument(
-        "--skip_bad_lines", action="store_true", help="leave out lines that are no ratings, and list them"
-    )
+    skip_flag(parser)
     parser.add_argument("--download_url", metavar="URL", help="where MovieLens archives are (default: GroupLens)")
+    reading_flags(parser, "")
     known = vars(only_known(parser, argv))
+    for name in ("header", "quotes"):
+        known[name] = None if known[name] is None else known[name] == "yes"
 
     from recbole_autorec.data.convert import convert as run
     from recbole_autorec.data.convert import report
@@ -420,7 +481,7 @@ def convert(argv: list[str]) -> str:
 
 
 VERBS: dict[str, Callable[[list[str]], str]] = {
-    verb.__name__: verb for verb in (train, compare, tune, convert, predict, recommend, similar, export)
+    verb.__name__: verb for verb in (train, compare, tune, convert, predict, evaluate, recommend, similar, export)
 }
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import IO, Any
@@ -16,10 +17,14 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.data.convert import one_file
-from recbole_autorec.data.readers import PAIR, BadLines, read_ratings
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
-from recbole_autorec.files import make_folder, without_formulas, write_whole
+from recbole_autorec.files import make_folder, without_formulas, write_json, write_whole
 from recbole_autorec.predictor import NewItem, NewUser, Predictor
+from recbole_autorec.reading import fields
+from recbole_autorec.reading.fields import PAIR
+from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options
+from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
+from recbole_autorec.reading.sources import reading
 
 logger = getLogger(__name__)
 
@@ -36,39 +41,85 @@ def predict_file(
     input: str | Path,
     output: str | Path | None = None,
     new_ratings: str | Path | None = None,
-    columns: str | None = None,
-    separator: str | None = None,
-    encoding: str = "utf-8-sig",
+    options: Options = FOUND_OUT,
+    new_options: Options = FOUND_OUT,
 ) -> str:
-    """Predict the pairs of `input`: user, item, rating in stars, note, a line each, in their order.
+    """Predict the pairs of `input`: its columns, then the rating in stars and a note, a line each, in their order.
 
     Args:
         checkpoint: of the model.
         input: any file with a user and an item that convert could read.
         output: .tsv, .csv, .json (one array) or .jsonl; None prints the pairs as .tsv.
         new_ratings: ratings of users or items to fold in first.
-        columns, separator, encoding: of the input, as of convert.
+        options, new_options: how the input and the new ratings are to be read.
 
     Returns:
         What was done, for people.
     """
     _check_output(output, input)
     predictor = Predictor.load(checkpoint)
-    new_users, new_items = _folded_in(predictor, new_ratings)
+    if new_ratings is not None:
+        options, new_options = replace(options, elsewhere=True), replace(new_options, elsewhere=True)
+    new_users, new_items = _folded_in(predictor, new_ratings, new_options)
     count, notes = 0, 0
 
     def tables() -> Iterator[pd.DataFrame]:
         nonlocal count, notes
         for source in one_file(input):
-            for frame in read_ratings(source, columns, separator, encoding, BadLines(skip=False), logger.info, PAIR):
+            names: list[str] = []
+            for frame in read_ratings(source, options, BadLines(), logger.info, PAIR, names):
                 for start in range(0, len(frame), PART):
-                    table = _predicted(predictor, frame.iloc[start : start + PART], new_users, new_items)
-                    count, notes = count + len(table), notes + int((table["note"] != "").sum())
-                    yield table
+                    pairs = frame.iloc[start : start + PART]
+                    answers = _predicted(predictor, pairs, new_users, new_items)
+                    count, notes = count + len(pairs), notes + int((answers["note"] != "").sum())
+                    yield _beside(pairs, names, answers)
 
     _write(tables(), output)
     text = f"{counted(count, 'pair')} predicted"
     return "" if output is None else f"{output}: {text}" + (f", {notes:,} with a note" if notes else "")
+
+
+def evaluate_file(
+    checkpoint: str | Path,
+    input: str | Path,
+    output: str | Path | None = None,
+    options: Options = FOUND_OUT,
+    skip_bad_lines: bool = False,
+) -> str:
+    """Score a model on the ratings of a file: see Predictor.evaluate. The scores for people.
+
+    Args:
+        checkpoint, input, options: see predict_file.
+        output: .json for the scores.
+        skip_bad_lines: leave lines out that are no ratings.
+    """
+    if output is not None and Path(output).suffix != ".json":
+        raise ConfigError(f"--output '{output}'; expected a name that ends in .json.")
+    _check_output(output, input)
+    predictor = Predictor.load(checkpoint)
+    ratings = collected(one_file(input), options, BadLines(skip_bad_lines))
+    low, high = predictor.rating_range
+    outside = int(((ratings["rating"] < low) | (ratings["rating"] > high)).sum())
+    if outside:
+        hint = hint_of_code(ratings["rating"].to_numpy(), f"{options.flag('not_rated')} {{:g}} leaves it out")
+        logger.warning(
+            f"{counted(outside, 'rating')} of {len(ratings):,} are outside the training ratings' {low:g} to {high:g}"
+            + (f"; {hint}" if hint else "")
+        )
+    scores = predictor.evaluate(ratings["user"], ratings["item"], ratings["rating"])
+    if output is not None:
+        write_json(Path(output), scores, "give another --output.")
+    known = scores["n"] - scores["n_cold"]
+    rows = {"all pairs": ("rmse", "mae", scores["n"]), "both known to training": ("rmse_known", "mae_known", known)}
+    table = pd.DataFrame(
+        {name: [scores[rmse], scores[mae], f"{n:,}"] for name, (rmse, mae, n) in rows.items() if n},
+        index=["RMSE", "MAE", "pairs"],
+    ).T
+    return (
+        f"\n{table.to_string(float_format='%.4f')}\n\ncoverage {scores['coverage']:.1%}: {scores['n_cold']:,} of "
+        f"{counted(scores['n'], 'pair')} have a user or an item without training ratings"
+        + ("" if output is None else f"\n{output}")
+    )
 
 
 def recommend_to(
@@ -77,31 +128,45 @@ def recommend_to(
     k: int = 10,
     output: str | Path | None = None,
     new_ratings: str | Path | None = None,
+    options: Options = FOUND_OUT,
+    candidates: str | Path | None = None,
+    exclude: str | Path | None = None,
 ) -> str:
     """The k best unseen items of each user: user, rank, item, rating, title.
 
     Args:
         users: ids with commas between them, or "all" with a training rating; None: those of `new_ratings`.
         checkpoint, output, new_ratings: see predict_file.
+        options: how the new ratings are to be read.
+        candidates: a file with the only items to recommend, an id on each line.
+        exclude: a file with items never to recommend, an id on each line, or pairs of user and item.
     """
     _check_output(output)
     if not users and new_ratings is None:
         raise ConfigError("recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings.")
     predictor = Predictor.load(checkpoint)
-    new_users, new_items = _folded_in(predictor, new_ratings)
+    only = None if candidates is None else _items_for_all(candidates, "--candidates")
+    never = {None: []} if exclude is None else _items_by_user(exclude)
+    new_users, new_items = _folded_in(predictor, new_ratings, options)
     if new_items:
-        raise ConfigError(
-            f"--new_ratings: training had no item {next(iter(new_items))!r}; recommend takes new users' ratings of "
-            "known items only."
+        logger.warning(
+            f"{Path(str(new_ratings)).name}: {counted(len(new_items), 'new item')} left out, {next(iter(new_items))!r} the "
+            "first: recommend takes new users' ratings of known items only"
         )
     known = _chosen(users, predictor.rated_users) if users else []
     if known and not predictor.knows_ratings:
         logger.warning("the model was exported without ratings: what users have rated is among their recommendations")
     new = list(new_users) if users in (None, "all") else []
+    if not known and not new:
+        raise DataError(f"{new_ratings}: there is no new user with a rating of a known item; give --users.")
 
     def tables() -> Iterator[pd.DataFrame]:
         for user in (*known, *new):
-            best = new_users[user].recommend(k) if user in new_users else predictor.recommend(user, k)
+            out = [*never.get(None, ()), *never.get(user, ())]
+            if user in new_users:
+                best = new_users[user].recommend(k, only, out)
+            else:
+                best = predictor.recommend(user, k, only, out)
             yield _ranked("user", user, best)
 
     return _answer(tables(), output)
@@ -136,71 +201,107 @@ def _chosen(ids: str, everybody: list[str]) -> list[str]:
     return chosen
 
 
+def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
+    """Items of a file that has one on each line, under None; or pairs of user and item, under the user."""
+    found: dict[str | None, list[str]] = {None: []}
+    for source in one_file(file):
+        with reading(source), source.open() as stream:
+            text = stream.read().decode("utf-8-sig", "replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        first = fields.by_known_names(next(csv.reader(lines[:1]), []), PAIR)
+        if "user" not in first:
+            rows = csv.reader(lines[len(first) == 1 and first[0] == "item" :])
+            found[None] += [text for row in rows if (text := fields.id_text(",".join(row)))]
+            continue
+        for frame in read_ratings(source, Options(), BadLines(), logger.info, PAIR):
+            for user, item in zip(frame["user"], frame["item"], strict=True):
+                found.setdefault(user, []).append(item)
+    return found
+
+
+def _items_for_all(file: str | Path, flag: str) -> list[str]:
+    found = _items_by_user(file)
+    if not found[None]:
+        raise DataError(f"{flag} '{file}': expected a file with an item's id on each line.")
+    return found[None]
+
+
 def _folded_in(
-    predictor: Predictor, file: str | Path | None
+    predictor: Predictor, file: str | Path | None, options: Options
 ) -> tuple[dict[str, NewUser], dict[str, NewItem]]:  # fmt: skip
-    """The users and items of a file of ratings that the predictor does not know."""
+    """The users and items of a file of ratings that the predictor does not know; what is of no use is left out."""
     if file is None:
         return {}, {}
-    frames = [
-        frame.astype({"user": str, "item": str})
-        for source in one_file(file)
-        for frame in read_ratings(source, None, None, "utf-8-sig", BadLines(skip=False), logger.info)
-    ]
-    ratings = pd.concat(frames)
-    if "timestamp" in ratings:
-        ratings = ratings.sort_values("timestamp", kind="stable")
-    again = ratings.duplicated(["user", "item"], keep="last")
-    if again.any():
-        logger.warning(f"{Path(file).name}: {counted(int(again.sum()), 'rating')} left out: the pair was rated again")
-        ratings = ratings[~again]
-    known = {"user": set(predictor.rated_users), "item": set(predictor.rated_items)}
-    is_new = {kind: ~ratings[kind].isin(ids) for kind, ids in known.items()}
-    for user, item, both in zip(ratings["user"], ratings["item"], is_new["user"] == is_new["item"], strict=True):
-        if both:
-            what = "training knew both" if user in known["user"] else "training knew neither"
-            raise DataError(
-                f"{Path(file).name}: user {user!r} and item {item!r}: {what}; a new rating is of a known item by a new "
-                "user, or of a new item by a known user."
+    ratings, name = collected(one_file(file), options, BadLines()), Path(file).name
+    known = {kind: ratings[kind].isin(ids) for kind, ids in
+             (("user", predictor.rated_users), ("item", predictor.rated_items))}  # fmt: skip
+    for useless, what in ((~known["user"] & ~known["item"], "neither its user nor its item is known to training"),
+                          (known["user"] & known["item"], "both its user and its item are known to training")):  # fmt: skip
+        if useless.any():
+            first = ratings[useless].iloc[0]
+            logger.warning(
+                f"{name}: {counted(int(useless.sum()), 'rating')} left out, of user {first['user']!r} and item "
+                f"{first['item']!r} the first: {what}"
             )
-    with _named(Path(file).name):
+    parts = {"user": ratings[~known["user"] & known["item"]], "item": ratings[known["user"] & ~known["item"]]}
+    if not len(parts["user"]) and not len(parts["item"]):
+        raise DataError(
+            f"{name}: there is no rating of a known item by a new user, or of a new item by a known user: are the ids "
+            "those of the training data?"
+        )
+    with _named(name, options, ratings, predictor):
         users = {
             user: predictor.fold_in_user(dict(zip(theirs["item"], theirs["rating"], strict=True)))
-            for user, theirs in ratings[is_new["user"]].groupby("user", sort=False)
+            for user, theirs in parts["user"].groupby("user", sort=False)
         }
         items = {
             item: predictor.fold_in_item(dict(zip(its["user"], its["rating"], strict=True)))
-            for item, its in ratings[is_new["item"]].groupby("item", sort=False)
+            for item, its in parts["item"].groupby("item", sort=False)
         }
     return users, items
 
 
 @contextmanager
-def _named(file: str) -> Iterator[None]:
+def _named(file: str, options: Options, ratings: pd.DataFrame, predictor: Predictor) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{file}: {error}") from error
+        low, high = predictor.rating_range
+        outside = ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
+        hint = (
+            f" If {outside.iloc[0]:g} stands for 'not rated', {options.flag('not_rated')} {outside.iloc[0]:g}."
+            if len(outside)
+            else ""
+        )
+        raise DataError(f"{file}: {error}{hint}") from error
 
 
 def _predicted(
     predictor: Predictor, pairs: pd.DataFrame, new_users: dict[str, NewUser], new_items: dict[str, NewItem]
 ) -> pd.DataFrame:
-    users, items = pairs["user"], pairs["item"]
-    table = pd.DataFrame({
-        "user": users.to_numpy(), "item": items.to_numpy(), "rating": predictor.predict(users, items),
-        "note": predictor.notes(users, items),
-    })  # fmt: skip
+    """Rating and note of each pair."""
+    ratings, notes = predictor.predict_with_notes(pairs["user"], pairs["item"])
+    table = pd.DataFrame({"rating": ratings, "note": notes})
     for new, mine, other in ((new_users, "user", "item"), (new_items, "item", "user")):
         categories = pairs[mine].cat.categories
         known = ~pairs[other].isin(list(new_items if other == "item" else new_users)).to_numpy()
         for code in np.flatnonzero(categories.isin(list(new))):
             rows = np.flatnonzero((pairs[mine].cat.codes == code).to_numpy() & known)  # two new ones say nothing yet
-            table.loc[rows, "rating"] = new[categories[code]].predict(table[other].iloc[rows])
+            table.loc[rows, "rating"] = new[categories[code]].predict(pairs[other].iloc[rows])
             table.loc[rows, "note"] = (
                 table["note"].iloc[rows].str.replace(f"un(known|rated) {mine}", "folded in", regex=True)
             )
     return table
+
+
+def _beside(pairs: pd.DataFrame, names: list[str], answers: pd.DataFrame) -> pd.DataFrame:
+    """The input's columns as they are called there, user and item as ever, and the answers after them."""
+    called = [name if isinstance(name, str) else names[name] for name in pairs]
+    ours = {*PAIR, *answers}
+    called = [f"input_{text}" if text in ours and name not in PAIR else text
+              for text, name in zip(called, pairs, strict=True)]  # fmt: skip
+    table = pairs.reset_index(drop=True).astype(object).set_axis(called, axis=1)
+    return pd.concat([table, answers], axis=1)
 
 
 def _ranked(kind: str, name: str, best: pd.DataFrame) -> pd.DataFrame:

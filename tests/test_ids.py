@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from recbole_autorec import DataError, Predictor, convert, run_recbole_autorec
 from recbole_autorec.data import dataset as dataset_module
-from recbole_autorec.data import readers
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.quick_start import build_model, load_and_split, quiet_recbole
+from recbole_autorec.reading import separated
 from recbole_autorec.serving import predict_file, recommend_to
 from tests.conftest import QUICK, config_for
 
@@ -113,7 +113,7 @@ def test_ids_that_are_numbers_are_read_fast_and_once(monkeypatch, tmp_path):
     monkeypatch.setattr(
         pd, "read_csv", lambda *arguments, **keywords: calls.append(1) or read_csv(*arguments, **keywords)
     )
-    monkeypatch.setattr(readers, "_line_by_line", None)
+    monkeypatch.setattr(separated, "_line_by_line", None)
     numbers = ["1", "01", "1.0", "2e3"]
     convert(write(tmp_path / "a.csv", ["user", "item", "rating"], ratings_by(numbers, numbers)), "toy", "data")
     assert len(calls) == 1

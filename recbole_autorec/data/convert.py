@@ -6,7 +6,7 @@ import csv
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path, PurePosixPath
 from shlex import quote
@@ -18,47 +18,15 @@ from tqdm import tqdm
 
 from recbole_autorec.checks import is_whole
 from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
-from recbole_autorec.data.readers import BadLines, Source, read_ratings, sources_of
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder
+from recbole_autorec.reading.options import BadLines, Options, columns_text
+from recbole_autorec.reading.ratings import Ratings, hint_of_code, last_of_each_pair, read_ratings
+from recbole_autorec.reading.sources import Source, sources_of
 
 logger = getLogger(__name__)
 
 PARTS = ("train", "valid", "test")
-
-
-@dataclass
-class Ratings:
-    """Ratings as they are read: ids once, and a number for each rating.
-
-    Attributes:
-        users, items: id -> its number, in order of appearance.
-        columns: user, item (int32), rating, timestamp (float64), a list of arrays each.
-    """
-
-    users: dict[str, int] = field(default_factory=dict)
-    items: dict[str, int] = field(default_factory=dict)
-    columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
-
-    def add(self, frame: pd.DataFrame, source: str) -> None:
-        if self.columns and set(frame) != set(self.columns):
-            raise DataError(f"{source}: its columns are {', '.join(frame)}, those before {', '.join(self.columns)}.")
-        for name in frame:
-            values = frame[name]
-            if name in ("user", "item"):
-                ids = self.users if name == "user" else self.items
-                numbers = np.array([ids.setdefault(text, len(ids)) for text in values.cat.categories], dtype=np.int32)
-                self.columns.setdefault(name, []).append(numbers[values.cat.codes])
-            else:
-                self.columns.setdefault(name, []).append(values.to_numpy(np.float64))
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.columns.get("user", ())))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The columns, each in one piece; empties this."""
-        return {name: np.concatenate(self.columns.pop(name)) for name in list(self.columns)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +39,7 @@ class Converted:
         rating_range: lowest and highest rating.
         n_duplicates: ratings left out, since their pair was rated again.
         bad_lines: how many were left out.
+        not_rated: ratings left out that stand for none.
         parts: names for benchmark_filename, of a ready split.
     """
 
@@ -81,17 +50,23 @@ class Converted:
     rating_range: tuple[float, float]
     n_duplicates: int
     bad_lines: int
+    not_rated: int = 0
     parts: tuple[str, ...] = ()
 
 
 def convert(
-    input: str | Path,
+    input: str | Path | pd.DataFrame,
     name: str,
     data_path: str | Path = "dataset",
     *,
     columns: str | Sequence[str] | Mapping[str, str] | None = None,
     separator: str | None = None,
-    encoding: str = "utf-8-sig",
+    encoding: str | None = None,
+    header: bool | None = None,
+    quotes: bool | None = None,
+    decimal: str | None = None,
+    date_format: str | None = None,
+    not_rated: str | float | None = None,
     split: str | Sequence[str] | None = None,
     seed: int = 2020,
     skip_bad_lines: bool = False,
@@ -101,12 +76,14 @@ def convert(
     """Write the dataset `name` in RecBole's format into `data_path`.
 
     Args:
-        input: a file, a .zip, a folder, or the name of a MovieLens archive, which is downloaded.
+        input: a file, a .zip, a folder, or the name of a MovieLens archive, which is downloaded; or a pandas DataFrame.
         name: of the dataset.
         data_path: folder of the datasets.
         columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,..."; None to find out. Or as
             a list of places, or names by field.
-        separator, encoding: of text; the separator is found out unless given.
+        separator, encoding, header, quotes, decimal, date_format: of text, found out unless given; see
+            reading.options.Options.
+        not_rated: a rating that stands for none, such as -1; left out.
         split: train and test files, or train, valid and test, within `input`: a ready split. Without a valid file, a
             random tenth of train becomes one.
         seed: of that tenth.
@@ -117,36 +94,41 @@ def convert(
     Raises:
         AutoRecError: the input is no file of ratings, or the dataset is there already. Nothing is left behind.
     """
-    root, path = Path(data_path), Path(input)
-    if isinstance(columns, Mapping):
-        columns = ",".join(f"{name}={key}" for name, key in columns.items())
-    elif columns is not None and not isinstance(columns, str):
-        columns = ",".join(column or "-" for column in columns)
+    root = Path(data_path)
+    options = Options(
+        columns_text(columns), separator, encoding, header, quotes, decimal, date_format,
+        None if not_rated is None else str(not_rated), skips=True,
+    )  # fmt: skip
     if not name or PurePosixPath(name).name != name or name.startswith("."):
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
     if (root / name).exists():
         raise ConfigError(f"'{root / name}' is there already; give another --name, or delete it first.")
     if not is_whole(seed, 0):
         raise ConfigError(f"seed={seed!r}; expected a whole number >= 0.")
-    if str(input) in ARCHIVES and not path.exists():
-        path = download(str(input), root, download_url, show_progress)
-    sources = sources_of(path if str(input) else "")
-    files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
-    hint = " --skip_bad_lines leaves such lines out and lists the first ten."
-    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines, hint), list[int]()
+    sources: list[Source] = []
+    files: list[Source] | list[pd.DataFrame]
+    if isinstance(input, pd.DataFrame):
+        path, files = Path("the DataFrame"), [input]
+    else:
+        path = Path(input)
+        if str(input) in ARCHIVES and not path.exists():
+            path = download(str(input), root, download_url, show_progress)
+        sources = sources_of(path if str(input) else "")
+        files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
+    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines), list[int]()
     with _placed(root, name) as folder:
         with tqdm(unit=" ratings", unit_scale=True, leave=False, disable=None if show_progress else True) as bar:
             for number, source in enumerate(files):
                 say = logger.debug if number else logger.info  # Netflix has 17,770 files
-                for frame in read_ratings(source, columns, separator, encoding, bad, say):
-                    ratings.add(frame, source.name)
+                for frame in read_ratings(source, options, bad, say):
+                    ratings.add(frame, getattr(source, "name", "the DataFrame"))
                     bar.update(len(frame))
                 ends.append(ratings.count)
             if not ratings.count:
                 raise DataError(f"'{path}': there is no rating in it.")
             bar.set_description_str("writing")
             arrays = ratings.arrays()
-            kept = _last_of_each_pair(arrays, len(ratings.items))
+            kept = last_of_each_pair(arrays, len(ratings.items))
             n_duplicates = len(kept) - int(kept.sum())
             if split is None:
                 _write(folder / f"{name}.inter", ratings, arrays, np.flatnonzero(kept))
@@ -162,18 +144,12 @@ def convert(
             table.to_csv(folder / f"{name}.{kind}", sep="\t", index=False, quoting=csv.QUOTE_NONE)
     converted = Converted(
         root / name, len(ratings.users), len(ratings.items), int(kept.sum()),
-        (arrays["rating"].min().item(), arrays["rating"].max().item()), n_duplicates, bad.count,
+        (arrays["rating"].min().item(), arrays["rating"].max().item()), n_duplicates, bad.count, bad.not_rated,
         PARTS if split is not None else (),
     )  # fmt: skip
-    for line in bad.first:
-        logger.warning(f"left out: {line}")
-    if bad.count > len(bad.first):
-        logger.warning(f"... and {counted(bad.count - len(bad.first), 'bad line')} more")
-    if n_duplicates:
-        order = "time" if "timestamp" in arrays else "line"
-        logger.warning(
-            f"{counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is kept"
-        )
+    bad.report(path.name, n_duplicates, "timestamp" in arrays)
+    if hint := hint_of_code(arrays["rating"], "--not_rated {:g} leaves it out"):
+        logger.warning(f"{path.name}: {hint}")
     return converted
 
 
@@ -218,16 +194,6 @@ def _parts(ends: list[int], seed: int) -> tuple[np.ndarray, ...]:
     train, validates = np.arange(ends[0]), np.zeros(ends[0], dtype=bool)
     validates[np.random.default_rng(seed).choice(ends[0], ends[0] // 10, replace=False)] = True
     return train[~validates], train[validates], np.arange(ends[0], ends[1])
-
-
-def _last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray:
-    """Which ratings stay: of those of one pair the last by time, among equals the last in the file."""
-    pairs = arrays["user"].astype(np.int64) * n_items + arrays["item"]
-    order = np.lexsort((arrays["timestamp"], pairs)) if "timestamp" in arrays else np.argsort(pairs, kind="stable")
-    ordered = pairs[order]
-    kept = np.empty(len(pairs), dtype=bool)
-    kept[order] = np.append(ordered[1:] != ordered[:-1], True)
-    return kept
 
 
 def _write(path: Path, ratings: Ratings, arrays: dict[str, np.ndarray], chosen: np.ndarray) -> None:

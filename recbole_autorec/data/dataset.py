@@ -22,10 +22,10 @@ from recbole_autorec.config import Config
 from recbole_autorec.data.convert import PARTS, fetch
 from recbole_autorec.data.margins import Margins, margins_of
 from recbole_autorec.data.movielens import ARCHIVES
-from recbole_autorec.data.readers import AS_TEXT, is_text
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
 from recbole_autorec.processes import command_line
+from recbole_autorec.reading.separated import AS_TEXT, is_text
 
 logger = getLogger(__name__)
 

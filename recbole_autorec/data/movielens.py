@@ -17,9 +17,9 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from recbole_autorec.config import properties_dir, read_yaml
-from recbole_autorec.data.readers import Source, reading
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest, make_folder
+from recbole_autorec.reading.sources import Source, reading
 
 logger = getLogger(__name__)
 

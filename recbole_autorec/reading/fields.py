@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -27,7 +27,7 @@ NAMES = {
     "item": (("item", "itemid", "iid", "movieid", "parentasin", "isbn", "productid", "businessid", "bookid", "songid",
               "animeid", "gameid", "recipeid", "placeid", "jokeid", "beerid", "beerbeerid", "filmid", "trackid",
               "artistid", "restaurantid", "gmapid", "courseid"),
-             ("asin", "movie", "book", "product", "game", "title")),
+             ("asin", "movie", "book", "product", "game")),
     "rating": (("rating", "score", "stars", "overall", "bookrating", "ratings", "userrating", "reviewscore", "movierating"),
                ("reviewoverall",)),
     "timestamp": (("timestamp", "time", "unixreviewtime", "date", "datetime", "unixtime", "ratingtime", "ratetime"),
@@ -117,11 +117,11 @@ def chosen(
     missing = [name for name in needed(wanted) if name not in found]
     if twice or missing:
         what = f"two columns for {twice[0]}" if twice else f"no column for {missing[0]}"
-        ways = [f"{','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
         places = ["-"] * len(names)
         places[: len(needed(wanted))] = needed(wanted)[: len(names)]
-        ways += [f"by place, with - for what is left out: {','.join(places)}"] if len(names) >= len(places) else []
-        raise DataError(f"{where}: {what} in {shown(names)}; say which they are: {flag} {', or '.join(ways)}.")
+        by_place = f"by place, with - for what is left out: {flag} {','.join(places)}"
+        by_name = f": {flag} {','.join(f'{name}=NAME' for name in needed(wanted))}; or {by_place}" if named else f" {by_place}"
+        raise DataError(f"{where}: {what} in {shown(names)}; say which they are{by_name}.")
     return found
 
 
@@ -302,6 +302,21 @@ def swapped(form: str) -> str:
     return form.translate(str.maketrans("dm", "md")) if "%d" in form and "%m" in form else ""
 
 
+def format_of(where: str, texts: Sequence[str], options: Options) -> str | None:
+    """The format of dates, None where they are numbers; of two that do, the likelier."""
+    if options.date_format is not None:
+        return checked_format(options.date_format, options)
+    formats = date_formats(texts)
+    words = [text for text in texts if text.strip() and not is_number(text)]
+    if not formats and len(words) > len(texts) // 2:
+        raise DataError(
+            f"{where}: timestamp {shown(words[0])!r} is no number, nor a date of a known format; "
+            f"{options.flag('date_format')} names it, such as '%d/%m/%Y %H:%M', or {options.flag('columns')} leaves the "
+            "column out."
+        )
+    return formats[0] if formats else None
+
+
 def why_no_date(text: str, form: str, options: Options) -> Fault:
     """And the flag that makes one of it."""
     other = swapped(form)
@@ -320,7 +335,3 @@ def in_seconds(values: pd.Series, form: str | None, decimal: str | None) -> np.n
         return numbers(values, decimal)
     codes, different = pd.factorize(values)
     return np.append(seconds(map(str, different), form), np.nan)[codes]
-
-
-def labels(names: Iterable[Hashable]) -> list[str]:
-    return [str(name) for name in names]

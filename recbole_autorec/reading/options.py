@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 from typing import NamedTuple
 
-from recbole_autorec.errors import ConfigError, DataError
+from recbole_autorec.errors import ConfigError, DataError, counted
 
-ENCODING = "utf-8-sig"
+logger = getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class Options:
         return f"--{self.prefix}{name}"
 
 
+FOUND_OUT = Options()
+
+
 def columns_text(columns: str | Sequence[str] | Mapping[str, str] | None) -> str | None:
     """Columns as a flag has them, from what Python has: places, or names by field."""
     if isinstance(columns, Mapping):
@@ -93,10 +97,12 @@ class BadLines:
         skip: count them and go on.
         count: how many there were.
         first: up to ten of them, each as "file line 3: why".
+        not_rated: ratings left out, since they stand for none.
     """
 
     skip: bool = False
     count: int = 0
+    not_rated: int = 0
     first: list[str] = field(default_factory=list)
 
     def add(self, source: str, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> None:
@@ -113,6 +119,20 @@ class BadLines:
             self.count += 1
             if len(self.first) < 10:
                 self.first.append(message)
+
+    def report(self, name: str, n_duplicates: int, by_time: bool) -> None:
+        """Say what was left out."""
+        for line in self.first:
+            logger.warning(f"left out: {line}")
+        if self.count > len(self.first):
+            logger.warning(f"... and {counted(self.count - len(self.first), 'bad line')} more")
+        if self.not_rated:
+            logger.warning(f"{name}: {counted(self.not_rated, 'rating')} left out that stand for none")
+        if n_duplicates:
+            order = "time" if by_time else "line"
+            logger.warning(
+                f"{name}: {counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is kept"
+            )
 
     def _advice(self, fault: Fault, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> str:
         like = "" if len(faults) == 1 else f" So are {len(faults):,} of {n_lines:,} lines."

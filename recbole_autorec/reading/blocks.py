@@ -1,0 +1,132 @@
+"""A text in blocks of whole records: one on each line, whatever ends the lines and whatever stands in quotes."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from recbole_autorec.errors import DataError
+from recbole_autorec.reading.options import Options
+
+BLOCK = 1 << 25  # bytes; a quarter of it for pairs, which are answered as they come
+MARK = "\ufeff".encode()  # a byte order mark: of the file, or of one that was appended to it
+WITHIN = b"\r"  # in place of a line end in quotes; a block has no other
+
+
+class Block(NamedTuple):
+    """Records in UTF-8, one on each line.
+
+    Attributes:
+        number: of the first line in the file.
+        text: of the lines.
+        bare: the same without quoted fields, for counting separators.
+    """
+
+    number: int
+    text: bytes
+    bare: bytes
+
+    @property
+    def end(self) -> int:
+        """The number of the line after the last."""
+        return self.number + self.text.count(b"\n") + self.text.count(WITHIN)
+
+
+class Blocks:
+    """The blocks of a stream: `head` first, by which `quoted_by` is set; then they are iterated over.
+
+    Attributes:
+        head: the first lines as they are, in UTF-8.
+        quoted_by: the separator of fields that may be quoted; None where a quote is a letter.
+    """
+
+    def __init__(self, name: str, stream: Any, size: int, options: Options, encoding: str | None):
+        self._name, self._stream, self._size, self._options = name, stream, size, options
+        self._decoder = None
+        if codecs.lookup(encoding or "utf-8").name not in ("utf-8", "utf-8-sig", "ascii"):
+            # what cannot be decoded stays visible, as bytes that are no UTF-8
+            errors = "replace" if str(encoding).lower().startswith(("utf", "u1", "u3")) else "surrogateescape"
+            self._decoder = codecs.getincrementaldecoder(str(encoding))(errors)
+        self.quoted_by: bytes | None = None
+        self._held = b""  # a carriage return that may belong to a line feed
+        self._first = self._chunk()
+        self.head = self._first.replace(MARK, b"")
+
+    def _chunk(self) -> bytes:
+        r"""The next bytes, with \n for every line end; empty at the end."""
+        while True:
+            raw = self._stream.read(self._size)
+            text = raw
+            if self._decoder is not None:
+                text = self._decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
+            text, self._held = self._held + text, b""
+            if raw and text.endswith(b"\r"):
+                text, self._held = text[:-1], b"\r"
+            if b"\r" in text:
+                text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            if text or not raw:
+                return text
+
+    def __iter__(self) -> Iterator[Block]:
+        number, text, ended = 1, self._first, False
+        self._first = b""
+        while True:
+            cut = len(text) if ended else text.rfind(b"\n") + 1
+            lines, rest = text[:cut], text[cut:]
+            if lines:
+                lines += b"" if lines.endswith(b"\n") else b"\n"
+                lines = lines.replace(MARK, b"") if MARK in lines else lines
+                block, unfinished = self._records(number, lines, ended)
+                rest = unfinished + rest
+                if block.text:
+                    yield block
+                    number = block.end
+            if len(rest) > 2 * self._size:
+                raise DataError(
+                    f"{self._name}: the record in line {number} is longer than {2 * self._size >> 20} MB; that is no "
+                    f"text file with ratings.{self._never_closed() if unfinished else ''}"
+                )
+            if ended:
+                return
+            new = self._chunk()
+            text, ended = rest + new, not new
+
+    def _records(self, number: int, lines: bytes, ended: bool) -> tuple[Block, bytes]:
+        """A record on each line; and what is unfinished at the end, as its quote is open."""
+        if self.quoted_by is None or b'"' not in lines:
+            return Block(number, lines, lines), b""
+        bare = re.sub(rb'"[^"\n]*"', b"", lines)
+        if b'"' not in bare:  # quotes come in pairs on every line
+            return Block(number, lines, bare), b""
+        separator = re.escape(self.quoted_by)
+        field = re.compile(rb'(?<![^%s\n]) *"([^"]*(?:""[^"]*)*)("|\Z)' % separator)
+        texts, bares, place = [], [], 0
+        for quoted in field.finditer(lines):
+            inside = quoted[0]
+            if b"\n" in inside:
+                start = lines.rfind(b"\n", 0, quoted.start() + 1) + 1
+                if not quoted[2] and not ended:
+                    return self._records(number, lines[:start], ended)[0], lines[start:]
+                if not quoted[2] and inside.rstrip(b"\n").count(b"\n"):
+                    self._malformed(number + lines.count(b"\n", 0, quoted.start()), None)
+                if not re.match(rb" *(?:%s|\n|\Z)" % separator, lines[quoted.end() :][:100]):
+                    first, last = (number + lines.count(b"\n", 0, end) for end in (quoted.start(), quoted.end()))
+                    self._malformed(first, last)
+                if quoted[2]:
+                    inside = inside.replace(b"\n", WITHIN)
+            texts += [lines[place : quoted.start()], inside]
+            bares.append(lines[place : quoted.start()])
+            place = quoted.end()
+        tail = lines[place:]
+        return Block(number, b"".join(texts) + tail, b"".join(bares) + tail), b""
+
+    def _malformed(self, first: int, last: int | None) -> None:
+        how = "is never closed" if last is None else f"is closed in line {last}, in the middle of a field"
+        raise DataError(
+            f"{self._name} line {first}: a field begins with a double quote that {how}.{self._never_closed()}"
+        )
+
+    def _never_closed(self) -> str:
+        return f" {self._options.flag('quotes')} no reads quotes as letters."

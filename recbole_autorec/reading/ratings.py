@@ -1,0 +1,193 @@
+"""Ratings from any file: what it is is found out, then its reader reads it. And all of them together, pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from logging import getLogger
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_autorec.errors import DataError, counted
+from recbole_autorec.reading import fields, json_text, separated, tables
+from recbole_autorec.reading.blocks import BLOCK, Blocks
+from recbole_autorec.reading.fields import FIELDS, PAIR
+from recbole_autorec.reading.options import BadLines, Options
+from recbole_autorec.reading.sources import Source, check_kind, peeked, reading, zip_holds
+
+logger = getLogger(__name__)
+
+
+def read_ratings(
+    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Callable[[str], object],
+    wanted: Sequence[str] = FIELDS, keep: list[str] | None = None,
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Frames of the ratings: user and item as categories, rating in stars, timestamp in seconds where there is one.
+
+    Args:
+        source: the file, or a DataFrame.
+        options: what the user says.
+        bad: what becomes of bad lines.
+        say: told how the file is read.
+        wanted: FIELDS, or PAIR for a file of pairs.
+        keep: where the other columns are wanted too, a list that gets the names of all columns. The frames then have
+            all of them in the file's order, those others as text, under their places.
+
+    Raises:
+        DataError: with the line, or what is missing.
+    """
+    for frame in _frames(source, options, bad, say, wanted, keep):
+        if "rating" in frame and options.not_rated is not None:
+            left_out = (frame["rating"].isna() | (frame["rating"] == fields.number(options.not_rated))).to_numpy()
+            bad.not_rated += int(left_out.sum())
+            frame = frame[~left_out]
+            for name in PAIR:
+                frame[name] = frame[name].cat.remove_unused_categories()
+        yield frame
+
+
+def _frames(
+    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Callable[[str], object], wanted: Sequence[str],
+    keep: list[str] | None,
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    rest = (options, bad, say, wanted, keep)
+    if isinstance(source, pd.DataFrame):
+        yield from tables.read("the DataFrame", iter([source]), *rest, "pandas")
+        return
+    name = source.name
+    with reading(source), source.open() as raw:
+        head, stream = peeked(raw)
+        if not head:
+            raise DataError(f"{name} is empty.")
+        if head.startswith(b"PAR1"):
+            yield from tables.read(name, tables.parquet(name, stream), *rest, "Parquet")
+        elif head.startswith((b"ARROW1", b"FEA1")):
+            yield from tables.read(name, tables.feather(name, stream), *rest, "Feather")
+        elif head.startswith(b"PK\3\4"):
+            yield from tables.read(name, _of_zip(name, stream, options, wanted, say), *rest, "Excel")
+        else:
+            check_kind(name, head, options)
+            size = BLOCK if wanted == FIELDS else BLOCK // 4
+            encoding = options.encoding or _by_mark(head)
+            blocks = Blocks(name, stream, size, options, encoding)
+            if json_text.is_json(blocks.head):
+                yield from json_text.read(name, blocks, *rest)
+            else:
+                again = lambda: Blocks(name, source.open(), size, options, encoding)  # noqa: E731
+                yield from separated.read(name, blocks, again, *rest)
+
+
+def _by_mark(head: bytes) -> str | None:
+    """The encoding that a byte order mark says."""
+    return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else None
+
+
+def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Callable[[str], object]):
+    stream = tables.seekable(stream)
+    kind = zip_holds(stream)
+    stream.seek(0)
+    if kind != "Excel":
+        what, do = {
+            "numpy": ("a numpy or scipy archive (.npz)", "load it by scipy.sparse.load_npz or numpy.load, and give "
+                      "recbole_autorec.convert a pandas DataFrame of row, col and data"),
+            "OpenDocument": ("an OpenDocument table (.ods)", "save it as .csv in UTF-8"),
+        }.get(kind, ("a .zip archive", "unpack it, or name it .zip"))  # fmt: skip
+        raise DataError(f"{name} is {what}, which is not read as ratings: {do}.")
+    yield from tables.excel(name, stream, options, wanted, say)
+
+
+@dataclass
+class Ratings:
+    """Ratings as they are read: ids once, and a number for each rating.
+
+    Attributes:
+        users, items: id -> its number, in order of appearance.
+        columns: user, item (int32), rating, timestamp (float64), a list of arrays each.
+    """
+
+    users: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+    columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
+
+    def add(self, frame: pd.DataFrame, source: str) -> None:
+        names = [name for name in FIELDS if name in frame]
+        if self.columns and set(names) != set(self.columns):
+            raise DataError(f"{source}: its columns are {', '.join(names)}, those before {', '.join(self.columns)}.")
+        for name in names:
+            values = frame[name]
+            if name in PAIR:
+                ids = self.users if name == "user" else self.items
+                numbers = np.array([ids.setdefault(text, len(ids)) for text in values.cat.categories], dtype=np.int32)
+                self.columns.setdefault(name, []).append(numbers[values.cat.codes])
+            else:
+                self.columns.setdefault(name, []).append(values.to_numpy(np.float64))
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.columns.get("user", ())))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The columns, each in one piece; empties this."""
+        return {name: np.concatenate(self.columns.pop(name)) for name in list(self.columns)}
+
+
+def last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray:
+    """Which ratings stay: of those of one pair the last by time, among equals the last in the file."""
+    pairs = arrays["user"].astype(np.int64) * n_items + arrays["item"]
+    order = np.lexsort((arrays["timestamp"], pairs)) if "timestamp" in arrays else np.argsort(pairs, kind="stable")
+    ordered = pairs[order]
+    kept = np.empty(len(pairs), dtype=bool)
+    kept[order] = np.append(ordered[1:] != ordered[:-1], True)
+    return kept
+
+
+def collected(sources: Iterable[Source], options: Options, bad: BadLines) -> pd.DataFrame:
+    """All ratings of some files as one frame of texts and numbers, each pair once; what was left out is said."""
+    ratings, name = Ratings(), ""
+    for source in sources:
+        name = source.name
+        for frame in read_ratings(source, options, bad, logger.info):
+            ratings.add(frame, name)
+    if not ratings.count:
+        raise DataError(f"{name or 'the input'}: there is no rating in it.")
+    ids = {"user": list(ratings.users), "item": list(ratings.items)}
+    arrays = ratings.arrays()
+    kept = last_of_each_pair(arrays, len(ids["item"]))
+    bad.report(name, len(kept) - int(kept.sum()), "timestamp" in arrays)
+    return pd.DataFrame({
+        key: np.array(ids[key], dtype=object)[values[kept]] if key in ids else values[kept]
+        for key, values in arrays.items()
+    })  # fmt: skip
+
+
+def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
+    """A value that may stand for "not rated", and its share: at the edge, apart from the others, or a peak at 0.
+
+    As -1 beside 1 to 10, 99 beside -10 to 10, or 0 beside 1 to 10 more often than all. Ours.
+    """
+    values, counts = np.unique(ratings, return_counts=True)
+    if len(values) < 3:
+        return None
+    for place, next_to_it, others in ((0, 1, values[1:]), (-1, -2, values[:-1])):
+        gap, gaps, span = abs(values[place] - values[next_to_it]), np.diff(others), others[-1] - others[0]
+        beyond = values[place] <= 0 < values[next_to_it] or gap > (span if len(ratings) >= 20 else 2 * span)
+        apart = gap > 1.5 * gaps.max() and beyond
+        share = counts[place] / counts.sum()
+        peak = values[place] <= 0 < values[next_to_it] and counts[place] > 2 * counts[next_to_it] and share > 0.05
+        if apart or (peak and place == 0):
+            return float(values[place]), float(share)
+    return None
+
+
+def hint_of_code(ratings: np.ndarray, flag: str) -> str:
+    """What to say of such a value; "" where there is none."""
+    found = code_for_not_rated(ratings)
+    if found is None:
+        return ""
+    value, share = found
+    return f"{value:g} is apart from the other ratings ({share:.1%} of them): if it stands for 'not rated', {flag.format(value)}"
+
+
+__all__ = ["FIELDS", "PAIR", "Ratings", "collected", "counted", "last_of_each_pair", "read_ratings"]

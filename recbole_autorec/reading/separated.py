@@ -1,0 +1,462 @@
+"""Text with a separator between the fields: csv and its relatives, GroupLens's `::` and tabs, blanks in runs, Netflix's.
+
+A block goes through pandas' C reader; only a block that it refuses is read line by line, by the same rules.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_autorec.errors import DataError, counted
+from recbole_autorec.processes import interrupted, noted_interruptions
+from recbole_autorec.reading import fields
+from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
+from recbole_autorec.reading.fields import FIELDS, PAIR, needed
+from recbole_autorec.reading.options import BadLines, Fault, Options, shown
+
+SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # a blank: of blanks in runs
+QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes; after others it is found out
+# For read_csv with categories, which pandas 3.1 reads as numbers where it can: "01", "1" and "1.0" would be one id. It
+# does not where thousands have a separator, and this one occurs in no field.
+AS_TEXT = {"thousands": "\n"}
+HEAD = 100_000  # bytes by which a file's layout is found out
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file's lines are to be read.
+
+    Attributes:
+        separator: between fields.
+        header: whether the first line has names.
+        columns: the field in each column, None for one that is left out, its place for one that is kept as text.
+        dates: the format of timestamps that are dates; None where they are numbers.
+        quoted: whether a field may stand in quotes.
+        decimal: the decimal sign that the first ratings have.
+        skipped: lines before the header: comments, and `sep=`.
+        netflix: whether lines `movie:` stand over its ratings.
+    """
+
+    separator: str
+    header: bool
+    columns: Sequence[str | int | None]
+    dates: str | None = None
+    quoted: bool = False
+    decimal: str = "."
+    skipped: int = 0
+    netflix: bool = False
+
+    def __str__(self):
+        called = {"\t": "tab", " ": "blanks"}.get(self.separator, self.separator)
+        names = ", ".join(name if isinstance(name, str) else "-" for name in self.columns)
+        return (
+            "Netflix's format: user, rating, timestamp, below each item" if self.netflix else
+            f"{names}; separator {called}; " + ("below a header" if self.header else "no header")
+            + ("; decimal comma" if self.decimal == "," else "")
+        ) + (f"; dates as {self.dates}" if self.dates else "")  # fmt: skip
+
+
+def read(
+    name: str, blocks: Blocks, again: Callable[[], Blocks], options: Options, bad: BadLines,
+    say: Callable[[str], object], wanted: Sequence[str], keep: list[str] | None,
+) -> Iterator[pd.DataFrame]:  # fmt: skip
+    """Frames of the ratings; see ratings.read_ratings.
+
+    Args:
+        blocks: of the file.
+        again: the same from the start, where the first lines leave it open which of two numbers is the day.
+    """
+    layout = find_layout(name, blocks.head, options, wanted, keep)
+    blocks.quoted_by = layout.separator.encode() if layout.quoted else None
+    if layout.dates is None and "timestamp" in layout.columns:
+        layout = replace(layout, dates=_dates(name, blocks, again, layout, options, say))
+    say(f"{name}: {layout}")
+    movie = [""]
+    for block in blocks:
+        yield read_block(name, block, layout, options, bad, movie)
+
+
+# Finding out how a file is to be read.
+
+
+def find_layout(name: str, head: bytes, options: Options, wanted: Sequence[str], keep: list[str] | None) -> Layout:
+    """By its first lines. The names of other columns go into `keep`, if they are to be kept.
+
+    Raises:
+        DataError: there is no rating, or it is not clear what is what.
+    """
+    whole = head[:HEAD].rpartition(b"\n")[0] + b"\n" if len(head) > HEAD else head
+    text = whole.decode("utf-8", "surrogateescape")
+    what = "rating" if "rating" in wanted else "pair of user and item"
+    text, skipped, separator = _without_preface(text, options.separator)
+    if not text.strip():
+        raise DataError(f"{name} has no line with a {what}.")
+    lines = [line for line in text.split("\n") if line.strip()]
+    if wanted == FIELDS and len(lines) > 1 and re.fullmatch(r"[^,:]*:\s*", lines[0]) and separator is None:
+        return Layout(",", False, ("user", "rating", "timestamp"), netflix=True)
+    if separator is None:
+        separator = _separator(text, len(needed(wanted)), options)
+    if separator is None:
+        raise DataError(
+            f"{name}: no separator found in {shown(lines[0])!r} that gives {', '.join(needed(wanted))}; expected a "
+            f"tab, blanks, or one of :: , ; | between the fields, or {options.flag('separator')}."
+        )
+    quoted = _is_quoted(text, separator, options)
+    rows = _rows(text, separator, quoted)
+    if not rows:
+        raise DataError(f"{name} has no line with a {what}.")
+    first, second = rows[0], rows[min(1, len(rows) - 1)]
+    if len(first) == 1:
+        raise DataError(f"{name}: no separator {separator!r} in {shown(lines[0])!r}.")
+    header = fields.is_header(first, second, options, wanted)
+    if header and len(rows) < 2:
+        raise DataError(f"{name} has a header and no {what}.")
+    names = _as_wide_as(rows, first) if header else first
+    columns = fields.chosen(name, names, options, wanted, named=header)
+    ratings = [
+        row[columns.index("rating")] for row in rows[header:] if len(row) == len(columns) and "rating" in columns
+    ]
+    commas = sum("," in rating and fields.is_number(rating) for rating in ratings)
+    decimal = options.decimal or ("," if commas and not any("." in rating for rating in ratings) else ".")
+    if keep is not None:
+        keep[:] = [text.strip() if header else f"column {place}" for place, text in enumerate(names, start=1)]
+        columns = [place if column is None else column for place, column in enumerate(columns)]
+    return Layout(separator, header, columns, None, quoted, decimal, skipped)
+
+
+def _without_preface(text: str, separator: str | None) -> tuple[str, int, str | None]:
+    """The text without comments at its start; how many lines they are; the separator, which `sep=` may say."""
+    skipped = 0
+    while match := re.match(r"(?:[ \t]*\n)+|sep=(\S|\t)\n|[#%][^\n]*\n", text):
+        if text[0] in "#%" and all(fields.by_known_names(re.split(r"[\s,;|]+", match[0][1:].strip()), PAIR)[:2]):
+            break  # a header
+        separator = separator or match[1]
+        skipped += match[0].count("\n")
+        text = text[match.end() :]
+    return text, skipped, separator
+
+
+def _separator(text: str, least: int, options: Options) -> str | None:
+    """The one that splits most lines into the same number of fields, so many at least."""
+    best, agreeing = None, 0
+    for separator in SEPARATORS:
+        counts = [len(row) for row in _rows(text, separator, _is_quoted(text, separator, options))]
+        usual = max(((counts.count(count), count) for count in counts), default=(0, 0))[1]
+        if usual >= least and counts.count(usual) > agreeing:
+            best, agreeing = separator, counts.count(usual)
+    return best
+
+
+def _rows(text: str, separator: str, quoted: bool, strict: bool = False) -> list[list[str]]:
+    """The fields of the first records."""
+    if not quoted:
+        return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
+    rows: list[list[str]] = []
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, skipinitialspace=True, strict=strict)
+    with suppress(csv.Error):  # a field beyond its limit, or, if strict, quotes that are none
+        for row in reader:
+            if row and any(map(str.strip, row)):
+                rows.append(row)
+            if len(rows) == SHOWN:
+                break
+        return rows
+    return [] if strict else rows or [[text]]
+
+
+SHOWN = 3000  # records by which a layout is found out
+
+
+def _is_quoted(text: str, separator: str, options: Options) -> bool:
+    """Whether a field may stand in quotes: one that begins with a quote ends with it, in each of the first records."""
+    if len(separator) > 1 or separator == " ":
+        return False
+    if options.quotes is not None or separator in QUOTED:
+        return options.quotes is not False
+    if not re.search(rf'(?:^|{re.escape(separator)})"', text, re.MULTILINE):
+        return False
+    counts = {len(row) for row in _rows(text, separator, True, strict=True)}
+    return len(counts) == 1 and counts != {1}
+
+
+def _split(line: str, separator: str) -> list[str]:
+    return line.split() if separator == " " else line.split(separator)
+
+
+def _as_wide_as(rows: list[list[str]], first: list[str]) -> list[str]:
+    """The names of a header that lacks one: of row names, as R writes them, or of what follows a last separator."""
+    others = rows[1:]
+    if {len(row) for row in others} != {len(first) + 1}:
+        return first
+    if all(row[-1].strip() == "" for row in others):
+        return [*first, ""]
+    return ["", *first] if len({row[0] for row in others}) == len(others) and len(others) > 1 else first
+
+
+def _dates(
+    name: str,
+    blocks: Blocks,
+    again: Callable[[], Blocks],
+    layout: Layout,
+    options: Options,
+    say: Callable[[str], object],
+) -> str | None:
+    """The format of the dates; by later lines where the first leave two."""
+    head = blocks.head[:HEAD].decode("utf-8", "surrogateescape")
+    place = layout.columns.index("timestamp")
+    rows = _rows(_without_preface(head, None)[0], layout.separator, layout.quoted)[layout.header :]
+    texts = [row[place] for row in rows if len(row) == len(layout.columns)]
+    form = fields.format_of(name, texts, options)
+    formats = fields.date_formats(texts)
+    other = fields.swapped(form) if form and options.date_format is None else ""
+    if form is None or other not in formats:
+        return form
+    later = again()
+    later.quoted_by = blocks.quoted_by
+    for block in later:
+        different = _column(block, layout, place)
+        counts = [int(np.isfinite(fields.seconds(different, each)).sum()) for each in (form, other)]
+        if counts[0] != counts[1]:
+            return (form, other)[counts[1] > counts[0]]
+    say(
+        f"{name}: dates such as {texts[0]} are read as {form}; where the day is the other number, "
+        f"{options.flag('date_format')} '{other}'"
+    )
+    return form
+
+
+def _column(block: Block, layout: Layout, place: int) -> list[str]:
+    """The different texts in a column of a block."""
+    lines = (line.decode("utf-8", "surrogateescape") for line in block.text.split(b"\n"))
+    rows = (_fields(line, layout) for line in lines)
+    return list(dict.fromkeys(row[place] for row in rows if len(row) == len(layout.columns)))
+
+
+# Reading.
+
+
+def read_block(
+    source: str, block: Block, layout: Layout, options: Options, bad: BadLines, movie: list[str]
+) -> pd.DataFrame:
+    """The ratings of a block; nan for one that stands for none."""
+    number, text, bare = block
+    left = layout.skipped + layout.header if number == 1 else 0
+    while left and text:
+        head, _, text = text.partition(b"\n")
+        bare = bare.partition(b"\n")[2]
+        number += 1 + head.count(WITHIN)
+        left -= 1 if head.strip() or left > layout.header else 0  # blank lines may come first
+    frame = (_fast_netflix if layout.netflix else _fast)(Block(number, text, bare), layout, options, movie)
+    return _line_by_line(source, Block(number, text, bare), layout, options, bad, movie) if frame is None else frame
+
+
+def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | None = None) -> pd.DataFrame | None:
+    """The block by pandas' C reader; None if any line of it is not as it should be."""
+    separator, text, bare = layout.separator, block.text, block.bare
+    if separator == " ":
+        text = bare = re.sub(rb"(?m)^\t+|\t+$", b"", re.sub(rb"[ \t]+", b"\t", text))
+        separator = "\t"
+    elif len(separator) > 1:
+        if b"\t" in text:
+            return None
+        text = bare = text.replace(separator.encode(), b"\t")
+        separator = "\t"
+    if b"\0" in text or len(separator.encode()) > 1:  # pandas ends a field at the one, and takes no other
+        return None
+    n_lines = _lines_of(bare, separator, len(layout.columns))
+    if n_lines is None:
+        return None
+    names = [name if isinstance(name, str) else f"column {place}" for place, name in enumerate(layout.columns)]
+    used = [name for name, column in zip(names, layout.columns, strict=True) if column is not None]
+    kinds: dict[str, Any] = dict.fromkeys(used, "category") | {"rating": np.float64}
+    kinds["timestamp"] = "category" if layout.dates else np.float64
+    code = options.not_rated if options.not_rated is not None and not fields.is_number(options.not_rated) else None
+    missing = {} if code is None else {"na_values": {"rating": [code]}, "keep_default_na": False}
+    try:
+        with _uninterrupted():
+            frame = pd.read_csv(
+                io.BytesIO(text),
+                sep=separator,
+                header=None,
+                names=names,
+                index_col=False,
+                usecols=used,
+                dtype={name: kinds[name] for name in used},
+                encoding="utf-8",
+                encoding_errors="surrogateescape",
+                quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
+                skipinitialspace=layout.quoted,
+                decimal=layout.decimal,
+                na_filter=code is not None,
+                skip_blank_lines=False,
+                on_bad_lines="error",
+                low_memory=False,
+                **missing,
+                **AS_TEXT,
+            )
+    except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
+        return None
+    if len(frame) != n_lines:
+        return None
+    if "rating" in frame and not (np.isfinite(frame["rating"]) | (frame["rating"].isna() & (code is not None))).all():
+        return None
+    if not all(is_text(frame[name]) for name in used if kinds[name] == "category"):
+        return None
+    for name in (name for name in PAIR if name in frame):
+        texts = list(map(str.strip, frame[name].cat.categories))
+        if not all(map(fields.is_id, texts)):
+            return None
+        if texts != list(frame[name].cat.categories):
+            frame[name] = fields.renumbered(frame[name].cat.codes.to_numpy(), texts)
+    if "timestamp" in frame:
+        if layout.dates:
+            since = fields.seconds(frame["timestamp"].cat.categories, layout.dates)
+            frame["timestamp"] = since[frame["timestamp"].cat.codes]
+        if not np.isfinite(frame["timestamp"]).all():
+            return None
+    frame.columns = pd.Index([column for column in layout.columns if column is not None], dtype=object)
+    return frame
+
+
+def is_text(column: pd.Series) -> bool:
+    """Whether categories have stayed text: pandas 3.1 makes two truth values of "true", "True" and "false"."""
+    return column.cat.categories.inferred_type in ("string", "empty")
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C counts at the end: pandas would take it for a fault of the file, or for its end."""
+    with noted_interruptions() as noted:
+        try:
+            yield
+        finally:
+            if noted:
+                interrupted(noted[0])
+
+
+def _lines_of(bare: bytes, separator: str, n_fields: int) -> int | None:
+    """How many lines there are, if each has so many fields: pandas would fill or cut."""
+    text = np.frombuffer(bare, dtype=np.uint8)
+    ends = np.flatnonzero(text == ord("\n"))
+    until = np.cumsum(text == ord(separator), dtype=np.int32)[ends]
+    return len(ends) if (np.diff(until, prepend=np.int32(0)) == n_fields - 1).all() else None
+
+
+def _fast_netflix(block: Block, layout: Layout, options: Options, movie: list[str]) -> pd.DataFrame | None:
+    """Likewise: the lines `movie:` are taken out, and each movie repeated for the ratings below it."""
+    before, *parts = re.split(rb"^([^,\n]*): *\n", block.text, flags=re.M)
+    movies = [movie[0], *(part.decode("utf-8", "surrogateescape").strip() for part in parts[::2])]
+    bodies = [before, *parts[1::2]]
+    if not all(fields.is_id(name) for name, body in zip(movies, bodies, strict=True) if body):
+        return None
+    text = b"".join(bodies)
+    frame = _fast(Block(block.number, text, text), layout, options)
+    if frame is None:
+        return None
+    names = pd.Index(movies, dtype=object).unique()
+    codes = np.repeat(names.get_indexer(movies), [body.count(b"\n") for body in bodies])
+    frame.insert(1, "item", pd.Categorical.from_codes(codes, names).remove_unused_categories())
+    movie[0] = movies[-1]
+    return frame
+
+
+def _line_by_line(
+    source: str, block: Block, layout: Layout, options: Options, bad: BadLines, movie: list[str]
+) -> pd.DataFrame:
+    rows, faults, number, n_lines = [], [], block.number, 0
+    for line in block.text.removesuffix(b"\n").split(b"\n"):
+        text = line.decode("utf-8", "surrogateescape")
+        if layout.netflix and text.rstrip().endswith(":"):
+            movie[0] = text.strip()[:-1]
+        elif text.strip():
+            n_lines += 1
+            found = parsed(text, layout, options, movie[0])
+            if isinstance(found, Fault):
+                faults.append((number, text, found))
+            else:
+                rows.append(found)
+        number += 1 + line.count(WITHIN)
+    bad.add(source, _explained(faults, block, n_lines, layout, options), n_lines, options)
+    columns = [column for column in layout.columns if column is not None]
+    columns[1:1] = ["item"] if layout.netflix else []
+    frame = pd.DataFrame(rows, columns=pd.Index(columns, dtype=object))
+    numbers = {name: np.float64 for name in ("rating", "timestamp") if name in columns}
+    return frame.astype({"user": "category", "item": "category", **numbers})
+
+
+def parsed(text: str, layout: Layout, options: Options, movie: str = "") -> tuple | Fault:
+    """The fields of a line in the order of its columns, or why there is no rating."""
+    given = _fields(text, layout)
+    if len(given) != len(layout.columns):
+        return Fault(f"{counted(len(given), 'field')} instead of {len(layout.columns)}")
+    values = {name: value for name, value in zip(layout.columns, given, strict=True) if name is not None}
+    if layout.netflix:
+        values = {"user": values.pop("user"), "item": movie, **values}
+    return of_texts(values, layout.dates, options)
+
+
+def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tuple | Fault:
+    """A rating's parts from their texts, or why there is none; nan for a rating that stands for none."""
+    values = dict(values)
+    is_code = "rating" in values and options.not_rated is not None and values["rating"].strip() == options.not_rated
+    for name in PAIR:
+        values[name] = fields.id_text(values[name])
+        if not fields.is_id(values[name]):
+            return fields.why_no_id(name, values[name])
+    if "rating" in values:
+        rating = float("nan") if is_code else fields.number(values["rating"], options.decimal)
+        if np.isnan(rating) and not is_code:
+            return fields.why_no_number("rating", values["rating"], options)
+        values["rating"] = rating
+    if "timestamp" in values:
+        time = values["timestamp"]
+        since = fields.seconds([time], dates)[0] if dates else fields.number(time, options.decimal)
+        if np.isnan(since):
+            return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is no number")
+        values["timestamp"] = since
+    return tuple(values.values())
+
+
+def _fields(line: str, layout: Layout) -> list[str]:
+    if layout.quoted:
+        with suppress(csv.Error):  # a field beyond its limit
+            return next(csv.reader([line], delimiter=layout.separator, skipinitialspace=True), [])
+    return _split(line, layout.separator)
+
+
+def _explained(
+    faults: list[tuple[int, str, Fault]], block: Block, n_lines: int, layout: Layout, options: Options
+) -> list[tuple[int, str, Fault]]:
+    """The faults, with a cure where they are many for one reason."""
+    if not faults:
+        return []
+    undecoded = [each for each in faults if re.search("[\ud800-\udfff]", each[1]) and "is no id" in each[2].why]
+    if undecoded:
+        number, text, _ = undecoded[0]
+        cure = "" if options.encoding is not None or re.search(rb"[\xc2-\xf4][\x80-\xbf]", block.text) else (
+            f"{options.flag('encoding')} names the right one: cp1252 for Western European files of Windows."
+        )  # fmt: skip
+        byte = next(character for character in text if "\ud800" <= character <= "\udfff").encode(
+            "utf-8", "surrogateescape"
+        )
+        why = f"its byte 0x{byte.hex()} is not of {options.encoding or 'UTF-8'}"
+        faults = [(each[0], each[1], Fault(why, cure)) if each in undecoded else each for each in faults]
+    counts = [len(_fields(text, layout)) for _, text, _ in faults]
+    usual = max(set(counts), key=counts.count)
+    if usual != len(layout.columns) and counts.count(usual) > n_lines / 2 and usual > 1:
+        places = ["-"] * usual
+        places[:3] = FIELDS[: min(3, usual)]
+        cure = (
+            f"Most lines have {usual} fields: {options.flag('columns')} {','.join(places)}, in their order, says what they "
+            f"are; or {options.flag('separator')} another separator."
+        )
+        faults = [(n, text, Fault(fault.why, cure)) for n, text, fault in faults]
+    return faults

@@ -1,0 +1,182 @@
+"""Files, alone or packed, as streams of bytes; and what files are that hold no ratings as text."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from recbole_autorec.errors import DataError
+from recbole_autorec.reading.options import Options
+
+PACKED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+AS_CSV = "save the table as .csv in UTF-8"
+IN_PYTHON = "recbole_autorec.convert(frame, 'NAME') takes it as a pandas DataFrame"
+# How files begin that are no text -> what they are, and what to do.
+KINDS = {
+    b"SQLite format 3\0": ("an SQLite database",
+                           "write its table out: sqlite3 -header -csv FILE 'select user, item, rating from TABLE'"),
+    b"MATLAB 5.0": ("a MATLAB file", f"load it by scipy.io.loadmat; {IN_PYTHON}"),
+    b"\x89HDF\r\n\x1a\n": ("HDF5 (a MATLAB or a pandas file)", f"load it by pandas.read_hdf or h5py; {IN_PYTHON}"),
+    b"\x93NUMPY": ("a numpy array", f"load it by numpy.load; {IN_PYTHON}"),
+    b"%%MatrixMarket": ("a MatrixMarket file", f"load it by scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
+    b"%PDF": ("a PDF", AS_CSV),
+    b"\xd0\xcf\x11\xe0": ("an old Excel file (.xls)", f"{AS_CSV} or as .xlsx"),
+    b"(\xb5/\xfd": ("a .zst archive", "unpack it: zstd -d FILE"),
+    b"7z\xbc\xaf": ("a .7z archive", "unpack it"),
+    b"Rar!": ("a .rar archive", "unpack it"),
+    b"\x1f\x8b": ("a .gz archive", "unpack it, or name it .gz"),
+    b"BZh": ("a .bz2 archive", "unpack it, or name it .bz2"),
+    b"\xfd7zXZ": ("an .xz archive", "unpack it, or name it .xz"),
+    b"\x80\x02}": ("a Python pickle", f"pickles can run code and are not loaded; load it where you trust it: {IN_PYTHON}"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file, or one in an archive."""
+
+    name: str
+    open: Callable[[], Any]  # gives a binary stream
+
+
+def sources_of(given: str | Path) -> list[Source]:
+    """The files of a folder or a .zip, or the one file; archives in them opened.
+
+    Raises:
+        DataError: there is nothing to read.
+    """
+    path = Path(given)
+    if str(given) == "":
+        raise DataError("the name of the input is empty; give a file, a .zip or a folder.")
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        named = [(file.relative_to(path).as_posix(), file) for file in files]
+        return [
+            source for name, file in named if not _hidden(name) for source in _opened(name, partial(open, file, "rb"))
+        ]
+    if not path.exists():  # a pipe is as good as a file
+        raise DataError(f"'{path}': no such file.")
+    return _opened(path.name, partial(open, path, "rb"), path)
+
+
+def _hidden(name: str) -> bool:
+    """What file managers leave behind."""
+    parts = PurePosixPath(name).parts
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in (
+        "thumbs.db", "desktop.ini",
+    )  # fmt: skip
+
+
+def _opened(name: str, open_it: Callable[[], Any], path: Path | None = None) -> list[Source]:
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in PACKED:
+        return [Source(name[: -len(suffix)], lambda: PACKED[suffix](open_it()))]
+    if suffix != ".zip":
+        return [Source(name, open_it)]
+    try:
+        archive = zipfile.ZipFile(path if path is not None else open_it())
+        members = [info for info in archive.infolist() if not info.is_dir() and not _hidden(info.filename)]
+    except Exception as error:  # zipfile fails on a damaged file in a dozen ways
+        raise DataError(f"'{path or name}' is no .zip, or a damaged one.") from error
+    return [source for info in members for source in _opened(info.filename, partial(archive.open, info))]
+
+
+@contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """What goes wrong with the file itself, in words."""
+    try:
+        yield
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        why = getattr(error, "strerror", None) or (
+            "it ends too early" if isinstance(error, EOFError) else "it is damaged"
+        )
+        if "password" in str(error):
+            why = "it is encrypted; unpack it first"
+        raise DataError(f"{source.name} cannot be read: {why}.") from error
+
+
+def zip_holds(stream: IO[bytes]) -> str:
+    """What a file is that begins as a .zip does: "Excel", "numpy", "OpenDocument" or "zip"."""
+    try:
+        names = zipfile.ZipFile(stream).namelist()
+    except Exception:  # zipfile fails on a damaged file in a dozen ways
+        return "zip"
+    if "xl/workbook.xml" in names or "xl/workbook.bin" in names:
+        return "Excel"
+    if names and all(name.endswith(".npy") for name in names):
+        return "numpy"
+    return "OpenDocument" if "content.xml" in names else "zip"
+
+
+def check_kind(name: str, head: bytes, options: Options) -> None:
+    """Refuse what is no text, in words.
+
+    Raises:
+        DataError: says what it is and what to do.
+    """
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:200].lower()
+    if start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml", b"<head", b"<body", b"<meta")):
+        raise DataError(
+            f"{name} is a page (HTML or XML), not a table: a download that wants a login, or a table saved from a "
+            "browser. Open it, and save the table as .csv."
+        )
+    found = next((kind for begin, kind in KINDS.items() if head.startswith(begin)), None)
+    if found is None and (
+        (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5") or name.lower().endswith((".pkl", ".pickle"))
+    ):
+        found = KINDS[b"\x80\x02}"]
+    if found is None and head[257:262] == b"ustar":
+        found = "a .tar archive", "unpack it: tar -xf FILE"
+    if found is None and b"\0" in head[:1000] and options.encoding is None and not _is_wide(head):
+        found = "no text", AS_CSV
+    if found:
+        raise DataError(f"{name} is {found[0]}, which is not read as ratings: {found[1]}.")
+
+
+def _is_wide(head: bytes) -> bool:
+    return head.startswith((b"\xff\xfe", b"\xfe\xff"))
+
+
+def peeked(stream: Any, size: int = 1 << 16) -> tuple[bytes, Any]:
+    """The first bytes, and a stream that has them still."""
+    head = b""
+    while len(head) < size and (more := stream.read(size - len(head))):
+        head += more
+    if stream.seekable():
+        stream.seek(0)
+        return head, stream
+    return head, io.BufferedReader(_Again(head, stream))  # type: ignore[type-var]
+
+
+class _Again(io.RawIOBase):
+    """Bytes that were read already, then the rest of their stream."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]):
+        self._head, self._rest = head, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self._head[: len(buffer)] or self._rest.read(len(buffer))
+        self._head = self._head[len(data) :]
+        buffer[: len(data)] = data
+        return len(data)
