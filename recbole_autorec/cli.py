@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
@@ -125,8 +126,7 @@ examples:
   %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.csv --new_ratings newcomers.csv --output predictions.csv"""
 
 EVALUATE = """\
-RMSE and MAE of a model on a file's ratings; the share of pairs whose user and item training knew, and what it is on those
-alone."""
+RMSE and MAE of a model on a file's ratings: of all pairs, and of those whose user and item training knew."""
 
 EVALUATE_EPILOG = """\
 examples:
@@ -354,8 +354,8 @@ def recommend(argv: list[str]) -> str:
 
     from recbole_autorec.serving import recommend_to
 
-    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings, options_of(known, ""),
-                        known.candidates, known.exclude)  # fmt: skip
+    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings,
+                        options_of(known, ""), known.candidates, known.exclude)  # fmt: skip
 
 
 def similar(argv: list[str]) -> str:
@@ -405,7 +405,7 @@ def reading_flags(parser: Parser, prefix: str, of: str = "of the input") -> None
 
 def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
     """What the flags with the first prefix say, or those with the next."""
-    given = {}
+    given: dict[str, Any] = {}
     for name in READING:
         values = (getattr(known, prefix + name) for prefix in prefixes)
         value = next((value for value in values if value is not None), None)

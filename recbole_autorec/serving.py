@@ -150,8 +150,8 @@ def recommend_to(
     new_users, new_items = _folded_in(predictor, new_ratings, options)
     if new_items:
         logger.warning(
-            f"{Path(str(new_ratings)).name}: {counted(len(new_items), 'new item')} left out, {next(iter(new_items))!r} the "
-            "first: recommend takes new users' ratings of known items only"
+            f"{Path(str(new_ratings)).name}: {counted(len(new_items), 'new item')} left out, {next(iter(new_items))!r} "
+            "the first: recommend takes new users' ratings of known items only"
         )
     known = _chosen(users, predictor.rated_users) if users else []
     if known and not predictor.knows_ratings:
@@ -235,8 +235,8 @@ def _folded_in(
     ratings, name = collected(one_file(file), options, BadLines()), Path(file).name
     known = {kind: ratings[kind].isin(ids) for kind, ids in
              (("user", predictor.rated_users), ("item", predictor.rated_items))}  # fmt: skip
-    for useless, what in ((~known["user"] & ~known["item"], "neither its user nor its item is known to training"),
-                          (known["user"] & known["item"], "both its user and its item are known to training")):  # fmt: skip
+    neither, both = ~known["user"] & ~known["item"], known["user"] & known["item"]
+    for useless, what in ((neither, "training knew neither the user nor the item"), (both, "training knew both")):
         if useless.any():
             first = ratings[useless].iloc[0]
             logger.warning(
@@ -268,11 +268,8 @@ def _named(file: str, options: Options, ratings: pd.DataFrame, predictor: Predic
     except DataError as error:
         low, high = predictor.rating_range
         outside = ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
-        hint = (
-            f" If {outside.iloc[0]:g} stands for 'not rated', {options.flag('not_rated')} {outside.iloc[0]:g}."
-            if len(outside)
-            else ""
-        )
+        code = f"{outside.iloc[0]:g}" if len(outside) else ""
+        hint = f" If {code} stands for 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
         raise DataError(f"{file}: {error}{hint}") from error
 
 

@@ -285,7 +285,9 @@ TIMES = {None: st.sampled_from(["12", "978300760"]), "%Y-%m-%d": st.sampled_from
 
 
 @settings(max_examples=400)
-@given(st.data(), st.sampled_from(SEPARATORS), st.sampled_from(list(TIMES)), st.booleans(), st.booleans(), st.booleans())
+@given(
+    st.data(), st.sampled_from(SEPARATORS), st.sampled_from(list(TIMES)), st.booleans(), st.booleans(), st.booleans()
+)
 def test_the_fast_reader_and_the_careful_one_agree(data, separator, dates, timed, more, ends):
     """Good lines, of which one field is anything."""
     fields = st.tuples(GOOD, TIMES[dates], st.just("more")).map(lambda f: [*f[0], *[f[1]] * timed, *[f[2]] * more])

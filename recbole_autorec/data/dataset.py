@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
+import shlex
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -25,6 +27,8 @@ from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
 from recbole_autorec.processes import command_line
+from recbole_autorec.reading import fields
+from recbole_autorec.reading.ratings import hint_of_code
 from recbole_autorec.reading.separated import AS_TEXT, is_text
 
 logger = getLogger(__name__)
@@ -82,6 +86,11 @@ class RatingDataset(Dataset):
                 f"precision and the {self.config['metric_decimal_place']} decimal places of a metric; give them in "
                 "another unit, or less what they all have."
             )
+        others = values[values != low] if low <= 0 else values[values != high]
+        interval = f"--val_interval \"{{{self.rating_field}: '[{others.min():g},{others.max():g}]'}}\" leaves it out"
+        known = self.rating_field in (self.config["val_interval"] or {})
+        if not known and (hint := hint_of_code(values.to_numpy(), interval.replace("{", "{{").replace("}", "}}"))):
+            logger.warning(f"dataset '{token}': {hint}")
         if self.benchmark_filename_list:
             repeated = int(self.inter_feat.duplicated([self.uid_field, self.iid_field]).sum())
             if repeated:
@@ -123,8 +132,7 @@ class RatingDataset(Dataset):
                 part = part[[f"{column}:{kinds[column]}" for column in columns]].set_axis(columns, axis=1)
                 self._add_part(part, loaded, tokens, path)
         except (pd.errors.ParserError, UnicodeError, LookupError) as error:
-            cause = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-            raise DataError(f"{path.name}: not a table with separator {separator!r} in {encoding}: {cause}.") from error
+            raise DataError(_why_no_table(path, error, separator, encoding)) from error
         frame = {}
         for column in columns:
             self.field2source[column] = source
@@ -190,13 +198,15 @@ class RatingDataset(Dataset):
         for column in loaded:
             values = part[column]
             if column in tokens:
+                known, texts = tokens[column], list(values.cat.categories)
                 if column in (self.uid_field, self.iid_field):
-                    _check_lines(~values.isin(["", "[PAD]"]), values, path, "an id")
-                known, texts = tokens[column], values.cat.categories
+                    texts = list(map(fields.id_text, texts))
+                    good = np.array([*map(fields.is_id, texts)], dtype=bool)
+                    _check_lines(pd.Series(good[values.cat.codes], values.index), values, path, "an id")
                 numbers = np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int32)
                 loaded[column].append(numbers[values.cat.codes])
             else:
-                numeric = pd.to_numeric(values, errors="coerce").astype(np.float64)
+                numeric = pd.Series(fields.numbers(values), values.index)
                 if column in (self.rating_field, self.time_field):
                     _check_lines(numeric.abs() < np.inf, values, path, "a finite number")
                 if column == self.rating_field:
@@ -247,14 +257,16 @@ class RatingDataset(Dataset):
     def _columns_to_load(self, path: Path, names: list[tuple[str, str]]) -> list[str]:
         """The columns to load of an .inter file, each of a type that this dataset can hold."""
         kinds, header = dict(names), self._joined(names)
-        if len(kinds) < len(names):
+        typed = [name for name in names if name[0]]
+        if len(dict(typed)) < len(typed):
             raise DataError(f"{path.name}: a column stands twice in the header {header}.")
         needed = {self.uid_field: "token", self.iid_field: "token", self.rating_field: "float"}
         expected = "expected " + ", ".join(f"'{field}:{kind}'" for field, kind in needed.items())
         columns = [field for field, _ in self._to_load(names, FeatureSource.INTERACTION)]
         for field in needed:
             if field not in kinds:
-                raise DataError(f"{path.name}: no column {field!r} in the header {header}; {expected}.")
+                why = _why_no_column(path, field, names, self.config["field_separator"])
+                raise DataError(f"{path.name}: no column {field!r} in the header {header}; {expected}.{why}")
             if field not in columns:
                 raise DataError(
                     f"dataset '{self.dataset_name}': field {field!r} is not loaded; "
@@ -427,6 +439,34 @@ def _header(path: Path, config: Config) -> list[tuple[str, str]]:
     with _opened(path, config) as file:
         names = file.readline().rstrip("\r\n").split(config["field_separator"])
     return [name.rpartition(":")[::2] for name in names]
+
+
+def _why_no_column(path: Path, field: str, names: list[tuple[str, str]], separator: str) -> str:
+    """What is wrong with a header, where that can be told, and what to do."""
+    line = separator.join(":".join(name).removeprefix(":") for name in names)
+    for other in (",", ";", "|", "\t", " "):
+        if other != separator and f"{field}:" in [name.partition(":")[0] + ":" for name in line.split(other)]:
+            return f" Its fields are separated by {other!r}: --field_separator {shlex.quote(other)}."
+    if not any(name for name, _ in names):
+        return (
+            " It has no types. Write them, or read the file as any other: "
+            f"{command_line()} convert --input {shlex.quote(str(path))} --name NEW."
+        )
+    return ""
+
+
+def _why_no_table(path: Path, error: Exception, separator: str, encoding: str) -> str:
+    """What pandas says of a file that it cannot read, in words."""
+    if isinstance(error, UnicodeError):
+        byte = f"the byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "a byte"
+        return f"{path.name}: {byte} is not of {encoding}; --encoding names the right one, such as cp1252."
+    if isinstance(error, LookupError):
+        return f"{path.name}: encoding {encoding!r}; expected one that Python knows, such as utf-8 or cp1252."
+    found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+    if found:
+        n_header, line, n_fields = found.groups()
+        return f"{path.name} line {line}: {n_fields} fields with separator {separator!r}; the header has {n_header}."
+    return f"{path.name}: not a table with separator {separator!r}: is it damaged?"
 
 
 def _floats(texts: np.ndarray) -> np.ndarray | None:

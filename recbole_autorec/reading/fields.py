@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -14,13 +14,18 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.errors import ConfigError, DataError
-from recbole_autorec.reading.options import Fault, Options, shown
+from recbole_autorec.reading.options import Fault, Options, Say, shown
 
 FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
 PAIR = FIELDS[:2]
+FRAME = "the DataFrame"  # a source that is no file, in messages
+MELT = (
+    "pandas makes that of it, frame.rename_axis('user').reset_index().melt('user', var_name='item', "
+    "value_name='rating').dropna(), and convert takes that frame"
+)
 
-# What the fields are called in well-known files, in lower case without _, - and blanks. A name of the second list counts
-# where there is none of the first: several people share a name, and a product has variants.
+# What the fields are called in well-known files, in lower case without _, - and blanks. A name of the second list
+# counts where there is none of the first: several people share a name, and a product has variants.
 NAMES = {
     "user": (("user", "userid", "uid", "reviewerid", "customerid", "custid", "memberid", "usermd5"),
              ("profilename", "reviewprofilename", "username", "reviewername")),
@@ -28,7 +33,8 @@ NAMES = {
               "animeid", "gameid", "recipeid", "placeid", "jokeid", "beerid", "beerbeerid", "filmid", "trackid",
               "artistid", "restaurantid", "gmapid", "courseid"),
              ("asin", "movie", "book", "product", "game")),
-    "rating": (("rating", "score", "stars", "overall", "bookrating", "ratings", "userrating", "reviewscore", "movierating"),
+    "rating": (("rating", "score", "stars", "overall", "bookrating", "ratings", "userrating", "reviewscore",
+                "movierating"),
                ("reviewoverall",)),
     "timestamp": (("timestamp", "time", "unixreviewtime", "date", "datetime", "unixtime", "ratingtime", "ratetime"),
                   ("reviewtime", "reviewdate", "dateadded", "createdat")),
@@ -60,7 +66,12 @@ def by_known_names(names: Sequence[object], wanted: Sequence[str]) -> list[str |
 
 
 def chosen(
-    where: str, names: Sequence[object], options: Options, wanted: Sequence[str], named: bool = True
+    where: str,
+    names: Sequence[object],
+    options: Options,
+    wanted: Sequence[str],
+    named: bool = True,
+    places: bool = True,
 ) -> list[str | None]:
     """The field in each column.
 
@@ -70,11 +81,12 @@ def chosen(
         options: what the user says; its `columns` decides.
         wanted: FIELDS, or PAIR.
         named: whether they are names.
+        places: whether columns have places; keys have none.
 
     Raises:
         DataError, ConfigError: a field has no column, or two.
     """
-    columns, flag = options.columns, options.flag("columns")
+    columns, flag, found = options.columns, options.flag("columns"), list[str | None]()
     by_name = by_known_names(names, wanted) if named else [None] * len(names)
     if columns is not None and "=" in columns and named and options.elsewhere:
         given = _named(options, wanted)
@@ -117,20 +129,29 @@ def chosen(
     missing = [name for name in needed(wanted) if name not in found]
     if twice or missing:
         what = f"two columns for {twice[0]}" if twice else f"no column for {missing[0]}"
-        places = ["-"] * len(names)
-        places[: len(needed(wanted))] = needed(wanted)[: len(names)]
-        by_place = f"by place, with - for what is left out: {flag} {','.join(places)}"
-        by_name = f": {flag} {','.join(f'{name}=NAME' for name in needed(wanted))}; or {by_place}" if named else f" {by_place}"
-        raise DataError(f"{where}: {what} in {shown(names)}; say which they are{by_name}.")
+        raise DataError(f"{where}: {what} in {shown(names)}; {_remedy(where, names, options, wanted, named, places)}")
     return found
+
+
+def _remedy(
+    where: str, names: Sequence[object], options: Options, wanted: Sequence[str], named: bool, places: bool
+) -> str:
+    if where == FRAME:
+        return f"rename them: frame.rename(columns={{{', '.join(f'NAME: {name!r}' for name in needed(wanted))}}})."
+    example = ["-"] * len(names)
+    example[: len(needed(wanted))] = needed(wanted)[: len(names)]
+    ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
+    if places:
+        ways += [f"by place, with - for what is left out: {options.flag('columns')} {','.join(example)}"]
+    wide = f" If each column is an item: {MELT}." if len(names) > 12 else ""
+    return f"say which they are: {'; or '.join(ways)}.{wide}"
 
 
 def _no_names(where: str, names: Sequence[object], options: Options, wanted: Sequence[str]) -> str:
     if len(names) > 12 and sum(math.isfinite(number(str(text))) for text in names) > len(names) // 2:
         return (
-            f"{where}: {len(names)} columns of numbers; a row for each user and a column for each item? One rating a "
-            "line is what can be read. pandas makes that of it: frame.rename_axis('user').reset_index().melt('user', "
-            "var_name='item', value_name='rating').dropna(), and convert takes the frame."
+            f"{where}: {len(names)} columns of numbers: a row for each user and a column for each item? What can be "
+            f"read is one rating a line. {MELT}."
         )
     example = [*needed(wanted), "-", *wanted[len(needed(wanted)) :]]
     return (
@@ -182,7 +203,10 @@ def is_id(text: str) -> bool:
     return text not in ("", "[PAD]") and NO_ID.search(text) is None
 
 
-def why_no_id(kind: str, text: str) -> Fault:
+def why_no_id(kind: str, text: str, options: Options) -> Fault:
+    if bad := re.search("[\ud800-\udfff]", text):
+        byte = bad[0].encode("utf-8", "surrogateescape").hex()
+        return Fault(f"the byte 0x{byte} of the {kind} is not of {options.encoding or 'UTF-8'}", undecoded=True)
     return Fault(f"{kind} {text!r} is no id")
 
 
@@ -245,18 +269,19 @@ def why_no_number(kind: str, text: str, options: Options) -> Fault:
     """And the flag that makes one of it."""
     flag, why = options.flag("decimal"), f"{kind} {text!r} is no finite number"
     if options.decimal is None and THOUSANDS.fullmatch(text.strip()):
-        return Fault(why, f"Write it without a separator of thousands; if it has decimals: {flag} ,")
+        return Fault(why, f"Write it without a separator of thousands; if it has decimals: {flag} ,", text)
     for sign in (",", "."):
         if options.decimal not in (None, sign) and not math.isnan(number(text, sign)):
-            return Fault(f"{why} with the decimal sign {options.decimal!r}", f"{flag} {sign} reads it.")
-    return Fault(why)
+            return Fault(f"{why} with the decimal sign {options.decimal!r}", f"{flag} {sign} reads it.", text)
+    return Fault(why, rating=text)
 
 
 # Dates.
 
 ISO = "ISO8601"  # with and without time, fractions and zone
-DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y",
-        "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m %d, %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y")  # fmt: skip
+DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y",
+        "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m %d, %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y",
+        "%d-%b-%y")  # fmt: skip
 TIMES = ("", " %H:%M:%S", " %H:%M", " %I:%M %p", " %I:%M:%S %p", ", %H:%M:%S", ", %H:%M", " %H:%M:%S.%f", "T%H:%M:%S",
          " %H:%M:%S %z", " %H:%M:%S%z")  # fmt: skip
 FORMATS = (ISO, *map("".join, product(DAYS, TIMES)), "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y",
@@ -266,7 +291,8 @@ SAMPLE = 10_000  # dates by which a format is found
 
 def seconds(texts: Iterable[str], form: str) -> np.ndarray:
     """Of dates, since 1970, float64; nan for what is none."""
-    index = pd.Index([text.strip() for text in texts], dtype=object)
+    # a date has a digit: pandas knows "today"
+    index = pd.Index([text.strip() if re.search(r"\d", text) else None for text in texts], dtype=object)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user is told by us
         dates = pd.to_datetime(index, format=form, errors="coerce", utc=True)
@@ -302,8 +328,15 @@ def swapped(form: str) -> str:
     return form.translate(str.maketrans("dm", "md")) if "%d" in form and "%m" in form else ""
 
 
-def format_of(where: str, texts: Sequence[str], options: Options) -> str | None:
-    """The format of dates, None where they are numbers; of two that do, the likelier."""
+def format_of(
+    where: str, texts: Sequence[str], options: Options, say: Say, later: Callable[[], Iterable[list[str]]] | None = None
+) -> str | None:
+    """The format of dates, None where they are numbers.
+
+    Args:
+        texts: the first ones.
+        later: gives further ones, which are looked at where the first leave it open which number is the day.
+    """
     if options.date_format is not None:
         return checked_format(options.date_format, options)
     formats = date_formats(texts)
@@ -311,18 +344,29 @@ def format_of(where: str, texts: Sequence[str], options: Options) -> str | None:
     if not formats and len(words) > len(texts) // 2:
         raise DataError(
             f"{where}: timestamp {shown(words[0])!r} is no number, nor a date of a known format; "
-            f"{options.flag('date_format')} names it, such as '%d/%m/%Y %H:%M', or {options.flag('columns')} leaves the "
-            "column out."
+            f"{options.flag('date_format')} names it, such as '%d/%m/%Y %H:%M', or {options.flag('columns')} leaves "
+            "the column out."
         )
-    return formats[0] if formats else None
+    form = formats[0] if formats else None
+    other = swapped(form) if form else ""
+    if form is None or other not in formats:
+        return form
+    for more in later() if later else ():
+        counts = [int(np.isfinite(seconds(more, each)).sum()) for each in (form, other)]
+        if counts[0] != counts[1]:
+            return form if counts[0] > counts[1] else other
+    say(
+        f"{where}: dates such as {texts[0]} are read as {form}; if the day is the other number: "
+        f"{options.flag('date_format')} '{other}'"
+    )
+    return form
 
 
 def why_no_date(text: str, form: str, options: Options) -> Fault:
     """And the flag that makes one of it."""
     other = swapped(form)
-    cure = (
-        f"{options.flag('date_format')} '{other}' reads it." if other and np.isfinite(seconds([text], other))[0] else ""
-    )
+    read = bool(other) and bool(np.isfinite(seconds([text], other))[0])
+    cure = f"{options.flag('date_format')} '{other}' reads it." if read else ""
     return Fault(f"timestamp {text!r} is no date like {form}", cure if options.date_format is None else "")
 
 

@@ -1,11 +1,11 @@
-"""JSON: an object or a list on each line, an array of them, pretty-printed ones; and Python's dictionaries, a line each."""
+"""JSON: an object or a list on each line, an array of them, pretty-printed ones; and Python's dictionaries."""
 
 from __future__ import annotations
 
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -14,8 +14,7 @@ import pandas as pd
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import Block, Blocks
-from recbole_autorec.reading.fields import FIELDS
-from recbole_autorec.reading.options import BadLines, Fault, Options, shown
+from recbole_autorec.reading.options import BadLines, Fault, Options, Say, shown
 from recbole_autorec.reading.separated import of_texts
 
 PART = 1 << 17  # objects in a frame
@@ -28,7 +27,7 @@ def is_json(head: bytes) -> bool:
 
 
 def read(
-    name: str, blocks: Blocks, options: Options, bad: BadLines, say: Callable[[str], object], wanted: Sequence[str],
+    name: str, blocks: Blocks, options: Options, bad: BadLines, say: Say, wanted: Sequence[str],
     keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings; see ratings.read_ratings."""
@@ -41,7 +40,7 @@ def read(
         keep[:] = map(str, names)
         columns = [place if column is None else column for place, column in enumerate(columns)]
     keys = [(key, column) for key, column in zip(names, columns, strict=True) if column is not None]
-    dates = _dates(name, first, keys, options)
+    dates = _dates(name, first, keys, options, say)
     said = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
     say(f"{name}: JSON, {said}" + (f"; dates as {dates}" if dates else ""))
     rest = chain(first, records)
@@ -141,8 +140,8 @@ def _columns(
         return list(fields.chosen(name, [*map(_text, first)], options, wanted, named=False)), list(range(len(first)))
     if len(known) == 1 and first and all(isinstance(value, dict | list) for value in first.values()):
         raise DataError(
-            f"{name} is one JSON object with {shown(', '.join(first))}; expected one for each rating. pandas writes such: "
-            "frame.to_json(FILE, orient='records', lines=True)."
+            f"{name} is one JSON object with {shown(', '.join(first))}; expected one for each rating. pandas writes "
+            "such: frame.to_json(FILE, orient='records', lines=True)."
         )
     names = list(dict.fromkeys(key for content in known[:100] if isinstance(content, dict) for key in content))
     if options.columns is not None and "=" not in options.columns:
@@ -150,13 +149,13 @@ def _columns(
             f"{name} has JSON objects; name the keys: {options.flag('columns')} "
             f"{','.join(f'{field}=KEY' for field in wanted)}."
         )
-    return list(fields.chosen(name, names, options, wanted)), names
+    return list(fields.chosen(name, names, options, wanted, places=False)), names
 
 
-def _dates(name: str, records: list[Record], keys: list[tuple[Any, Any]], options: Options) -> str | None:
+def _dates(name: str, records: list[Record], keys: list[tuple[Any, Any]], options: Options, say: Say) -> str | None:
     key = next((key for key, column in keys if column == "timestamp"), None)
     texts = [_text(_value(content, key)) for *_, content in records if key is not None]
-    return fields.format_of(name, texts, options)
+    return fields.format_of(name, texts, options, say)
 
 
 def _value(content: Any, key: Any) -> Any:
@@ -180,14 +179,7 @@ def _frame(
         if not isinstance(content, dict) and not _is_row(content):
             faults.append((number, text, Fault("it is no JSON object")))
             continue
-        values = {
-            column: fields.id_text(value)
-            if column in fields.PAIR
-            else _kept(value)
-            if isinstance(column, int)
-            else _text(value)
-            for column, value in ((column, _value(content, key)) for key, column in keys)
-        }
+        values = {column: _text_for(column, _value(content, key)) for key, column in keys}
         row = of_texts(values, dates, options)
         if isinstance(row, Fault):
             faults.append((number, text, row))
@@ -198,9 +190,12 @@ def _frame(
     return frame.astype({"user": "category", "item": "category"})
 
 
+def _text_for(column: str | int, value: Any) -> str:
+    if column in fields.PAIR:
+        return fields.id_text(value)
+    return _kept(value) if isinstance(column, int) else _text(value)
+
+
 def _kept(value: Any) -> str:
     """Of another column, for the output."""
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-__all__ = ["FIELDS", "is_json", "read"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 from recbole_autorec.errors import ConfigError, DataError, counted
 
 logger = getLogger(__name__)
+
+Say = Callable[[str], object]  # is told how a file is read
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Options:
     elsewhere: bool = False
 
     def __post_init__(self):
-        spelt = {"tab": "\t", "\\t": "\t", "blanks": " ", "space": " "}
-        object.__setattr__(self, "separator", spelt.get(self.separator, self.separator))
+        spelt: dict[str | None, str] = {"tab": "\t", "\\t": "\t", "blanks": " ", "space": " "}
+        object.__setattr__(self, "separator", spelt.get(self.separator) or self.separator)
         if self.separator == "":
             raise ConfigError(f"{self.flag('separator')} is empty; expected the text between two fields, such as ;")
         if self.decimal not in (None, ".", ","):
@@ -83,10 +86,14 @@ class Fault(NamedTuple):
     Attributes:
         why: in half a sentence.
         cure: the flag that makes a rating of it, in a sentence; such a line is never skipped.
+        rating: the text that is no number, if that is the fault.
+        undecoded: whether bytes are not of the encoding.
     """
 
     why: str
     cure: str = ""
+    rating: str | None = None
+    undecoded: bool = False
 
 
 @dataclass
@@ -131,13 +138,21 @@ class BadLines:
         if n_duplicates:
             order = "time" if by_time else "line"
             logger.warning(
-                f"{name}: {counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is kept"
+                f"{name}: {counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is "
+                "kept"
             )
 
     def _advice(self, fault: Fault, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> str:
         like = "" if len(faults) == 1 else f" So are {len(faults):,} of {n_lines:,} lines."
         if fault.cure:
             return f"{like} {fault.cure}"
+        alike = sum(each.rating == fault.rating is not None for *_, each in faults)
+        if alike > 1 and fault.rating is not None:
+            code = shlex.quote(fault.rating.strip())
+            return (
+                f" So is the rating in {alike:,} of {n_lines:,} lines: if it stands for 'not rated', "
+                f"{options.flag('not_rated')} {code} leaves it out."
+            )
         if len(faults) > max(1, n_lines // 10):
             return f"{like} {options.flag('columns')} says what the columns are, where that was found out wrongly."
         return " --skip_bad_lines leaves such lines out and lists the first ten." if options.skips else like

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import Any
@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_autorec.errors import DataError, counted
+from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields, json_text, separated, tables
 from recbole_autorec.reading.blocks import BLOCK, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR
-from recbole_autorec.reading.options import BadLines, Options
+from recbole_autorec.reading.options import BadLines, Options, Say
 from recbole_autorec.reading.sources import Source, check_kind, peeked, reading, zip_holds
 
 logger = getLogger(__name__)
 
 
 def read_ratings(
-    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Callable[[str], object],
+    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Say,
     wanted: Sequence[str] = FIELDS, keep: list[str] | None = None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings: user and item as categories, rating in stars, timestamp in seconds where there is one.
@@ -49,12 +49,12 @@ def read_ratings(
 
 
 def _frames(
-    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Callable[[str], object], wanted: Sequence[str],
+    source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Say, wanted: Sequence[str],
     keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     rest = (options, bad, say, wanted, keep)
     if isinstance(source, pd.DataFrame):
-        yield from tables.read("the DataFrame", iter([source]), *rest, "pandas")
+        yield from tables.read(fields.FRAME, iter([source]), *rest, "pandas")
         return
     name = source.name
     with reading(source), source.open() as raw:
@@ -68,9 +68,9 @@ def _frames(
         elif head.startswith(b"PK\3\4"):
             yield from tables.read(name, _of_zip(name, stream, options, wanted, say), *rest, "Excel")
         else:
-            check_kind(name, head, options)
+            encoding = options.encoding or _utf_16(head)
+            check_kind(name, head, encoding)
             size = BLOCK if wanted == FIELDS else BLOCK // 4
-            encoding = options.encoding or _by_mark(head)
             blocks = Blocks(name, stream, size, options, encoding)
             if json_text.is_json(blocks.head):
                 yield from json_text.read(name, blocks, *rest)
@@ -79,12 +79,15 @@ def _frames(
                 yield from separated.read(name, blocks, again, *rest)
 
 
-def _by_mark(head: bytes) -> str | None:
-    """The encoding that a byte order mark says."""
-    return "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else None
+def _utf_16(head: bytes) -> str | None:
+    """UTF-16 by its byte order mark, or by every other byte being zero."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    zeros = [head[start:1000:2].count(b"\0") * 3 > len(head[:1000]) for start in (0, 1)]
+    return ("utf-16-be", "utf-16-le")[zeros[1]] if any(zeros) else None
 
 
-def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Callable[[str], object]):
+def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say):
     stream = tables.seekable(stream)
     kind = zip_holds(stream)
     stream.seek(0)
@@ -187,7 +190,8 @@ def hint_of_code(ratings: np.ndarray, flag: str) -> str:
     if found is None:
         return ""
     value, share = found
-    return f"{value:g} is apart from the other ratings ({share:.1%} of them): if it stands for 'not rated', {flag.format(value)}"
-
-
-__all__ = ["FIELDS", "PAIR", "Ratings", "collected", "counted", "last_of_each_pair", "read_ratings"]
+    others = ratings[ratings != value]
+    return (
+        f"{share:.1%} of the ratings are {value:g}, apart from the others ({others.min():g} to {others.max():g}): if "
+        f"it stands for 'not rated', {flag.format(value)}"
+    )

@@ -1,4 +1,4 @@
-"""Text with a separator between the fields: csv and its relatives, GroupLens's `::` and tabs, blanks in runs, Netflix's.
+"""Text with a separator between the fields: csv and its kin, GroupLens's `::` and tabs, blanks in runs, Netflix's.
 
 A block goes through pandas' C reader; only a block that it refuses is read line by line, by the same rules.
 """
@@ -21,7 +21,7 @@ from recbole_autorec.processes import interrupted, noted_interruptions
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed
-from recbole_autorec.reading.options import BadLines, Fault, Options, shown
+from recbole_autorec.reading.options import BadLines, Fault, Options, Say, shown
 
 SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # a blank: of blanks in runs
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes; after others it is found out
@@ -67,7 +67,7 @@ class Layout:
 
 def read(
     name: str, blocks: Blocks, again: Callable[[], Blocks], options: Options, bad: BadLines,
-    say: Callable[[str], object], wanted: Sequence[str], keep: list[str] | None,
+    say: Say, wanted: Sequence[str], keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings; see ratings.read_ratings.
 
@@ -120,11 +120,10 @@ def find_layout(name: str, head: bytes, options: Options, wanted: Sequence[str],
     header = fields.is_header(first, second, options, wanted)
     if header and len(rows) < 2:
         raise DataError(f"{name} has a header and no {what}.")
-    names = _as_wide_as(rows, first) if header else first
-    columns = fields.chosen(name, names, options, wanted, named=header)
-    ratings = [
-        row[columns.index("rating")] for row in rows[header:] if len(row) == len(columns) and "rating" in columns
-    ]
+    names = _names(name, text, rows, options) if header else first
+    columns: list[Any] = fields.chosen(name, names, options, wanted, named=header)
+    place = columns.index("rating") if "rating" in columns else len(columns)
+    ratings = [row[place] for row in rows[header:] if len(row) == len(columns) > place]
     commas = sum("," in rating and fields.is_number(rating) for rating in ratings)
     decimal = options.decimal or ("," if commas and not any("." in rating for rating in ratings) else ".")
     if keep is not None:
@@ -146,13 +145,13 @@ def _without_preface(text: str, separator: str | None) -> tuple[str, int, str | 
 
 
 def _separator(text: str, least: int, options: Options) -> str | None:
-    """The one that splits most lines into the same number of fields, so many at least."""
-    best, agreeing = None, 0
+    """The one that splits the largest share of records into the same number of fields, so many at least."""
+    best, share = None, 0.0
     for separator in SEPARATORS:
         counts = [len(row) for row in _rows(text, separator, _is_quoted(text, separator, options))]
         usual = max(((counts.count(count), count) for count in counts), default=(0, 0))[1]
-        if usual >= least and counts.count(usual) > agreeing:
-            best, agreeing = separator, counts.count(usual)
+        if usual >= least and counts.count(usual) / len(counts) > share:
+            best, share = separator, counts.count(usual) / len(counts)
     return best
 
 
@@ -161,7 +160,8 @@ def _rows(text: str, separator: str, quoted: bool, strict: bool = False) -> list
     if not quoted:
         return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
     rows: list[list[str]] = []
-    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, skipinitialspace=True, strict=strict)
+    lines = re.sub(r"(?m)^ +| +$", "", text) if separator == " " else text
+    reader = csv.reader(io.StringIO(lines, newline="\n"), delimiter=separator, skipinitialspace=True, strict=strict)
     with suppress(csv.Error):  # a field beyond its limit, or, if strict, quotes that are none
         for row in reader:
             if row and any(map(str.strip, row)):
@@ -177,13 +177,14 @@ SHOWN = 3000  # records by which a layout is found out
 
 def _is_quoted(text: str, separator: str, options: Options) -> bool:
     """Whether a field may stand in quotes: one that begins with a quote ends with it, in each of the first records."""
-    if len(separator) > 1 or separator == " ":
+    if len(separator) > 1:
         return False
     if options.quotes is not None or separator in QUOTED:
         return options.quotes is not False
     if not re.search(rf'(?:^|{re.escape(separator)})"', text, re.MULTILINE):
         return False
-    counts = {len(row) for row in _rows(text, separator, True, strict=True)}
+    rows = _rows(text, separator, True, strict=True)
+    counts = {len(row) for row in rows[1:] or rows}  # a header may lack a name
     return len(counts) == 1 and counts != {1}
 
 
@@ -191,46 +192,39 @@ def _split(line: str, separator: str) -> list[str]:
     return line.split() if separator == " " else line.split(separator)
 
 
-def _as_wide_as(rows: list[list[str]], first: list[str]) -> list[str]:
-    """The names of a header that lacks one: of row names, as R writes them, or of what follows a last separator."""
-    others = rows[1:]
-    if {len(row) for row in others} != {len(first) + 1}:
+def _names(name: str, text: str, rows: list[list[str]], options: Options) -> list[str]:
+    """The names of a header, as many as the lines have fields: it may lack one, of R's row names or behind the last."""
+    first, others = rows[0], rows[1:]
+    widths = {len(row) for row in others}
+    if len(widths) > 1 or (width := widths.pop()) <= len(first):
         return first
-    if all(row[-1].strip() == "" for row in others):
+    if width == len(first) + 1 and all(row[-1].strip() == "" for row in others):
         return [*first, ""]
-    return ["", *first] if len({row[0] for row in others}) == len(others) and len(others) > 1 else first
+    if width == len(first) + 1 and re.match(r"\s*[^\n]*\n\s*\"1\"", text):
+        return ["", *first]
+    if options.columns is None or "=" in options.columns:
+        raise DataError(
+            f"{name}: the header has {counted(len(first), 'name')}, the lines have {width} fields; say what they are, "
+            f"with - for what is left out: {options.flag('columns')} {','.join(['-'] * (width - 3) + [*FIELDS[:3]])}."
+        )
+    return [""] * width
 
 
 def _dates(
-    name: str,
-    blocks: Blocks,
-    again: Callable[[], Blocks],
-    layout: Layout,
-    options: Options,
-    say: Callable[[str], object],
+    name: str, blocks: Blocks, again: Callable[[], Blocks], layout: Layout, options: Options, say: Say
 ) -> str | None:
     """The format of the dates; by later lines where the first leave two."""
-    head = blocks.head[:HEAD].decode("utf-8", "surrogateescape")
     place = layout.columns.index("timestamp")
-    rows = _rows(_without_preface(head, None)[0], layout.separator, layout.quoted)[layout.header :]
-    texts = [row[place] for row in rows if len(row) == len(layout.columns)]
-    form = fields.format_of(name, texts, options)
-    formats = fields.date_formats(texts)
-    other = fields.swapped(form) if form and options.date_format is None else ""
-    if form is None or other not in formats:
-        return form
-    later = again()
-    later.quoted_by = blocks.quoted_by
-    for block in later:
-        different = _column(block, layout, place)
-        counts = [int(np.isfinite(fields.seconds(different, each)).sum()) for each in (form, other)]
-        if counts[0] != counts[1]:
-            return (form, other)[counts[1] > counts[0]]
-    say(
-        f"{name}: dates such as {texts[0]} are read as {form}; where the day is the other number, "
-        f"{options.flag('date_format')} '{other}'"
-    )
-    return form
+
+    def later() -> Iterator[list[str]]:
+        more = again()
+        more.quoted_by = blocks.quoted_by
+        for block in more:
+            yield _column(block, layout, place)
+
+    text = _without_preface(blocks.head[:HEAD].decode("utf-8", "surrogateescape"), None)[0]
+    rows = _rows(text, layout.separator, layout.quoted)[layout.header :]
+    return fields.format_of(name, [row[place] for row in rows if len(row) == len(layout.columns)], options, say, later)
 
 
 def _column(block: Block, layout: Layout, place: int) -> list[str]:
@@ -262,6 +256,8 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     """The block by pandas' C reader; None if any line of it is not as it should be."""
     separator, text, bare = layout.separator, block.text, block.bare
     if separator == " ":
+        if layout.quoted:
+            return None
         text = bare = re.sub(rb"(?m)^\t+|\t+$", b"", re.sub(rb"[ \t]+", b"\t", text))
         separator = "\t"
     elif len(separator) > 1:
@@ -388,7 +384,7 @@ def _line_by_line(
     columns = [column for column in layout.columns if column is not None]
     columns[1:1] = ["item"] if layout.netflix else []
     frame = pd.DataFrame(rows, columns=pd.Index(columns, dtype=object))
-    numbers = {name: np.float64 for name in ("rating", "timestamp") if name in columns}
+    numbers = dict.fromkeys({"rating", "timestamp"} & {*columns}, np.float64)
     return frame.astype({"user": "category", "item": "category", **numbers})
 
 
@@ -410,7 +406,7 @@ def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tup
     for name in PAIR:
         values[name] = fields.id_text(values[name])
         if not fields.is_id(values[name]):
-            return fields.why_no_id(name, values[name])
+            return fields.why_no_id(name, values[name], options)
     if "rating" in values:
         rating = float("nan") if is_code else fields.number(values["rating"], options.decimal)
         if np.isnan(rating) and not is_code:
@@ -428,7 +424,8 @@ def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tup
 def _fields(line: str, layout: Layout) -> list[str]:
     if layout.quoted:
         with suppress(csv.Error):  # a field beyond its limit
-            return next(csv.reader([line], delimiter=layout.separator, skipinitialspace=True), [])
+            text = line.strip() if layout.separator == " " else line
+            return next(csv.reader([text], delimiter=layout.separator, skipinitialspace=True), [])
     return _split(line, layout.separator)
 
 
@@ -438,25 +435,25 @@ def _explained(
     """The faults, with a cure where they are many for one reason."""
     if not faults:
         return []
-    undecoded = [each for each in faults if re.search("[\ud800-\udfff]", each[1]) and "is no id" in each[2].why]
-    if undecoded:
-        number, text, _ = undecoded[0]
-        cure = "" if options.encoding is not None or re.search(rb"[\xc2-\xf4][\x80-\xbf]", block.text) else (
+    if any(fault.undecoded for *_, fault in faults):
+        utf8 = re.search(rb"[\xc2-\xf4][\x80-\xbf]", block.text)  # other lines show that it is
+        cure = "" if options.encoding is not None or utf8 else (
             f"{options.flag('encoding')} names the right one: cp1252 for Western European files of Windows."
         )  # fmt: skip
-        byte = next(character for character in text if "\ud800" <= character <= "\udfff").encode(
-            "utf-8", "surrogateescape"
-        )
-        why = f"its byte 0x{byte.hex()} is not of {options.encoding or 'UTF-8'}"
-        faults = [(each[0], each[1], Fault(why, cure)) if each in undecoded else each for each in faults]
+        faults = [(number, _with_bytes(text), fault._replace(cure=cure) if fault.undecoded else fault)
+                  for number, text, fault in faults]  # fmt: skip
     counts = [len(_fields(text, layout)) for _, text, _ in faults]
     usual = max(set(counts), key=counts.count)
     if usual != len(layout.columns) and counts.count(usual) > n_lines / 2 and usual > 1:
         places = ["-"] * usual
         places[:3] = FIELDS[: min(3, usual)]
         cure = (
-            f"Most lines have {usual} fields: {options.flag('columns')} {','.join(places)}, in their order, says what they "
-            f"are; or {options.flag('separator')} another separator."
+            f"Most lines have {usual} fields: {options.flag('columns')} {','.join(places)}, in their order, says what "
+            f"they are; or {options.flag('separator')} another separator."
         )
-        faults = [(n, text, Fault(fault.why, cure)) for n, text, fault in faults]
+        faults = [(number, text, fault._replace(cure=cure)) for number, text, fault in faults]
     return faults
+
+
+def _with_bytes(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

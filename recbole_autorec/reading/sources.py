@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from recbole_autorec.errors import DataError
-from recbole_autorec.reading.options import Options
 
 PACKED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 AS_CSV = "save the table as .csv in UTF-8"
@@ -28,7 +27,8 @@ KINDS = {
     b"MATLAB 5.0": ("a MATLAB file", f"load it by scipy.io.loadmat; {IN_PYTHON}"),
     b"\x89HDF\r\n\x1a\n": ("HDF5 (a MATLAB or a pandas file)", f"load it by pandas.read_hdf or h5py; {IN_PYTHON}"),
     b"\x93NUMPY": ("a numpy array", f"load it by numpy.load; {IN_PYTHON}"),
-    b"%%MatrixMarket": ("a MatrixMarket file", f"load it by scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
+    b"%%MatrixMarket": ("a MatrixMarket file",
+                        f"load it by scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
     b"%PDF": ("a PDF", AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an old Excel file (.xls)", f"{AS_CSV} or as .xlsx"),
     b"(\xb5/\xfd": ("a .zst archive", "unpack it: zstd -d FILE"),
@@ -37,7 +37,8 @@ KINDS = {
     b"\x1f\x8b": ("a .gz archive", "unpack it, or name it .gz"),
     b"BZh": ("a .bz2 archive", "unpack it, or name it .bz2"),
     b"\xfd7zXZ": ("an .xz archive", "unpack it, or name it .xz"),
-    b"\x80\x02}": ("a Python pickle", f"pickles can run code and are not loaded; load it where you trust it: {IN_PYTHON}"),
+    b"\x80\x02}": ("a Python pickle",
+                  f"pickles can run code and are not loaded; load it where you trust it; {IN_PYTHON}"),
 }  # fmt: skip
 
 
@@ -126,7 +127,7 @@ def zip_holds(stream: IO[bytes]) -> str:
     return "OpenDocument" if "content.xml" in names else "zip"
 
 
-def check_kind(name: str, head: bytes, options: Options) -> None:
+def check_kind(name: str, head: bytes, encoding: str | None) -> None:
     """Refuse what is no text, in words.
 
     Raises:
@@ -145,14 +146,10 @@ def check_kind(name: str, head: bytes, options: Options) -> None:
         found = KINDS[b"\x80\x02}"]
     if found is None and head[257:262] == b"ustar":
         found = "a .tar archive", "unpack it: tar -xf FILE"
-    if found is None and b"\0" in head[:1000] and options.encoding is None and not _is_wide(head):
+    if found is None and b"\0" in head[:1000] and encoding is None:
         found = "no text", AS_CSV
     if found:
         raise DataError(f"{name} is {found[0]}, which is not read as ratings: {found[1]}.")
-
-
-def _is_wide(head: bytes) -> bool:
-    return head.startswith((b"\xff\xfe", b"\xfe\xff"))
 
 
 def peeked(stream: Any, size: int = 1 << 16) -> tuple[bytes, Any]:

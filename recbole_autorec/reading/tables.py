@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,13 @@ import pandas as pd
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.fields import PAIR
-from recbole_autorec.reading.options import BadLines, Fault, Options
+from recbole_autorec.reading.options import BadLines, Fault, Options, Say
 
 PART = 1 << 20  # rows at once
 
 
 def read(
-    name: str, frames: Iterator[pd.DataFrame], options: Options, bad: BadLines, say: Callable[[str], object],
+    name: str, frames: Iterator[pd.DataFrame], options: Options, bad: BadLines, say: Say,
     wanted: Sequence[str], keep: list[str] | None, kind: str,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings, from frames with the same columns of any type; see ratings.read_ratings."""
@@ -38,7 +38,7 @@ def read(
                 times = frame.iloc[:, columns.index("timestamp")]
                 if not (pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)):
                     texts = times.dropna().head(3000).map(str).tolist()
-                    dates = fields.format_of(name, texts, options)
+                    dates = fields.format_of(name, texts, options, say)
             say(f"{name}: {kind}, {said}" + (f"; dates as {dates}" if dates else ""))
         yield _typed(name, number, frame, columns, dates, options, bad)
         number += len(frame)
@@ -74,11 +74,9 @@ def _typed(
     if "timestamp" in table:
         good = good & table["timestamp"].notna().to_numpy()
     faults = []
-    for place in np.flatnonzero(~good):
+    for place in np.flatnonzero(~good).tolist():
         row = {column: frame.iloc[place, at] for at, column in enumerate(columns) if isinstance(column, str)}
-        faults.append(
-            (number + int(place), ", ".join(f"{key}={value}" for key, value in row.items()), _why(row, options))
-        )
+        faults.append((number + place, ", ".join(f"{key}={value}" for key, value in row.items()), _why(row, options)))
     bad.add(name, faults, len(frame), options)
     return table[good]
 
@@ -86,7 +84,7 @@ def _typed(
 def _why(row: dict[str, Any], options: Options) -> Fault:
     for kind in PAIR:
         if not fields.is_id(fields.id_text(row[kind])):
-            return fields.why_no_id(kind, fields.id_text(row[kind]))
+            return fields.why_no_id(kind, fields.id_text(row[kind]), options)
     if "rating" in row and np.isnan(fields.one_number(row["rating"], options.decimal)):
         return fields.why_no_number("rating", "" if pd.isna(row["rating"]) else str(row["rating"]), options)
     return Fault(f"timestamp {str(row['timestamp'])!r} is no time")
@@ -128,9 +126,7 @@ def _arrow_errors() -> tuple[type[Exception], ...]:
     return pyarrow.ArrowException, OSError
 
 
-def excel(
-    name: str, stream: Any, options: Options, wanted: Sequence[str], say: Callable[[str], object]
-) -> Iterator[pd.DataFrame]:
+def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> Iterator[pd.DataFrame]:
     """The first sheet of an Excel file, as one frame; raises as `parquet`."""
     _imported("openpyxl", name, "Excel", "openpyxl")
     try:
