@@ -445,9 +445,20 @@ def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
             near = difflib.get_close_matches(name, flags, n=1)
             hint = f"did you mean {near[0]}?" if near else "--help has the flags."
             raise ConfigError(f"command line: unknown flag {name}; {hint}")
-    known = parser.parse_args(argv)
+    known = parser.parse_args(_joined(argv))
     check_recbole()
     return known
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Flags about reading with their values in one, since argparse takes - and -1 for flags."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1].removeprefix("--").removeprefix("new_") in READING:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from recbole_autorec.errors import DataError
@@ -38,8 +38,10 @@ class Blocks:
     """The blocks of a stream: `head` first, by which `quoted_by` is set; then they are iterated over.
 
     Attributes:
-        head: the first lines as they are, in UTF-8.
+        head: the first lines as they are, whole ones, in UTF-8.
         quoted_by: the separator of fields that may be quoted; None where a quote is a letter.
+        decide: where that is not clear yet, says it by lines with a quote: `quoted_by`, b"" for None, None if they
+            leave it open.
     """
 
     def __init__(self, name: str, stream: Any, size: int, options: Options, encoding: str | None):
@@ -50,15 +52,17 @@ class Blocks:
             errors = "replace" if str(encoding).lower().startswith(("utf", "u1", "u3")) else "surrogateescape"
             self._decoder = codecs.getincrementaldecoder(str(encoding))(errors)
         self.quoted_by: bytes | None = None
+        self.decide: Callable[[bytes], bytes | None] | None = None
         self._held = b""  # a carriage return that may belong to a line feed
         self._first = self._chunk()
-        self.head = self._first.replace(MARK, b"")
+        cut = len(self._first) if self._ended else self._first.rfind(b"\n") + 1 or len(self._first)
+        self.head = self._first[:cut].replace(MARK, b"")
 
     def _chunk(self) -> bytes:
         r"""The next bytes, with \n for every line end; empty at the end."""
         while True:
-            raw = self._stream.read(self._size)
-            text = raw
+            text = raw = self._stream.read(self._size)
+            self._ended = len(raw) < self._size
             if self._decoder is not None:
                 text = self._decoder.decode(raw, final=not raw).encode("utf-8", "surrogateescape")
             text, self._held = self._held + text, b""
@@ -95,6 +99,8 @@ class Blocks:
 
     def _records(self, number: int, lines: bytes, ended: bool) -> tuple[Block, bytes]:
         """A record on each line; and what is unfinished at the end, as its quote is open."""
+        if self.decide is not None and b'"' in lines and (decided := self.decide(lines)) is not None:
+            self.quoted_by, self.decide = decided or None, None
         if self.quoted_by is None or b'"' not in lines:
             return Block(number, lines, lines), b""
         bare = re.sub(rb'"[^"\n]*"', b"", lines)

@@ -87,7 +87,7 @@ def chosen(
         DataError, ConfigError: a field has no column, or two.
     """
     columns, flag, found = options.columns, options.flag("columns"), list[str | None]()
-    by_name = by_known_names(names, wanted) if named else [None] * len(names)
+    by_name: list[str | None] = by_known_names(names, wanted) if named else [None] * len(names)
     if columns is not None and "=" in columns and named and options.elsewhere:
         given = _named(options, wanted)
         columns = None if not any(name in map(str, names) for name in given.values()) else columns
@@ -119,11 +119,11 @@ def chosen(
                 f"{flag} {columns!r} has {len(found)} columns; the first line of {where} has {len(names)}: "
                 f"{shown(names)}."
             )
-        for name, called, text in zip(found, by_name, names, strict=True):
-            if name and called and name != called:
+        for chosen_one, called, text in zip(found, by_name, names, strict=True):
+            if chosen_one and called and chosen_one != called:
                 raise DataError(
-                    f"{where}: {flag} {columns!r} takes {text!r} for the {name}; if that is meant, name it: "
-                    f"{name}={text}."
+                    f"{where}: {flag} {columns!r} takes {text!r} for the {chosen_one}; if that is meant, name it: "
+                    f"{chosen_one}={text}."
                 )
     twice = [name for name in wanted if found.count(name) > 1]
     missing = [name for name in needed(wanted) if name not in found]
@@ -144,7 +144,7 @@ def _remedy(
     if places:
         ways += [f"by place, with - for what is left out: {options.flag('columns')} {','.join(example)}"]
     wide = f" If each column is an item: {MELT}." if len(names) > 12 else ""
-    return f"say which they are: {'; or '.join(ways)}.{wide}"
+    return f"say which they are{': ' if named else ' '}{'; or '.join(ways)}.{wide}"
 
 
 def _no_names(where: str, names: Sequence[object], options: Options, wanted: Sequence[str]) -> str:

@@ -102,13 +102,14 @@ def _stream(name: str, blocks: Blocks) -> Iterator[Record]:
                 start += 1  # the array's
                 start += len(re.match(r"\s*", text[start:])[0])  # type: ignore[index]
             if text[start : start + 1] in ("]", ""):
+                number += text.count("\n", place, start)
                 place = start
                 break
             try:
                 content, end = decoder.raw_decode(text, start)
             except (ValueError, RecursionError) as error:
                 if block is None or len(text) - start > LONGEST:
-                    line = number + text.count("\n", 0, getattr(error, "pos", start))
+                    line = number + text.count("\n", place, getattr(error, "pos", start))
                     raise DataError(
                         f"{name} line {line}: this is no JSON. Expected an object a rating, such as "
                         '{"user": "u1", "item": "i1", "rating": 5}, on a line each or in an array.'

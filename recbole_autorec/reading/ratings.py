@@ -176,7 +176,8 @@ def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
     for place, next_to_it, others in ((0, 1, values[1:]), (-1, -2, values[:-1])):
         gap, gaps, span = abs(values[place] - values[next_to_it]), np.diff(others), others[-1] - others[0]
         beyond = values[place] <= 0 < values[next_to_it] or gap > (span if len(ratings) >= 20 else 2 * span)
-        apart = gap > 1.5 * gaps.max() and beyond
+        below = values[place] < 0 <= values[next_to_it] and values[-1] > 2 * -values[place]  # -1, 0, 1 is a scale
+        apart = (gap > 1.5 * gaps.max() and beyond) or below
         share = counts[place] / counts.sum()
         peak = values[place] <= 0 < values[next_to_it] and counts[place] > 2 * counts[next_to_it] and share > 0.05
         if apart or (peak and place == 0):

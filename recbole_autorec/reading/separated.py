@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -76,13 +77,32 @@ def read(
         again: the same from the start, where the first lines leave it open which of two numbers is the day.
     """
     layout = find_layout(name, blocks.head, options, wanted, keep)
-    blocks.quoted_by = layout.separator.encode() if layout.quoted else None
+    _set_quotes(blocks, layout, options)
     if layout.dates is None and "timestamp" in layout.columns:
         layout = replace(layout, dates=_dates(name, blocks, again, layout, options, say))
     say(f"{name}: {layout}")
     movie = [""]
     for block in blocks:
+        if blocks.quoted_by and not layout.quoted:
+            layout = replace(layout, quoted=True)
         yield read_block(name, block, layout, options, bad, movie)
+
+
+def _set_quotes(blocks: Blocks, layout: Layout, options: Options) -> None:
+    """As the first lines say; if they have none, the first lines with one will."""
+    separator = layout.separator
+    blocks.quoted_by = separator.encode() if layout.quoted else None
+
+    def decide(lines: bytes) -> bytes | None:
+        found = re.search(rb'(?m)(?:^|%s)"' % re.escape(separator.encode()), lines)
+        if found is None:
+            return None
+        start = lines.rfind(b"\n", 0, found.end()) + 1
+        text = lines[start : start + HEAD].decode("utf-8", "surrogateescape")
+        return separator.encode() if _is_quoted(text, separator, options) else b""
+
+    if not layout.quoted and options.quotes is None and len(separator) == 1 and not layout.netflix:
+        blocks.decide = decide
 
 
 # Finding out how a file is to be read.
@@ -155,21 +175,21 @@ def _separator(text: str, least: int, options: Options) -> str | None:
     return best
 
 
-def _rows(text: str, separator: str, quoted: bool, strict: bool = False) -> list[list[str]]:
+def _rows(text: str, separator: str, quoted: bool) -> list[list[str]]:
     """The fields of the first records."""
     if not quoted:
         return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
-    rows: list[list[str]] = []
+    return list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
+
+
+def _quoted_rows(text: str, separator: str, strict: bool = False) -> Iterator[list[str]]:
     lines = re.sub(r"(?m)^ +| +$", "", text) if separator == " " else text
     reader = csv.reader(io.StringIO(lines, newline="\n"), delimiter=separator, skipinitialspace=True, strict=strict)
-    with suppress(csv.Error):  # a field beyond its limit, or, if strict, quotes that are none
-        for row in reader:
-            if row and any(map(str.strip, row)):
-                rows.append(row)
-            if len(rows) == SHOWN:
-                break
-        return rows
-    return [] if strict else rows or [[text]]
+    try:
+        yield from (row for row in reader if any(map(str.strip, row)))
+    except csv.Error as error:  # a field beyond its limit, quotes that are none, or, if strict, the end in a field
+        if strict and "unexpected end" not in str(error):
+            yield []
 
 
 SHOWN = 3000  # records by which a layout is found out
@@ -181,11 +201,13 @@ def _is_quoted(text: str, separator: str, options: Options) -> bool:
         return False
     if options.quotes is not None or separator in QUOTED:
         return options.quotes is not False
-    if not re.search(rf'(?:^|{re.escape(separator)})"', text, re.MULTILINE):
+    quote = re.search(rf'(?:^|{re.escape(separator)})"', text, re.MULTILINE)
+    if quote is None:
         return False
-    rows = _rows(text, separator, True, strict=True)
+    before = len(_rows(text[: text.rfind("\n", 0, quote.end()) + 1], separator, False))
+    rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))
     counts = {len(row) for row in rows[1:] or rows}  # a header may lack a name
-    return len(counts) == 1 and counts != {1}
+    return len(rows) > before and len(counts) == 1 and not counts & {0, 1}
 
 
 def _split(line: str, separator: str) -> list[str]:
@@ -218,7 +240,7 @@ def _dates(
 
     def later() -> Iterator[list[str]]:
         more = again()
-        more.quoted_by = blocks.quoted_by
+        _set_quotes(more, layout, options)
         for block in more:
             yield _column(block, layout, place)
 
@@ -274,6 +296,8 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     used = [name for name, column in zip(names, layout.columns, strict=True) if column is not None]
     kinds: dict[str, Any] = dict.fromkeys(used, "category") | {"rating": np.float64}
     kinds["timestamp"] = "category" if layout.dates else np.float64
+    if layout.decimal == ",":
+        kinds["rating"] = "category"
     code = options.not_rated if options.not_rated is not None and not fields.is_number(options.not_rated) else None
     missing = {} if code is None else {"na_values": {"rating": [code]}, "keep_default_na": False}
     try:
@@ -290,7 +314,6 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
                 encoding_errors="surrogateescape",
                 quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
                 skipinitialspace=layout.quoted,
-                decimal=layout.decimal,
                 na_filter=code is not None,
                 skip_blank_lines=False,
                 on_bad_lines="error",
@@ -300,11 +323,11 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
             )
     except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
         return None
-    if len(frame) != n_lines:
+    if len(frame) != n_lines or not all(is_text(frame[name]) for name in used if kinds[name] == "category"):
         return None
+    if layout.decimal == "," and "rating" in frame:
+        frame["rating"] = fields.numbers(frame["rating"], options.decimal)
     if "rating" in frame and not (np.isfinite(frame["rating"]) | (frame["rating"].isna() & (code is not None))).all():
-        return None
-    if not all(is_text(frame[name]) for name in used if kinds[name] == "category"):
         return None
     for name in (name for name in PAIR if name in frame):
         texts = list(map(str.strip, frame[name].cat.categories))
@@ -438,7 +461,7 @@ def _explained(
     if any(fault.undecoded for *_, fault in faults):
         utf8 = re.search(rb"[\xc2-\xf4][\x80-\xbf]", block.text)  # other lines show that it is
         cure = "" if options.encoding is not None or utf8 else (
-            f"{options.flag('encoding')} names the right one: cp1252 for Western European files of Windows."
+            f"{options.flag('encoding')} cp1252 reads text of a Western European Windows; others have other names."
         )  # fmt: skip
         faults = [(number, _with_bytes(text), fault._replace(cure=cure) if fault.undecoded else fault)
                   for number, text, fault in faults]  # fmt: skip

@@ -134,11 +134,12 @@ def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: 
             warnings.simplefilter("ignore")  # about styles and the like
             with pd.ExcelFile(seekable(stream), engine="openpyxl") as book:
                 sheets = book.sheet_names
-                table = book.parse(sheets[0], header=None, dtype=object, na_filter=True)
+                table = book.parse(sheets[0], header=None, dtype=object, na_filter=False)
     except Exception as error:  # openpyxl fails on a damaged file in a dozen ways
         raise DataError(f"{name} cannot be read: it is a damaged Excel file.") from error
     if len(sheets) > 1:
         say(f"{name}: sheet {str(sheets[0])!r} is read, the other {len(sheets) - 1} not")
+    table = table.mask(table.map(lambda cell: isinstance(cell, str) and not cell.strip()))
     table = table.dropna(how="all").dropna(how="all", axis=1)
     if table.empty:
         raise DataError(f"{name} has no row.")

@@ -1,0 +1,494 @@
+"""Whatever people have is read, or said what it is; and every advice leads on."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import shlex
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recbole_autorec import AutoRecError, cli, convert
+from recbole_autorec.reading import fields, ratings
+from recbole_autorec.reading.ratings import code_for_not_rated
+
+DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
+THREE = [("u1", "i1", "5"), ("u2", "i1", "3.5"), ("u2", "i2", "1")]
+LIBRARIES = re.compile(
+    r"codec|pandas\.(errors|core|_libs)|sklearn|Traceback|C error|Arrow|Expecting|openpyxl\.|numpy\.core|Error:"
+)
+
+
+def converted(folder: Path, name="mine") -> list[tuple]:
+    with (folder / name / f"{name}.inter").open(encoding="utf-8", newline="\n") as file:
+        return [tuple(line.rstrip("\n").split("\t")) for line in file][1:]
+
+
+def taken(input, folder: Path, **keywords) -> list[tuple]:
+    convert(input, "mine", folder, show_progress=False, **keywords)
+    return converted(folder)
+
+
+def refused(input, folder: Path, **keywords) -> str:
+    with pytest.raises(AutoRecError) as caught:
+        convert(input, "mine", folder, show_progress=False, **keywords)
+    assert not (folder / "mine").exists()
+    assert not LIBRARIES.search(str(caught.value)), caught.value
+    return str(caught.value)
+
+
+def table(rows, separator=",", header=("user", "item", "rating")) -> str:
+    return "".join(separator.join(row) + "\n" for row in ([header] if header else []) + list(rows))
+
+
+# What docs/data.md promises.
+
+
+def _zip(**files: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "/").replace("_dot_", "."), content)
+    return buffer.getvalue()
+
+
+def _excel() -> bytes:
+    pytest.importorskip("openpyxl")
+    buffer = io.BytesIO()
+    pd.DataFrame([(u, i, float(r)) for u, i, r in THREE], columns=["user", "item", "rating"]).to_excel(
+        buffer, index=False
+    )
+    return buffer.getvalue()
+
+
+def _parquet() -> bytes:
+    pytest.importorskip("pyarrow")
+    return pd.DataFrame([(u, i, float(r)) for u, i, r in THREE], columns=["user", "item", "rating"]).to_parquet()
+
+
+NAMED = [{"user": u, "item": i, "rating": float(r)} for u, i, r in THREE]
+FILES = {
+    "ratings.csv": lambda: table(THREE, header=("userId", "asin", "Book-Rating")),
+    "other.csv": lambda: table(THREE, header=("who", "what", "mark")),
+    "plain.csv": lambda: table([(*row, "12") for row in THREE], header=None),
+    "places.csv": lambda: table([(i, "x", u, r) for u, i, r in THREE], header=None),
+    "reviews.csv": lambda: table(
+        [(u, i, f'"a ""b"",\n1,2,{r}\r\n"', r) for u, i, r in THREE], header=("user", "item", "text", "rating")
+    ),
+    "letters.csv": lambda: table([(*row, '"Great') for row in THREE], header=("user", "item", "rating", "text")),
+    "europe.csv": lambda: table([(u, i, r.replace(".", ",")) for u, i, r in THREE], ";"),
+    "ratings.dat": lambda: table([(*row, "978300760") for row in THREE], "::", None),
+    "blanks.txt": lambda: "% from somewhere\n" + table(THREE, "   ", None),
+    "other.txt": lambda: table(THREE, "^"),
+    "r.txt": lambda: '"user" "item" "rating"\n' + "".join(f'"{n}" "{u}" "{i}" {r}\n' for n, (u, i, r) in enumerate(THREE, 1)),
+    "unicode.txt": lambda: table(THREE, "\t").encode("utf-16"),
+    "windows.csv": lambda: table([("ü1", "ñ", "4")]).encode("cp1252"),
+    "dates.csv": lambda: table([(*row, day) for row, day in zip(THREE, ["03/04/2005", "05/04/2005", "31/12/2005"], strict=True)],
+                               header=("user", "item", "rating", "date")),
+    "days.csv": lambda: table([(*row, "03/04/2005") for row in THREE], header=("user", "item", "rating", "date")),
+    "codes.csv": lambda: table([*THREE, ("u3", "i1", "-1")]),
+    "reviews.json": lambda: json.dumps(NAMED, indent=2),
+    "keys.json": lambda: "".join(json.dumps({"who": u, "what": i, "mark": r}) + "\n" for u, i, r in THREE),
+    "netflix": lambda: {"mv_1.txt": "1:\n7,5,2005-09-06\n", "mv_2.txt": "2:\n7,3,2005-09-06\n8,1,2005-09-07\n"},
+    "ratings.parquet": _parquet,
+    "ratings.xlsx": _excel,
+    "ml-latest-small.zip": lambda: _zip(
+        ml__ratings_dot_csv="userId,movieId,rating,timestamp\n1,1,5,12\n1,2,3,13\n2,1,4,14\n",
+        ml__movies_dot_csv="movieId,title,genres\n1,A (2000),Drama\n2,B (2001),Comedy\n",
+    ),
+    "split": lambda: {"u1.base": table([(*row, "12") for row in THREE * 4][:3], "\t", None), "u1.test": "u9\ti1\t4\t12\n"},
+    "dirty.csv": lambda: table([*THREE, ("oops",)]),
+}  # fmt: skip
+COMMANDS = re.findall(r"^\| .*\| `convert --input (\S+) (.*)` \|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def _write(name: str, content) -> None:
+    if isinstance(content, dict):
+        Path(name).mkdir()
+        for part, text in content.items():
+            (Path(name) / part).write_text(text)
+    else:
+        Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@pytest.mark.parametrize(("name", "flags"), COMMANDS)
+def test_each_line_of_the_docs_table_works(name, flags, capsys):
+    _write(name, FILES[name]())
+    assert cli.main(["convert", "--input", name, *shlex.split(flags)]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().err == ""
+    parts = sorted(Path("dataset/mine").glob("mine*.inter"))
+    n_ratings = sum(len(part.read_text(encoding="utf-8").splitlines()) - 1 for part in parts)
+    assert n_ratings == {"windows.csv": 1, "split": 4}.get(name, 3)
+    if name not in ("windows.csv", "netflix", "ml-latest-small.zip", "split"):
+        assert [row[:3] for row in converted(Path("dataset"))] == THREE
+
+
+def test_the_docs_table_has_every_file():
+    assert [name for name, _ in COMMANDS] == list(FILES)
+
+
+# 1. Records are not lines.
+
+CELL = st.text(st.sampled_from('",;\t|\n\r 1a\ufeff\\'), max_size=8)
+PACKS = {
+    "": lambda data: data,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(st.tuples(st.sampled_from(["u1", "007", "a b"]), CELL, st.sampled_from(["4.5", "1"])), min_size=2, max_size=6),
+    st.sampled_from(",;\t|"),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(list(PACKS)),
+    st.integers(80, 300),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
+)  # fmt: skip
+def test_a_quoted_field_is_one_whatever_is_in_it(
+    tmp_path_factory, rows, separator, ends, pack, block, skip, everything, last
+):
+    """Every rating is there, and none is made out of the inside of a field."""
+    folder, file = tmp_path_factory.mktemp("quoted"), io.StringIO(newline="")
+    numbered = [(user, f"i{number}", text, rating) for number, (user, text, rating) in enumerate(rows)]
+    order = (0, 1, 3, 2) if last else (0, 1, 2, 3)
+    everything |= any(end in text for _, text, _ in rows for end in "\r\n")  # of which csv quotes its own end only
+    writer = csv.writer(file, delimiter=separator, lineterminator=ends, quoting=csv.QUOTE_ALL if everything else 0)
+    writer.writerow([("user", "item", "text", "rating")[place] for place in order])
+    # the first text has what makes a writer quote it, so that quotes are seen to be quotes
+    writer.writerows([[("x", "i", '"', "3")[place] for place in order]])
+    writer.writerows([[row[place] for place in order] for row in numbered])
+    (folder / f"a.csv{pack}").write_bytes(PACKS[pack](file.getvalue().encode()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ratings, "BLOCK", block)
+        found = taken(folder / f"a.csv{pack}", folder / "data", skip_bad_lines=skip)
+    assert found == [("x", "i", "3"), *((user, item, rating) for user, item, _, rating in numbered)]
+
+
+@pytest.mark.parametrize("block", [1 << 25, 60])
+def test_a_quote_that_first_comes_late_in_a_file_with_tabs(block, monkeypatch):
+    monkeypatch.setattr(ratings, "BLOCK", block)
+    rows = [(f"u{number}", "i", "3", "fine") for number in range(5000)]  # beyond the lines that are looked at first
+    Path("a.tsv").write_text(
+        table([*rows, ("a", "i", "5", '"My\nsalt\tpepper\t2\tx"')], "\t", ("user", "item", "rating", "text"))
+    )
+    assert taken("a.tsv", Path("data"))[5000:] == [("a", "i", "5")]
+    Path("b.tsv").write_text(table([*rows, ("a", "i", "5", '"My" dear'), ("b", "i", "5", '"open')], "\t"))
+    assert taken("b.tsv", Path("letters"), columns="user,item,rating,-")[5000:] == [("a", "i", "5"), ("b", "i", "5")]
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing():
+    Path("a.csv").write_text('user,item,rating,text\n1,2,3,"oops\n2,2,4,fine\n3,2,5,x\n')
+    for skip in (False, True):
+        message = refused("a.csv", Path("data"), skip_bad_lines=skip)
+        assert message == (
+            "a.csv line 2: a field begins with a double quote that is never closed. --quotes no reads quotes as letters."
+        )
+    assert len(taken("a.csv", Path("data"), quotes=False)) == 3
+
+
+def test_a_byte_order_mark_is_no_part_of_an_id():
+    Path("a.csv").write_text("\ufeffuser,item,rating\nu1,i1,5\n\ufeffu2,i1,3.5\nu2,i2,1\n", encoding="utf-8")
+    assert taken("a.csv", Path("data")) == THREE
+
+
+# 2. Advice that can be followed.
+
+ADVICE = [
+    ("1;1;1,000\n2;1;2,000\n", {}, 2),
+    ("user,item,rating,date\n" + "".join(f"{n},1,3,0{n}/04/2005\n" for n in range(1, 9)) + "9,1,3,13/04/2005\n",
+     {"block": 120, "pipe": True}, 9),
+    ("user,item,rating\nü,1,3\né,2,4\n".encode("cp1252"), {}, 2),
+    ("user,item,rating\n1,2,NULL\n1,3,NULL\n2,3,4\n", {}, 1),
+    ("user,item,rating\n1,2,\n1,3,\n2,3,4\n", {}, 1),
+    ("user,item,rating\nx,1,2,3\nx,2,2,4\nx,2,3,4\n", {}, 3),
+    ("1,2,3,4,5\n2,2,3,4,5\n", {}, 2),
+    ("a,b,c\n1,2,3\n2,2,3\n", {"NAME": "abc"}, 2),
+    ("user,item,rating,stars\n1,2,3,4\n2,2,3,4\n", {"NAME": ("user", "item", "stars")}, 2),
+    ('{"user": 1, "item": 2, "rating": 3, "stars": 4}\n', {"NAME": ("user", "item", "stars")}, 1),
+    ('1,2,3,"oops\n2,2,4,fine\n3,2,4,x\n', {"flags": ["--columns", "user,item,rating,-"]}, 3),
+    ("user,item,rating\n1,2,3\noops\n" + "".join(f"{n},7,3\n" for n in range(20)), {}, 21),
+    ("1;2;3,5\n2;2;4\n", {"flags": ["--decimal", "."]}, 2),
+    ("a~1~3\nb~2~4\n", {"VALUE": "'~'"}, 2),
+
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "how", "n_ratings"), ADVICE)
+def test_the_advice_of_a_message_leads_on(content, how, n_ratings, capsys, monkeypatch):
+    """The first flag that the message names, taken at its word."""
+    monkeypatch.setattr(ratings, "BLOCK", how.get("block", 1 << 25))
+    if how.get("pipe"):  # the days of the first block leave it open, and nothing can be read twice
+        monkeypatch.setattr(fields, "SAMPLE", 3)
+        monkeypatch.setattr("recbole_autorec.reading.separated.SHOWN", 3)
+        monkeypatch.setattr("recbole_autorec.reading.separated._column", lambda *arguments: [])
+    _write("a", content)
+    command = ["convert", "--input", "a", "--name", "mine", *how.get("flags", [])]
+    assert cli.main(command) == 2
+    message = capsys.readouterr().err
+    flag, value = re.search(
+        r"(--[a-z_]+)(?: ('[^']*'|[^\s;]+))?", message[message.index("--", len("--columns")) :]
+    ).groups()
+    for name in how.get("NAME", ""):
+        value = value.replace("NAME", name, 1)
+    if "VALUE" in how:
+        flag, value = "--separator", how["VALUE"]
+    rest = [] if flag == "--skip_bad_lines" else shlex.split(value.rstrip("."))
+    if flag in command:
+        del command[command.index(flag) : command.index(flag) + 2]
+    assert cli.main([*command, flag, *rest]) == 0, capsys.readouterr().err
+    assert len(converted(Path("dataset"))) == n_ratings
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_what_a_flag_would_read_is_never_skipped(skip):
+    Path("a.csv").write_bytes("user,item,rating\nü,1,3\né,2,4\no,2,4\n".encode("cp1252"))
+    assert "--encoding" in refused("a.csv", Path("data"), skip_bad_lines=skip)
+    Path("b.csv").write_text("user;item;rating\n1;2;1,000\n1;3;4\n")
+    assert "--decimal ," in refused("b.csv", Path("data"), skip_bad_lines=skip)
+
+
+def test_skipping_is_offered_only_where_few_lines_are_bad():
+    Path("a.csv").write_text("user,item,rating\n" + "1,x,y\n2,3,4\n" * 20)
+    assert "--skip_bad_lines" not in refused("a.csv", Path("data"))
+
+
+# 3. One question, one answer.
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "feather", "xlsx", "gz", "zip", "folder", "frame")
+IDS = st.sampled_from(["1", "01", "1.0", "a", " a", "a ", "\ufeffa", "true", "NA", "nan", "x y", "", "[PAD]"])
+RATINGS = st.sampled_from(["4", "3,5", "1_000", "1,000", "inf", "nan", "1e1", "0x10", "-2", "", " 3 ", "\uff13", "5."])
+HEADERS = st.sampled_from([
+    ("user", "item", "rating"), ("userId", "parent_asin", "Score"), ("ProfileName", "item", "rating", "UserId"),
+    ("user", "item", "overall", "stars"), ("who", "item", "rating"), ("user", "asin", "rating", "parent_asin"),
+])  # fmt: skip
+
+
+def written(rows: list[dict[str, str]], form: str, folder: Path):
+    """The rows in a format; what convert takes."""
+    folder.mkdir()
+    frame = pd.DataFrame(rows, dtype=object)
+    text = io.StringIO()
+    frame.to_csv(text, index=False, quoting=csv.QUOTE_ALL)
+    path = folder / {"gz": "a.csv.gz", "zip": "a.zip", "folder": "in"}.get(form, f"a.{form}")
+    if form in ("csv", "gz", "zip", "folder"):
+        data = text.getvalue().encode()
+        if form == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("__MACOSX/._a.csv", b"x")
+                archive.writestr(".hidden", b"x")
+                archive.writestr("in/a.csv", data)
+        elif form == "folder":
+            path.mkdir()
+            (path / ".hidden").write_bytes(b"x")
+            (path / "a.csv").write_bytes(data)
+        else:
+            path.write_bytes(gzip.compress(data) if form == "gz" else data)
+    elif form == "tsv":
+        frame.to_csv(path, sep="\t", index=False, quoting=csv.QUOTE_NONE, quotechar="\0", escapechar="\1")
+    elif form == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif form == "json":
+        path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    elif form == "parquet":
+        frame.astype(str).to_parquet(path)
+    elif form == "feather":
+        frame.astype(str).to_feather(path)
+    elif form == "xlsx":
+        frame.to_excel(path, index=False)
+    return frame if form == "frame" else path
+
+
+@settings(max_examples=25)
+@given(HEADERS, st.lists(st.tuples(IDS, IDS, RATINGS, IDS), min_size=1, max_size=3), st.booleans())
+def test_every_format_gives_the_same_answer(tmp_path_factory, header, rows, skip):
+    """The same ratings, or the same refusal but for lines and places."""
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("openpyxl")
+    folder, answers = tmp_path_factory.mktemp("same"), {}
+    content = [dict(zip(header, row, strict=False)) for row in [("u", "i", "3", "x"), *rows]]
+    for form in FORMATS:
+        if form == "xlsx" and any(cell == "" for row in content for cell in row.values()):
+            continue  # an empty cell is no empty text there
+        source = written(content, form, folder / form)
+        try:
+            answers[form] = taken(source, folder / form / "data", skip_bad_lines=skip)
+        except AutoRecError as error:
+            found = re.search(
+                r"two columns for \w+|no column for \w+|(user|item|rating) '.*?' is no [a-z ]+", str(error)
+            )
+            assert found, error
+            answers[form] = found[0]
+    assert len({str(answer) for answer in answers.values()}) == 1, answers
+
+
+# 4. The first lines propose, the user decides.
+
+
+def test_iso_dates_with_and_without_fractions_are_one_format(caplog):
+    days = ["2005-09-06", "2005-09-06 00:00:01", "2005-09-06T00:00:02.500Z"]
+    Path("a.csv").write_text(table([(*row, day) for row, day in zip(THREE, days, strict=True)], header=None))
+    with caplog.at_level("INFO"):
+        assert [row[3] for row in taken("a.csv", Path("data"))] == ["1125964800", "1125964801", "1125964802.5"]
+    assert "dates as ISO8601" in caplog.text
+
+
+@pytest.mark.parametrize(("late", "seconds"), [("13/04/2005", 1112486400), ("04/13/2005", 1109894400)])
+@pytest.mark.parametrize("n", [3, 5000])
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_later_lines_say_which_number_is_the_day(late, seconds, n, form, monkeypatch):
+    if form == "jsonl" and n > 3000:
+        pytest.skip("of JSON the first three thousand objects are looked at; what comes later is refused with the flag")
+    rows = [{"user": f"u{k}", "item": "i", "rating": "3", "date": "03/04/2005"} for k in range(n)]
+    source = written([*rows, {"user": "z", "item": "i", "rating": "3", "date": late}], form, Path("in").absolute())
+    assert float(taken(source, Path("data"))[0][3]) == seconds
+
+
+def test_dates_that_could_be_either_are_said(caplog):
+    Path("a.csv").write_text("user,item,rating,date\n1,2,3,03/04/2005\n")
+    with caplog.at_level("INFO"):
+        taken("a.csv", Path("data"))
+    assert "if the day is the other number: --date_format '%d/%m/%Y'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "keywords", "expected"),
+    [
+        ("1,2,3\n", {"header": True}, "a has a header and no rating."),
+        ("a,b,c\n1,2,3\n", {"header": False}, "rating 'c' is no finite number"),
+        ("1;2;3\n", {"separator": ","}, "no separator ','"),
+        ("1,2,3,soon\n2,2,3,later\n", {}, "--date_format"),
+        ("1,2,3,4\n", {"date_format": "dd.mm.yyyy"}, "expected strptime's codes"),
+        ("1,2,3,4\n", {"date_format": "%Q"}, "is no format of strptime"),
+        ("1,2,3\n", {"decimal": "x"}, "expected . or ,"),
+        ("1,2,3\n", {"separator": ""}, "is empty"),
+        ("1,2,3\n", {"encoding": "klingon"}, "expected one that Python knows"),
+        (",".join(["74", *map(str, range(100))]) + "\n", {}, "melt('user'"),
+    ],
+)
+def test_the_users_word_counts(content, keywords, expected):
+    Path("a").write_text(content)
+    assert expected in refused("a", Path("data"), **keywords)
+
+
+def test_a_row_for_each_user_becomes_ratings_as_the_message_says():
+    Path("wide.csv").write_text("".join(",".join(map(str, [99, *range(user, user + 19)])) + "\n" for user in range(3)))
+    code = re.search(r"frame\.rename_axis.*?dropna\(\)", refused("wide.csv", Path("data")))[0]
+    frame = eval(code, {"frame": pd.read_csv("wide.csv", header=None)})  # ours, from the message
+    assert len(taken(frame, Path("data"), not_rated=99)) == 57
+
+
+# 5. Codes for "not rated".
+
+
+@settings(max_examples=100)
+@given(
+    st.sampled_from([(1, 5, 1), (0.5, 5, 0.5), (1, 10, 1), (-10, 10, 0.25), (0, 100, 1)]),
+    st.sampled_from([None, 0, -1, 99, 999]),
+    st.floats(0.5, 2),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_code_is_noticed_and_a_scale_is_not(scale, code, share, seed):
+    random, (low, high, step) = np.random.default_rng(seed), scale
+    ratings = low + step * random.integers(0, round((high - low) / step) + 1, 5000)
+    if code is None or low <= code <= high:
+        assert code_for_not_rated(ratings) is None
+    elif not (code > high and code - high <= high - low):
+        found = np.append(ratings, np.full(int(5000 * share), code))
+        assert code_for_not_rated(found) == (code, pytest.approx(int(5000 * share) / len(found)))
+
+
+def test_a_code_is_said_with_its_share_and_left_out(caplog):
+    Path("a.csv").write_text(table([*THREE, ("u1", "i2", "-1")]))
+    convert("a.csv", "all", "data")
+    assert caplog.messages[-1] == (
+        "a.csv: 25.0% of the ratings are -1, apart from the others (1 to 5): if it stands for 'not rated', --not_rated "
+        "-1 leaves it out"
+    )
+    assert convert("a.csv", "mine", "data", not_rated=-1).not_rated == 1
+    assert converted(Path("data")) == THREE
+
+
+# 6. In the reader's words.
+
+OTHERS = {
+    "a.mat": (b"MATLAB 5.0 MAT-file, Platform: x", "MATLAB"),
+    "a.npy": (b"\x93NUMPY\x01\x00", "numpy array"),
+    "a.npz": (_zip(row_dot_npy="x", col_dot_npy="x"), "scipy.sparse.load_npz"),
+    "a.pkl": (b"\x80\x04\x95\x00", "pickle"),
+    "b.pkl": (b"(dp0\nS'a'\np1\n.", "pickle"),
+    "a.db": (b"SQLite format 3\x00\x10", "sqlite3 -header -csv"),
+    "a.h5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    "a.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
+    "a.ods": (_zip(content_dot_xml="x"), "OpenDocument"),
+    "a.xlsx": (_zip(xl__workbook_dot_xml="x"), "damaged Excel"),
+    "a.csv": (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "a page"),
+    "a.feather": (b"ARROW1\x00\x00 none", "damaged Feather"),
+    "a.parquet": (b"PAR1 none", "damaged Parquet"),
+    "a.tar": (b"x" * 257 + b"ustar" + b"\0" * 200, ".tar"),
+    "a.mtx": (b"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 5\n", "MatrixMarket"),
+    "b.csv": (b"1,2,3\n" + bytes(range(256)), "no text"),
+    "a.json": (b'{"user": {"0": 1}, "item": {"0": 2}}', "orient='records'"),
+    "b.json": (b'[\n{"user": 1, "item": 2, "rating": 3},\n{"user" 1}]', "b.json line 3: this is no JSON"),
+    "c.json": (b"{'user': 1, 'item': 2, 'rating': ]}", "no JSON"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("verb", ["convert", "name"])
+def test_other_files_are_named_in_our_words(name, verb, capsys):
+    content, expected = OTHERS[name]
+    given = name if verb == "convert" else "file"  # what it is is in it, not in its name
+    if verb == "name" and name in ("b.pkl", "b.json"):
+        return
+    Path(given).write_bytes(content)
+    assert cli.main(["convert", "--input", given, "--name", "mine"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(f"error: {given}")
+    assert expected in message
+    assert not LIBRARIES.search(message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "".join(repr({**row, "more": None}) + "\n" for row in NAMED),
+        json.dumps(NAMED),
+        "\n\n".join(json.dumps(row, indent=2) for row in NAMED),
+        json.dumps([list(row.values()) for row in NAMED]),
+        "".join(json.dumps(list(row.values())) + "\n" for row in NAMED),
+        "[" + ",\n".join(json.dumps(row) for row in NAMED) + "]\n",
+    ],
+)
+@pytest.mark.parametrize("block", [1 << 25, 70])
+def test_json_however_it_is_laid_out(content, block, monkeypatch):
+    monkeypatch.setattr(ratings, "BLOCK", block)
+    Path("a.json").write_text(content)
+    assert taken("a.json", Path("data")) == THREE
+
+
+@settings(max_examples=80)
+@given(st.sampled_from(list(OTHERS)), st.integers(0, 60), st.integers(0, 255))
+def test_a_damaged_file_is_no_traceback(tmp_path_factory, name, place, byte):
+    content = bytearray(OTHERS[name][0])
+    content[place % len(content)] = byte
+    folder = tmp_path_factory.mktemp("damaged")
+    (folder / name).write_bytes(content)
+    try:
+        convert(folder / name, "mine", folder / "data", show_progress=False)
+    except AutoRecError as error:
+        assert not LIBRARIES.search(str(error)), error
