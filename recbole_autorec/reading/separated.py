@@ -179,7 +179,8 @@ def _rows(text: str, separator: str, quoted: bool) -> list[list[str]]:
     """The fields of the first records."""
     if not quoted:
         return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
-    return list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
+    rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))  # without one that the end cuts off
+    return rows if rows and rows[-1] else list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
 
 
 def _quoted_rows(text: str, separator: str, strict: bool = False) -> Iterator[list[str]]:
