@@ -180,7 +180,7 @@ def _rows(text: str, separator: str, quoted: bool) -> list[list[str]]:
     if not quoted:
         return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
     rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))  # without one that the end cuts off
-    return rows if rows and rows[-1] else list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
+    return rows if len(rows) > 1 and rows[-1] else list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
 
 
 def _quoted_rows(text: str, separator: str, strict: bool = False) -> Iterator[list[str]]:
