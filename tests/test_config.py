@@ -256,7 +256,7 @@ def test_the_rating_is_no_feature():
         ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
         ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
         ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
-        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test."),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test; 0 for no valid or no test part."),
         ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
         ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
         ({"eval_args": {"split": {"KF": [6, 5]}}}, "config_dict: split={'KF': [6, 5]}; expected a fold and the number of folds, such as {KF: [1, 5]}."),

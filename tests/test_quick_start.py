@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from recbole_autorec import AutoRecError, CheckpointError, DataError, load_data_and_model, run_recbole_autorec
+from recbole_autorec.cli import report
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
-from tests.conftest import AT_HOME, DATA, QUICK, config_for, tiny_parts
+from tests.conftest import AT_HOME, DATA, QUICK, config_for, quick, tiny_parts
 
 KEYS = [
     "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
     "peak_memory_mb", "n_parameters", "n_train", "n_valid", "n_test", "n_cold", "split_fingerprint", "curve", "checkpoint",
-    "versions", "command",
+    "final", "versions", "command",
 ]  # fmt: skip
 TINY = {"data_path": str(DATA), **QUICK}
 
@@ -162,6 +163,51 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
     assert [line[:13] for line in again] == [
         f"epoch {number:>3}/{refit['best_epoch']}  "[:13] for number in range(1, refit["best_epoch"] + 1)
     ]
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the_one_before(refit):
+    settings = {"reg_weight": 20, "calibration": True, "saved": True, "epochs": 6, "refit": refit}
+    before, final = run(**settings), run(**settings, final=True)
+    ours = ("valid", "test", "best_epoch", "epochs_run", "n_cold", "n_test")
+    assert {key: final[key] for key in ours} == {key: before[key] for key in ours}
+    assert (before["final"], final["final"]) == (False, True)
+    _, model, _, train_data, _, test_data = load_data_and_model(final["checkpoint"], AT_HOME)
+    assert len(train_data._dataset) == len(model.ratings) == 50
+    assert len(test_data._dataset) == final["n_test"]
+    everything = {"eval_args": {"split": {"RS": [1, 0, 0]}}, "refit": False, "epochs": final["best_epoch"]}
+    alike = load_data_and_model(run(**{**settings, **everything})["checkpoint"], AT_HOME)[1].state_dict()
+    learnt = model.state_dict()
+    calibrated, tested = (state.pop("calibration.weights") for state in (
+        learnt, load_data_and_model(before["checkpoint"], AT_HOME)[1].state_dict()
+    ))  # fmt: skip
+    assert torch.equal(calibrated, tested)
+    assert not torch.equal(calibrated, alike.pop("calibration.weights"))  # which nothing has calibrated
+    torch.testing.assert_close(learnt, alike)
+    said = report(final)
+    assert "checkpoint's model was trained on all 50 ratings and has no score of its own" in said
+    assert "no score" not in report(before)
+
+
+@pytest.mark.parametrize("shares", [[1, 0, 0], [0.8, 0, 0.2], [0.8, 0.2, 0]])
+@pytest.mark.parametrize(("model", "more"), [
+    ("IAutoRec", {"calibration": True}), ("Bias", {}), ("FM", {"eval_args": {"group_by": "user"}}),
+    ("BPR", {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": 3, "eval_args": {"mode": "full"}}),
+])  # fmt: skip
+def test_a_part_of_no_share_is_not_there(model, more, shares):
+    given = {**quick(model), **AT_HOME, **more, "stopping_step": 0, "saved": True}
+    given["eval_args"] = {**more.get("eval_args", {}), "split": {"RS": shares}}
+    result = run_recbole_autorec(model, "tiny", config_dict=given)
+    assert [result[f"n_{part}"] > 0 for part in ("train", "valid", "test")] == [share > 0 for share in shares]
+    assert [bool(result["valid"]), bool(result["test"])] == [share > 0 for share in shares[1:]]
+    if not shares[1]:
+        assert result["best_epoch"] == result["epochs_run"] == (1 if model == "Bias" else 3)
+    loaders = load_data_and_model(result["checkpoint"], AT_HOME)[3:]
+    assert [loader is not None for loader in loaders] == [share > 0 for share in shares]
+    said = report(result)
+    assert "NaN" not in said
+    for part, share in zip(("valid", "test"), shares[1:], strict=True):
+        assert (f"no {part} score: the split has no {part} part" in said) == (not share)
 
 
 @pytest.mark.parametrize("refit", [False, True])

@@ -16,15 +16,13 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from recbole_autorec.checks import is_whole
+from recbole_autorec.checks import PARTS, is_whole
 from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
 from recbole_autorec.data.readers import BadLines, Source, read_ratings, sources_of
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder
 
 logger = getLogger(__name__)
-
-PARTS = ("train", "valid", "test")
 
 
 @dataclass

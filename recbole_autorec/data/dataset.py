@@ -18,8 +18,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
+from recbole_autorec.checks import PARTS, lacks
 from recbole_autorec.config import Config
-from recbole_autorec.data.convert import PARTS, fetch
+from recbole_autorec.data.convert import fetch
 from recbole_autorec.data.margins import Margins, margins_of
 from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.data.readers import AS_TEXT, is_text
@@ -333,7 +334,7 @@ class RatingDataset(Dataset):
             fold = None if self.benchmark_filename_list else eval_args["split"].get("KF")
             parts = super().build() if fold is None else self._split_by_fold(*fold)
         for name, part in zip(PARTS, parts, strict=True):
-            if len(part) == 0:
+            if len(part) == 0 and not lacks(self.config, name):
                 raise DataError(
                     f"dataset '{self.dataset_name}': the {name} part of the split is empty "
                     f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
