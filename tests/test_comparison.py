@@ -476,6 +476,9 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
     ("content", "expected"),
     [
         ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
+        ("models: [Bias, FM]\nparameters: {final: True}\n", "final=True, but a comparison keeps no model; leave it out, and train the best one with it."),
+        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 0, 1]}}}\n", "split={'RS': [9, 0, 1]} has no valid part to choose epochs by; give it a share > 0."),
+        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 1, 0]}}}\n", "split={'RS': [9, 1, 0]} has no test part to compare on; give it a share > 0."),
         ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, blend, parameters, config_files."),
         ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
         ("models: {Bias: 3}\n", "c.yaml: Bias: 3; expected parameters, such as {reg_weight: 200}."),

@@ -90,7 +90,8 @@ def test_cold_pairs_stay_in_the_rmse(write_dataset):
         of_item = core.mean + core.row_bias[feat["item_id"][cold]]
         torch.testing.assert_close(model.predict(feat)[cold], model.scale.in_stars(of_item))
     assert n_evaluated == len(parts[2])
-    assert run(dataset="toy", data_path=path, seed=seed)["n_cold"] == 1
+    for final in (False, True):  # whose model knows everybody
+        assert run(dataset="toy", data_path=path, seed=seed, final=final)["n_cold"] == 1
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
