@@ -56,6 +56,22 @@ def test_the_table_has_a_row_for_each_model_the_best_first(finished):
         assert table["best_difference"][label] == pytest.approx(table["rmse"][label] - table["rmse"].iloc[0])
 
 
+def test_one_test_rating_gives_no_interval_and_no_certainty(write_dataset):
+    path = write_dataset([f"u{k % 4}\ti{k // 4}\t{1 + (k * 7) % 5}" for k in range(12)])
+    shared = {"data_path": path, "seed": 1, "epochs": 2}
+    models = {"Bias": None, "GlobalMean": None}
+    once = compare(models, "toy", 1, config_dict=shared, output="one", show_progress=False)
+    assert once.table["best_difference"].iloc[1] > 0
+    assert once.table[["best_low", "best_high", "best_p", "best_real"]].isna().all(axis=None)
+    text = tables.markdown(once, once.table)
+    assert "There is no such interval here: a test part has one rating, which cannot be resampled." in text
+    assert "nan" not in text.lower()
+    folds = compare(models, "toy", kfold=3, config_dict=shared, output="folds", show_progress=False)  # of 7, 1 and 4
+    assert folds.table["best_low"].notna().sum() == 1
+    assert [result["n_valid"] for result in folds.results("Bias")] == [1, 1, 1]
+    assert "cannot be resampled" not in tables.markdown(folds, folds.table)
+
+
 def test_its_numbers_are_the_plain_runs_to_the_last_digit(finished):
     for label, given in MODELS.items():
         parameters = dict(given or {})

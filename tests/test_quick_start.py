@@ -1,12 +1,22 @@
 """Whole runs, and the faults of other AutoRec ports: each would show here."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from recbole_autorec import AutoRecError, CheckpointError, DataError, load_data_and_model, run_recbole_autorec
+from recbole_autorec import (
+    AutoRecError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    load_data_and_model,
+    run_recbole_autorec,
+)
 from recbole_autorec.cli import report
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
 from tests.conftest import AT_HOME, DATA, QUICK, config_for, quick, tiny_parts
@@ -196,9 +206,9 @@ def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the
     ("BPR", {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": 3, "eval_args": {"mode": "full"}}),
 ])  # fmt: skip
 def test_a_part_of_no_share_is_not_there(model, more, shares):
-    given = {**quick(model), **AT_HOME, **more, "stopping_step": 0, "saved": True}
-    given["eval_args"] = {**more.get("eval_args", {}), "split": {"RS": shares}}
-    result = run_recbole_autorec(model, "tiny", config_dict=given)
+    parameters = {**quick(model), **AT_HOME, **more, "stopping_step": 0, "saved": True}
+    parameters["eval_args"] = {**more.get("eval_args", {}), "split": {"RS": shares}}
+    result = run_recbole_autorec(model, "tiny", config_dict=parameters)
     assert [result[f"n_{part}"] > 0 for part in ("train", "valid", "test")] == [share > 0 for share in shares]
     assert [bool(result["valid"]), bool(result["test"])] == [share > 0 for share in shares[1:]]
     if not shares[1]:
@@ -325,6 +335,47 @@ def test_ratings_below_zero_train_as_well_as_others(write_dataset):
     assert results[0]["split_fingerprint"] != results[1]["split_fingerprint"]
     assert results[1]["n_train"] == results[0]["n_train"] == 81 - 7 - 8
     assert np.isclose(results[0]["test"]["rmse"], results[1]["test"]["rmse"], atol=0.6)
+
+
+PAIRS = [(user, item) for user in range(4) for item in range(4)]
+MODELS = ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "Bias", "GlobalMean", "BiasedMF", "FM"]
+SPLITS = [{"RS": [1, 0, 0]}, {"RS": [1, 0, 1]}, {"RS": [1, 1, 0]}, {"RS": [1, 1, 1]}, {"LS": "valid_and_test"},
+          {"KF": [1, 2]}]  # fmt: skip
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pairs=st.one_of(
+        st.lists(st.sampled_from(PAIRS), unique=True, min_size=1, max_size=7),
+        st.integers(3, 9).map(lambda n: [(0, item) for item in range(n)]),
+        st.integers(3, 9).map(lambda n: [(user, 0) for user in range(n)]),
+    ),
+    model=st.sampled_from(MODELS),
+    split=st.sampled_from(SPLITS),
+    seed=st.integers(0, 9),
+)
+def test_however_few_ratings_give_a_score_or_a_sentence(pairs, model, split, seed, write_dataset):
+    lines = [f"u{user}\ti{item}\t{1 + (3 * k) % 5}" for k, (user, item) in enumerate(pairs)]
+    parameters = {
+        "data_path": write_dataset(lines),
+        "saved": False,
+        "epochs": 2,
+        "seed": seed,
+        "eval_args": {"split": split},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            result = run_recbole_autorec(model, "toy", config_dict=parameters)
+        except (DataError, ConfigError):
+            return
+    assert "nan" not in report(result).lower()
+    for part in ("valid", "test"):
+        scores = result[part]
+        assert bool(scores) == (result[f"n_{part}"] > 0)
+        assert all(0 <= score < 10 for score in scores.values())
+        if result[f"n_{part}"] == 1:
+            assert scores["rmse"] == pytest.approx(scores["mae"], abs=1e-5)
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "AutoRecEnsemble", "Bias", "BiasedMF", "FM"])
