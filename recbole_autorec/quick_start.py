@@ -160,7 +160,7 @@ def train_and_test(
         "peak_memory_mb": round(peak_memory_mb()),
         "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
-        "n_cold": _count_cold(reduce(merge, parts[: 1 + config["refit"]]), parts[2]),
+        "n_cold": _count_cold(parts[: 1 + config["refit"]], parts[2]),
         "split_fingerprint": fingerprint,
         "curve": course["curve"],
         "checkpoint": checkpoint if config["saved"] and ranks.rank() == 0 else None,
@@ -276,13 +276,13 @@ def _log_data(config, data, parts, fingerprint):
     )
 
 
-def _count_cold(train: RatingDataset, test: RatingDataset) -> int:
-    """Pairs of `test` whose user or item has no rating in `train`."""
-    known = [
-        (torch.bincount(train.inter_feat[field], minlength=train.num(field)) > 0)[test.inter_feat[field]]
-        for field in (train.uid_field, train.iid_field)
-    ]
-    return int((~(known[0] & known[1])).sum())
+def _count_cold(train: list[RatingDataset], test: RatingDataset) -> int:
+    """Pairs of `test` whose user or item has no rating in the parts of `train`."""
+    cold = torch.zeros(len(test), dtype=torch.bool)
+    for field in (test.uid_field, test.iid_field):
+        counts = torch.stack([torch.bincount(part.inter_feat[field], minlength=part.num(field)) for part in train])
+        cold |= counts.sum(0)[test.inter_feat[field]] == 0
+    return int(cold.sum())
 
 
 def versions() -> dict[str, str]:
