@@ -14,6 +14,8 @@ from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
 from recbole_autorec.registry import NEWER, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECBOLE_LEARNERS, SPARSE_LEARNERS
 
+PARTS = ("train", "valid", "test")  # of a split
+
 Check = tuple[Callable[[Any], bool], str]
 
 RATING_METRICS = ("rmse", "mae")
@@ -86,6 +88,7 @@ CHECKS: dict[str, Check] = {
     "metric_decimal_place": _whole(1),
     "loss_decimal_place": _whole(1),
     "refit": _SWITCH,
+    "final": _SWITCH,
     "features": _SWITCH,
     "saved": _SWITCH,
     "seed": (lambda v: is_whole(v, 0, 2**32 - 1), "a whole number from 0 to 4294967295"),
@@ -199,7 +202,7 @@ def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callabl
     return (
         faults
         + _field_faults(parameters, where)
-        + _split_faults(parameters, where)
+        + (_split_faults(parameters, where) or _part_faults(parameters, where))
         + _metric_faults(parameters, where)
         + _model_faults(parameters, model_class, where)
         + ([] if faults else _process_faults(parameters, model_class, where))
@@ -335,11 +338,39 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
                 f"{place}: split={split!r} draws folds over all ratings; expected order RO and group_by none."
             )
     elif kind != "LS" and not (
-        isinstance(shares, list) and len(shares) == 3 and all(is_number(s, 0) and s > 0 for s in shares)
+        isinstance(shares, list)
+        and len(shares) == 3
+        and all(is_number(s, 0) for s in shares)
+        and all(shares if kind == "TS" else shares[:1])
     ):
-        faults.append(f"{place}: split={split!r}; expected three shares > 0: train, valid, test.")
+        expected = "three shares > 0: train, valid, test" + ("; 0 for no valid or no test part" if kind == "RS" else "")
+        faults.append(f"{place}: split={split!r}; expected {expected}.")
     elif kind == "TS" and eval_args.get("order") != "TO":
         faults.append(f"{place}: split={split!r} is by time, but order={eval_args.get('order')!r}; expected order TO.")
+    return faults
+
+
+def lacks(parameters: Any, part: str) -> str:
+    """That the split gives valid or test a share of 0; "" if it does not. A Config has parameters too."""
+    split = parameters["eval_args"]["split"]
+    share = 1 if parameters["benchmark_filename"] else split.get("RS", [1, 1, 1])[PARTS.index(part)]
+    return "" if share else f"split={split!r} has no {part} part"
+
+
+def _part_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
+    """What cannot be without a part of the split."""
+    needs = [
+        ("refit", "valid", "to add; leave refit out"),
+        ("final", "valid", "to choose the epoch by; leave final out and train on {RS: [1, 0, 0]}"),
+        ("final", "test", "to add; give refit: True instead"),
+    ]
+    faults = [
+        f"{where(key)}: {key}=True, but {lack} {why}."
+        for key, part, why in needs
+        if parameters[key] is True and (lack := lacks(parameters, part))
+    ]
+    if "members" in parameters and (lack := lacks(parameters, "valid")):
+        faults.append(f"{where('eval_args')}: {lack} to weigh the ensemble's members by; give it a share > 0.")
     return faults
 
 

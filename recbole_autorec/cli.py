@@ -35,6 +35,7 @@ every other parameter of RecBole or the model, as --key value or --key=value (va
   --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
   --epochs 20                at most; --stopping_step 3 ends earlier
   --refit True               train again on train + valid for the chosen number of epochs, then test
+  --final True               then once more on every rating: the checkpoint's model, which has no score of its own
   --nproc 2                  processes that train it together, each on a card or on cores; docs/scaling.md for machines
   --eval_args "{split: {RS: [0.8, 0.1, 0.1]}}"
 The whole list with meanings: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
@@ -571,14 +572,24 @@ def report(result: dict) -> str:
     """The result as a table for people."""
     import pandas as pd
 
-    table = pd.DataFrame({"valid": result["valid"], "test": result["test"]}).T
+    scores = {part: result[part] for part in ("valid", "test")}
+    table = pd.DataFrame({part: found for part, found in scores.items() if found}).T
     table.columns = [name.upper() for name in table.columns]
+    shown = "" if table.empty else f"{table.to_string(float_format='%.4f')}\n\n"
+    notes = [f"no {part} score: the split has no {part} part\n" for part, found in scores.items() if not found]
     given = result["parameters"]
+    if result["final"]:
+        n_ratings = sum(result[f"n_{part}"] for part in ("train", *scores))
+        which = "the checkpoint's model" if given.get("saved", True) else "the final model, which is not saved,"
+        notes.append(
+            f"{which} was trained on all {n_ratings:,} ratings and has no score of its own; these are those of the "
+            "model before\n"
+        )
     elsewhere = given.get("group_offset") and given.get("saved", True)
     n_cold, n_test = result["n_cold"], result["n_test"]
     cold = f"{n_cold:,} of {n_test:,} test pairs have a user or an item without training ratings\n" if n_cold else ""
     return (
-        f"\n{table.to_string(float_format='%.4f')}\n\n{cold}"
+        f"\n{shown}{cold}{''.join(notes)}"
         f"best epoch {result['best_epoch']} of {result['epochs_run']}, training {result['train_seconds']:.1f} s, "
         f"evaluation {result['eval_seconds']:.1f} s, peak memory {result['peak_memory_mb']} MB\n"
         f"checkpoint {result['checkpoint'] or ('of the first machine' if elsewhere else 'not saved')}"

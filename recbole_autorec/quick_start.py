@@ -9,6 +9,7 @@ import shlex
 import sys
 import warnings
 from contextlib import contextmanager, nullcontext
+from functools import reduce
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
@@ -22,6 +23,7 @@ from recbole.utils import EvaluatorType, init_seed
 
 import recbole_autorec
 from recbole_autorec import launcher, ranks
+from recbole_autorec.checks import PARTS
 from recbole_autorec.config import Config, of_a_file
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
@@ -55,11 +57,13 @@ def run_recbole_autorec(
         resume: checkpoint to continue from.
 
     Returns:
-        model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value),
-        best_epoch (from 1; 0 is the offsets alone), epochs_run, train_seconds, eval_seconds, peak_memory_mb,
-        n_parameters, n_train, n_valid, n_test, n_cold (test pairs whose user or item the model has no rating of),
-        split_fingerprint, curve ([epoch, seconds, validation score]), checkpoint (path, None if it is not
-        saved, or on another machine), versions, command.
+        model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value; empty
+        without such a part), best_epoch (from 1; 0 is the offsets alone; without a validation part the last),
+        epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid, n_test, n_cold (test
+        pairs whose user or item the model has no rating of), split_fingerprint, curve ([epoch, seconds, validation
+        score]), checkpoint (path, None if it is not saved, or on another machine), final (whether the model in the
+        checkpoint was trained once more, on the ratings of all parts: scores and n_cold are those of the model before,
+        and this one has none), versions, command.
 
     Raises:
         AutoRecError: anything the user can mend; the message says how.
@@ -85,7 +89,8 @@ def train_and_test(
 ) -> tuple[dict[str, Any], RatingTrainer]:
     """What run_recbole_autorec returns, and the trainer.
 
-    Its last_scores are those of the test part, its valid_scores those that validation chose by.
+    Its last_scores are those of the test part (none after a `final` training), its valid_scores those that validation
+    chose by.
     """
     with quiet_recbole():
         if config["saved"] or ranks.world_size() > 1:  # RecBole's Trainer makes it anyway, but not with others at once
@@ -95,52 +100,59 @@ def train_and_test(
         _log_data(config, data, parts, fingerprint)
 
         train_data, valid_data, test_data = build_dataloaders(config, data, parts)
-        trainer, trained_on = build_trainer(config, parts[0]), parts[0]
+        trainer = build_trainer(config, parts[0])
         for line in trainer.model.about() if predicts_stars(config.model_class) else ():
             logger.info(line)
         if resume is not None:
             trainer.resume_checkpoint(resume)
-        begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch, "refit": trainer.is_refit}
+        begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch, "parts": trainer.n_parts}
         ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
         keywords = {"saved": config["saved"], "show_progress": config["show_progress"]}
-        checkpoint, resumes_refit = ranks.first_says(trainer.saved_model_file), trainer.is_refit
+        checkpoint, resumed = ranks.first_says(trainer.saved_model_file), trainer.n_parts
         course = None
         try:
-            if not resumes_refit:
+            if resumed == 1:
+                if valid_data is None:
+                    logger.info("no validation part: nothing ends training early, and the last epoch's model is taken")
                 trainer.fit(train_data, valid_data, **keywords)
-            if config["refit"]:
+            for n_parts in (2,) * config["refit"] + (3,) * config["final"]:
+                if n_parts < resumed:
+                    continue
                 chosen, valid_scores, epochs_are = trainer.chosen(), trainer.valid_scores, trainer.epochs_are
-                course, trained_on = chosen["course"], merge(parts[0], parts[1])
-                logger.info(f"refit on train + valid, {course['best_epoch']} {epochs_are}")
+                course, again_on = chosen["course"], reduce(merge, parts[:n_parts])
+                if n_parts == 3 > resumed:
+                    course["test"] = trainer.evaluate(test_data)
+                logger.info(f"refit on {' + '.join(PARTS[:n_parts])}, {course['best_epoch']} {epochs_are}")
                 del trainer
                 gc.collect()  # the first optimiser's memory, before the second's
-                train_data = build_dataloaders(config, data, [trained_on, *parts[1:]])[0]
-                trainer = build_trainer(config, trained_on)
+                train_data = build_dataloaders(config, data, [again_on, *parts[1:]])[0]
+                trainer = build_trainer(config, again_on)
                 trainer.valid_scores = valid_scores
-                if resumes_refit:
+                if resumed == n_parts:
                     trainer.resume_checkpoint(resume)
                 else:
                     trainer.follow(chosen)
                 trainer.saved_model_file = checkpoint
                 trainer.fit(train_data, **keywords)
-            test_result = trainer.evaluate(test_data)
+            course = trainer.course()
+            test_result = course["test"] if config["final"] else trainer.evaluate(test_data)
         except KeyboardInterrupt:
             best_epoch = (course or trainer.course())["best_epoch"]
             if config["saved"] and os.path.exists(checkpoint):
-                what = "what was trained so far" if best_epoch is None else f"epoch {best_epoch}, the best so far,"
+                best = ", the best so far," if len(parts[1]) else ""
+                what = "what was trained so far" if best_epoch is None else f"epoch {best_epoch}{best}"
                 logger.warning(f"interrupted; {what} is in {checkpoint}\n--resume {checkpoint} continues from it")
             elif best_epoch is None:
                 logger.warning("interrupted before an epoch was finished: there is no checkpoint")
             raise
 
-    course = trainer.course()
     result = {
         "model": config["model"],
         "dataset": config["dataset"],
         "seed": config["seed"],
         "parameters": config.changed_parameters(),
-        "valid": course["valid"],
-        "test": test_result,
+        "valid": course["valid"] or {},
+        "test": test_result or {},
         "best_epoch": course["best_epoch"],
         "epochs_run": course["epochs_run"],
         "train_seconds": round(course["train_seconds"], 3),
@@ -148,10 +160,11 @@ def train_and_test(
         "peak_memory_mb": round(peak_memory_mb()),
         "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
         **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
-        "n_cold": _count_cold(trained_on, parts[2]),
+        "n_cold": _count_cold(parts[: 1 + config["refit"]], parts[2]),
         "split_fingerprint": fingerprint,
         "curve": course["curve"],
         "checkpoint": checkpoint if config["saved"] and ranks.rank() == 0 else None,
+        "final": config["final"],
         "versions": versions(),
         "command": command(),
     }
@@ -167,7 +180,8 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
             a file has no say in paths, addresses and devices.
 
     Returns:
-        (config, model, dataset, train_data, valid_data, test_data); the model in evaluation mode.
+        (config, model, dataset, train_data, valid_data, test_data); the model in evaluation mode. None in place of a
+        part that the split does not have.
 
     Raises:
         CheckpointError: unreadable, or the dataset is not the one it was trained on.
@@ -183,13 +197,9 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
                 f"'{Path(config['data_path']).parent}'; give its data_path in config_dict."
             )
         data, parts = load_and_split(config)
+        candidates = (reduce(merge, parts[:n_parts]) for n_parts in (1, 2, 3))
         trained_on = next(
-            (
-                part
-                for part in (parts[0], merge(parts[0], parts[1]))
-                if split_fingerprint([part]) == checkpoint["train_fingerprint"]
-            ),
-            None,
+            (part for part in candidates if split_fingerprint([part]) == checkpoint["train_fingerprint"]), None
         )
         if trained_on is None:
             raise CheckpointError(
@@ -208,7 +218,7 @@ def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
 
 
 def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
-    """RecBole's loaders for train, valid and test; rows of ratings to train AutoRec."""
+    """RecBole's loaders for train, valid and test, None for an empty part; rows of ratings to train AutoRec."""
     try:
         samplers = create_samplers(config, data, parts)
     except ValueError as error:  # a user who rated everything leaves nothing to rank
@@ -218,6 +228,8 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
         train_loader(config, parts[0], samplers[0], shuffle=config["shuffle"]),
         *(
             get_dataloader(config, phase)(config, ranks.part_to_evaluate(config, part), sampler, shuffle=False)
+            if len(part)
+            else None
             for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
         ),
     ]
@@ -264,13 +276,13 @@ def _log_data(config, data, parts, fingerprint):
     )
 
 
-def _count_cold(train: RatingDataset, test: RatingDataset) -> int:
-    """Pairs of `test` whose user or item has no rating in `train`."""
-    known = [
-        (torch.bincount(train.inter_feat[field], minlength=train.num(field)) > 0)[test.inter_feat[field]]
-        for field in (train.uid_field, train.iid_field)
-    ]
-    return int((~(known[0] & known[1])).sum())
+def _count_cold(train: list[RatingDataset], test: RatingDataset) -> int:
+    """Pairs of `test` whose user or item has no rating in the parts of `train`."""
+    cold = torch.zeros(len(test), dtype=torch.bool)
+    for field in (test.uid_field, test.iid_field):
+        counts = torch.stack([torch.bincount(part.inter_feat[field], minlength=part.num(field)) for part in train])
+        cold |= counts.sum(0)[test.inter_feat[field]] == 0
+    return int(cold.sum())
 
 
 def versions() -> dict[str, str]:

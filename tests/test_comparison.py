@@ -56,6 +56,22 @@ def test_the_table_has_a_row_for_each_model_the_best_first(finished):
         assert table["best_difference"][label] == pytest.approx(table["rmse"][label] - table["rmse"].iloc[0])
 
 
+def test_one_test_rating_gives_no_interval_and_no_certainty(write_dataset):
+    path = write_dataset([f"u{k % 4}\ti{k // 4}\t{1 + (k * 7) % 5}" for k in range(12)])
+    shared = {"data_path": path, "seed": 1, "epochs": 2}
+    models = {"Bias": None, "GlobalMean": None}
+    once = compare(models, "toy", 1, config_dict=shared, output="one", show_progress=False)
+    assert once.table["best_difference"].iloc[1] > 0
+    assert once.table[["best_low", "best_high", "best_p", "best_real"]].isna().all(axis=None)
+    text = tables.markdown(once, once.table)
+    assert "There is no such interval here: a test part has one rating, which cannot be resampled." in text
+    assert "nan" not in text.lower()
+    folds = compare(models, "toy", kfold=3, config_dict=shared, output="folds", show_progress=False)  # of 7, 1 and 4
+    assert folds.table["best_low"].notna().sum() == 1
+    assert [result["n_valid"] for result in folds.results("Bias")] == [1, 1, 1]
+    assert "cannot be resampled" not in tables.markdown(folds, folds.table)
+
+
 def test_its_numbers_are_the_plain_runs_to_the_last_digit(finished):
     for label, given in MODELS.items():
         parameters = dict(given or {})
@@ -476,6 +492,9 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
     ("content", "expected"),
     [
         ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
+        ("models: [Bias, FM]\nparameters: {final: True}\n", "final=True, but a comparison keeps no model; leave it out, and train the best one with it."),
+        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 0, 1]}}}\n", "split={'RS': [9, 0, 1]} has no valid part to choose epochs by; give it a share > 0."),
+        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 1, 0]}}}\n", "split={'RS': [9, 1, 0]} has no test part to compare on; give it a share > 0."),
         ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, blend, parameters, config_files."),
         ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
         ("models: {Bias: 3}\n", "c.yaml: Bias: 3; expected parameters, such as {reg_weight: 200}."),

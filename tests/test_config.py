@@ -68,6 +68,7 @@ FAULTS = {
     "metric_decimal_place": (0, "a whole number >= 1"),
     "learning_rate": (float("nan"), "a number > 0"),
     "refit": ("maybe", "True or False"),
+    "final": ("maybe", "True or False"),
     "features": ("all", "True or False"),
     "saved": (0, "True or False"),
     "show_progress": (None, "True or False"),
@@ -256,7 +257,11 @@ def test_the_rating_is_no_feature():
         ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
         ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
         ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
-        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test."),
+        ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test; 0 for no valid or no test part."),
+        ({"eval_args": {"split": {"RS": [0, 0.5, 0.5]}}}, "config_dict: split={'RS': [0, 0.5, 0.5]}; expected three shares > 0: train, valid, test; 0 for no valid or no test part."),
+        ({"refit": True, "eval_args": {"split": {"RS": [0.9, 0, 0.1]}}}, "config_dict: refit=True, but split={'RS': [0.9, 0, 0.1]} has no valid part to add; leave refit out."),
+        ({"final": True, "eval_args": {"split": {"RS": [0.9, 0, 0.1]}}}, "config_dict: final=True, but split={'RS': [0.9, 0, 0.1]} has no valid part to choose the epoch by; leave final out and train on {RS: [1, 0, 0]}."),
+        ({"final": True, "eval_args": {"split": {"RS": [0.9, 0.1, 0]}}}, "config_dict: final=True, but split={'RS': [0.9, 0.1, 0]} has no test part to add; give refit: True instead."),
         ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
         ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
         ({"eval_args": {"split": {"KF": [6, 5]}}}, "config_dict: split={'KF': [6, 5]}; expected a fold and the number of folds, such as {KF: [1, 5]}."),
@@ -270,6 +275,15 @@ def test_the_rating_is_no_feature():
 def test_evaluation_faults(parameters, expected, monkeypatch):
     monkeypatch.setattr(recbole, "__version__", "1.2.1")
     assert message(**parameters) == expected
+
+
+def test_an_ensemble_needs_validation_ratings():
+    with pytest.raises(ConfigError) as caught:
+        config_for("AutoRecEnsemble", eval_args={"split": {"RS": [0.9, 0, 0.1]}})
+    assert str(caught.value) == (
+        "config_dict: split={'RS': [0.9, 0, 0.1]} has no valid part to weigh the ensemble's members by; give it a "
+        "share > 0."
+    )
 
 
 def test_valid_metric_of_a_ranking_names_its_cutoffs():

@@ -115,9 +115,17 @@ def test_no_rating_at_all(write_dataset):
     assert message(write_dataset([])) == "dataset 'toy': there is no rating in it."
 
 
+def test_one_rating_only(write_dataset):
+    assert message(write_dataset(["a\tb\t1"])) == "dataset 'toy': there is one rating in it only; give more data."
+
+
 def test_an_empty_part_of_the_split(write_dataset):
     assert message(write_dataset(["a\tb\t1", "c\td\t2"])) == (
         "dataset 'toy': the valid part of the split is empty (2 ratings in all); give eval_args other shares, or more data."
+    )
+    one_each = write_dataset([f"u{k}\ti{k}\t{k}" for k in range(5)])
+    assert message(one_each, eval_args={"split": {"LS": "valid_and_test"}}) == (
+        "dataset 'toy': the valid part of the split is empty (5 ratings in all); give eval_args another split, or more data."
     )
 
 

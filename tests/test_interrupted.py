@@ -81,7 +81,7 @@ def test_ctrl_c_while_a_file_is_written_is_ctrl_c_and_no_full_disk(tmp_path):
 
 
 MOMENTS = {
-    "IAutoRec": {}, "UAutoRec": {"learner": "adam", "learning_rate": 0.05, "train_batch_size": 3, "dropout_prob": 0.2},
+    "IAutoRec": {"calibration": True}, "UAutoRec": {"learner": "adam", "learning_rate": 0.05, "train_batch_size": 3, "dropout_prob": 0.2},
     "AutoRecEnsemble": {"members": [{"model": name, "epochs": 1, "hidden_size": [4], "lbfgs_max_iter": 3} for name in ("IAutoRec", "UAutoRec")]}, "Bias": {}, "BiasedMF": {},
     "NeuMF": {}, "BPR": {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": 3, "eval_args": {"mode": "full"}},
 }  # fmt: skip
@@ -95,12 +95,16 @@ def same_in_every_run(result):
             **{name: value.tolist() for name, value in state.items()}}  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "refit"), [("IAutoRec", False), *((model, True) for model in MOMENTS)])
-def test_a_run_that_ended_at_any_moment_is_finished_to_the_bit(model, refit, monkeypatch):
+@pytest.mark.parametrize(("model", "stages"), [
+    ("IAutoRec", {}), ("IAutoRec", {"refit": True, "final": True}), ("AutoRecEnsemble", {"final": True}),
+    ("UAutoRec", {"eval_args": {"split": {"RS": [0.8, 0, 0.2]}}}),
+    *((model, {"refit": True}) for model in MOMENTS if model != "IAutoRec"),
+])  # fmt: skip
+def test_a_run_that_ended_at_any_moment_is_finished_to_the_bit(model, stages, monkeypatch):
     """Before and after each checkpoint, and before each evaluation: the resumed run gives what the whole one gives."""
     from recbole_autorec.trainer import rating_trainer
 
-    parameters = {**quick(model), **MOMENTS[model], "data_path": str(DATA), "refit": refit, "saved": True, "epochs": 4}
+    parameters = {**quick(model), **MOMENTS[model], "data_path": str(DATA), **stages, "saved": True, "epochs": 4}
 
     def run(**keywords):
         return run_recbole_autorec(model, "tiny", config_dict=parameters, **keywords)

@@ -1,19 +1,30 @@
 """Whole runs, and the faults of other AutoRec ports: each would show here."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from recbole_autorec import AutoRecError, CheckpointError, DataError, load_data_and_model, run_recbole_autorec
+from recbole_autorec import (
+    AutoRecError,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    load_data_and_model,
+    run_recbole_autorec,
+)
+from recbole_autorec.cli import report
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
-from tests.conftest import AT_HOME, DATA, QUICK, config_for, tiny_parts
+from tests.conftest import AT_HOME, DATA, QUICK, config_for, quick, tiny_parts
 
 KEYS = [
     "model", "dataset", "seed", "parameters", "valid", "test", "best_epoch", "epochs_run", "train_seconds", "eval_seconds",
     "peak_memory_mb", "n_parameters", "n_train", "n_valid", "n_test", "n_cold", "split_fingerprint", "curve", "checkpoint",
-    "versions", "command",
+    "final", "versions", "command",
 ]  # fmt: skip
 TINY = {"data_path": str(DATA), **QUICK}
 
@@ -89,7 +100,8 @@ def test_cold_pairs_stay_in_the_rmse(write_dataset):
         of_item = core.mean + core.row_bias[feat["item_id"][cold]]
         torch.testing.assert_close(model.predict(feat)[cold], model.scale.in_stars(of_item))
     assert n_evaluated == len(parts[2])
-    assert run(dataset="toy", data_path=path, seed=seed)["n_cold"] == 1
+    for final in (False, True):  # whose model knows everybody
+        assert run(dataset="toy", data_path=path, seed=seed, final=final)["n_cold"] == 1
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
@@ -162,6 +174,51 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
     assert [line[:13] for line in again] == [
         f"epoch {number:>3}/{refit['best_epoch']}  "[:13] for number in range(1, refit["best_epoch"] + 1)
     ]
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the_one_before(refit):
+    settings = {"reg_weight": 20, "calibration": True, "saved": True, "epochs": 6, "refit": refit}
+    before, final = run(**settings), run(**settings, final=True)
+    ours = ("valid", "test", "best_epoch", "epochs_run", "n_cold", "n_test")
+    assert {key: final[key] for key in ours} == {key: before[key] for key in ours}
+    assert (before["final"], final["final"]) == (False, True)
+    _, model, _, train_data, _, test_data = load_data_and_model(final["checkpoint"], AT_HOME)
+    assert len(train_data._dataset) == len(model.ratings) == 50
+    assert len(test_data._dataset) == final["n_test"]
+    everything = {"eval_args": {"split": {"RS": [1, 0, 0]}}, "refit": False, "epochs": final["best_epoch"]}
+    alike = load_data_and_model(run(**{**settings, **everything})["checkpoint"], AT_HOME)[1].state_dict()
+    learnt = model.state_dict()
+    calibrated, tested = (state.pop("calibration.weights") for state in (
+        learnt, load_data_and_model(before["checkpoint"], AT_HOME)[1].state_dict()
+    ))  # fmt: skip
+    assert torch.equal(calibrated, tested)
+    assert not torch.equal(calibrated, alike.pop("calibration.weights"))  # which nothing has calibrated
+    torch.testing.assert_close(learnt, alike)
+    said = report(final)
+    assert "checkpoint's model was trained on all 50 ratings and has no score of its own" in said
+    assert "no score" not in report(before)
+
+
+@pytest.mark.parametrize("shares", [[1, 0, 0], [0.8, 0, 0.2], [0.8, 0.2, 0]])
+@pytest.mark.parametrize(("model", "more"), [
+    ("IAutoRec", {"calibration": True}), ("Bias", {}), ("FM", {"eval_args": {"group_by": "user"}}),
+    ("BPR", {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": 3, "eval_args": {"mode": "full"}}),
+])  # fmt: skip
+def test_a_part_of_no_share_is_not_there(model, more, shares):
+    parameters = {**quick(model), **AT_HOME, **more, "stopping_step": 0, "saved": True}
+    parameters["eval_args"] = {**more.get("eval_args", {}), "split": {"RS": shares}}
+    result = run_recbole_autorec(model, "tiny", config_dict=parameters)
+    assert [result[f"n_{part}"] > 0 for part in ("train", "valid", "test")] == [share > 0 for share in shares]
+    assert [bool(result["valid"]), bool(result["test"])] == [share > 0 for share in shares[1:]]
+    if not shares[1]:
+        assert result["best_epoch"] == result["epochs_run"] == (1 if model == "Bias" else 3)
+    loaders = load_data_and_model(result["checkpoint"], AT_HOME)[3:]
+    assert [loader is not None for loader in loaders] == [share > 0 for share in shares]
+    said = report(result)
+    assert "NaN" not in said
+    for part, share in zip(("valid", "test"), shares[1:], strict=True):
+        assert (f"no {part} score: the split has no {part} part" in said) == (not share)
 
 
 @pytest.mark.parametrize("refit", [False, True])
@@ -278,6 +335,47 @@ def test_ratings_below_zero_train_as_well_as_others(write_dataset):
     assert results[0]["split_fingerprint"] != results[1]["split_fingerprint"]
     assert results[1]["n_train"] == results[0]["n_train"] == 81 - 7 - 8
     assert np.isclose(results[0]["test"]["rmse"], results[1]["test"]["rmse"], atol=0.6)
+
+
+PAIRS = [(user, item) for user in range(4) for item in range(4)]
+MODELS = ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "Bias", "GlobalMean", "BiasedMF", "FM"]
+SPLITS = [{"RS": [1, 0, 0]}, {"RS": [1, 0, 1]}, {"RS": [1, 1, 0]}, {"RS": [1, 1, 1]}, {"LS": "valid_and_test"},
+          {"KF": [1, 2]}]  # fmt: skip
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    pairs=st.one_of(
+        st.lists(st.sampled_from(PAIRS), unique=True, min_size=1, max_size=7),
+        st.integers(3, 9).map(lambda n: [(0, item) for item in range(n)]),
+        st.integers(3, 9).map(lambda n: [(user, 0) for user in range(n)]),
+    ),
+    model=st.sampled_from(MODELS),
+    split=st.sampled_from(SPLITS),
+    seed=st.integers(0, 9),
+)
+def test_however_few_ratings_give_a_score_or_a_sentence(pairs, model, split, seed, write_dataset):
+    lines = [f"u{user}\ti{item}\t{1 + (3 * k) % 5}" for k, (user, item) in enumerate(pairs)]
+    parameters = {
+        "data_path": write_dataset(lines),
+        "saved": False,
+        "epochs": 2,
+        "seed": seed,
+        "eval_args": {"split": split},
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            result = run_recbole_autorec(model, "toy", config_dict=parameters)
+        except (DataError, ConfigError):
+            return
+    assert "nan" not in report(result).lower()
+    for part in ("valid", "test"):
+        scores = result[part]
+        assert bool(scores) == (result[f"n_{part}"] > 0)
+        assert all(0 <= score < 10 for score in scores.values())
+        if result[f"n_{part}"] == 1:
+            assert scores["rmse"] == pytest.approx(scores["mae"], abs=1e-5)
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "AutoRecEnsemble", "Bias", "BiasedMF", "FM"])

@@ -20,6 +20,7 @@ from recbole.trainer import HyperTuning
 from recbole_autorec import AutoRecError, ConfigError, cli, objective_function, run_recbole_autorec, tune
 from recbole_autorec.config import parse_value, properties_dir
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
+from recbole_autorec.tuning import search as search_module
 from recbole_autorec.tuning.search import Setting, Trials, run_trial
 from recbole_autorec.tuning.space import hyperopt_space, parameters_of, read_space, space_from
 from recbole_autorec.tuning.tune import NEEDED
@@ -62,6 +63,25 @@ def test_the_best_has_the_lowest_validation_error(finished):
     row = finished.trials.loc[finished.result["search"]["trial"]]
     assert row["rmse"] == finished.trials["rmse"].min()
     assert {name: row[name] for name in finished.best} == finished.best
+
+
+def test_the_best_alone_is_trained_on_every_rating(monkeypatch):
+    import recbole_autorec.quick_start as module
+
+    sizes, build = [], module.build_trainer
+    for place in (module, search_module):
+        monkeypatch.setattr(place, "build_trainer", lambda c, part: sizes.append(len(part)) or build(c, part))
+    assert run(max_evals=2, config_dict={"final": True}).result["final"]
+    assert sizes == [41, 41, 41, 50]
+
+
+@pytest.mark.parametrize("search", [run, lambda config_dict: objective_function({**SHARED, **config_dict})])
+def test_a_search_needs_validation_ratings(search):
+    with pytest.raises(ConfigError) as caught:
+        search(config_dict={"eval_args": {"split": {"RS": [0.9, 0, 0.1]}}})
+    assert str(caught.value) == (
+        "split={'RS': [0.9, 0, 0.1]} has no valid part to choose parameters by; give it a share > 0."
+    )
 
 
 def test_best_yaml_gives_the_reported_numbers_back_to_the_last_digit(finished, capsys):

@@ -128,10 +128,16 @@ class Comparison:
         columns = ["difference", "low", "high", "p", "real"]
         return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
+    @property
+    def resamples(self) -> bool:
+        """Whether the test ratings are resampled: more than one in each test part, or every resample is the same."""
+        n_tests = [result["n_test"] for row in self.rows for result in self.results(row.label)]
+        return not self.plan.ranks and min(n_tests, default=0) > 1
+
     def _bootstrap(self) -> dict[str, np.ndarray]:
         """label -> its score on each resample, (RESAMPLES,), for the rows that have every complete repeat."""
         repeats = self.complete_repeats
-        if self.plan.ranks or not repeats:
+        if not self.resamples or not repeats:
             return {}
         labels = [row.label for row in self.rows if self.error(row.label) is None]
         key = (tuple(labels), tuple(repeats))

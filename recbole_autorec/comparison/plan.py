@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole
+from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole, lacks
 from recbole_autorec.config import Config, Layer, file_layer, parsed, read_yaml
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.launcher import unshared
@@ -78,6 +78,13 @@ class Plan:
         for key in ("seed", "eval_args"):
             flags.pop(key, None)  # they are in `first`
         config = Config(row.model, self.dataset, layers, {**protocol, **self.drawn(first, repeat)}, flags)
+        for part, why in (("valid", "to choose epochs by"), ("test", "to compare on")):
+            if lack := lacks(config, part):
+                raise ConfigError(f"{lack} {why}; give it a share > 0.")
+        if config["final"]:
+            raise ConfigError(
+                "final=True, but a comparison keeps no model; leave it out, and train the best one with it."
+            )
         return unshared(config, "a comparison has --jobs")
 
     def drawn(self, first: Mapping[str, Any], repeat: int) -> dict[str, Any]:

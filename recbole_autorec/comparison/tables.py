@@ -60,6 +60,8 @@ def explanation(comparison: Comparison) -> list[str]:
         )
     else:
         sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
+    if splits and not plan.ranks and not comparison.resamples:
+        sentences.append("There is no such interval here: a test part has one rating, which cannot be resampled.")
     if plan.blend:
         sentences.append(
             "blend: the weighted sum of the predictions of all rows that did not fail, by least squares on the "

@@ -16,7 +16,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from recbole_autorec.checks import is_whole
+from recbole_autorec.checks import PARTS, is_whole
 from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder
@@ -25,8 +25,6 @@ from recbole_autorec.reading.ratings import Ratings, hint_of_code, last_of_each_
 from recbole_autorec.reading.sources import Source, sources_of
 
 logger = getLogger(__name__)
-
-PARTS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
+from recbole_autorec.checks import PARTS, lacks
 from recbole_autorec.config import Config
-from recbole_autorec.data.convert import PARTS, fetch
+from recbole_autorec.data.convert import fetch
 from recbole_autorec.data.margins import Margins, margins_of
 from recbole_autorec.data.movielens import ARCHIVES
 from recbole_autorec.errors import DataError
@@ -74,6 +75,8 @@ class RatingDataset(Dataset):
         if self.inter_feat is None or self.inter_feat.empty:
             raise DataError(f"dataset '{token}': there is no rating in it.")
         values = self.inter_feat[self.rating_field]
+        if len(values) == 1:
+            raise DataError(f"dataset '{token}': there is one rating in it only; give more data.")
         if values.min() == values.max():
             raise DataError(
                 f"dataset '{token}': every rating is {values.iloc[0]:g}; expected explicit ratings with at least two "
@@ -345,10 +348,11 @@ class RatingDataset(Dataset):
             fold = None if self.benchmark_filename_list else eval_args["split"].get("KF")
             parts = super().build() if fold is None else self._split_by_fold(*fold)
         for name, part in zip(PARTS, parts, strict=True):
-            if len(part) == 0:
+            if len(part) == 0 and not lacks(self.config, name):
+                other = "other shares" if {"RS", "TS"} & eval_args["split"].keys() else "another split"
                 raise DataError(
                     f"dataset '{self.dataset_name}': the {name} part of the split is empty "
-                    f"({sum(map(len, parts))} ratings in all); give eval_args other shares, or more data."
+                    f"({sum(map(len, parts))} ratings in all); give eval_args {other}, or more data."
                 )
         values = parts[0].inter_feat[self.rating_field]
         if values.min() == values.max():
@@ -378,7 +382,7 @@ class RatingDataset(Dataset):
         self._drop_unused_col()
         start, end = (len(self) * number // folds for number in (fold - 1, fold))
         rest = torch.cat([torch.arange(start), torch.arange(end, len(self))])
-        n_valid = len(rest) // 10
+        n_valid = max(len(rest) // 10, 1)
         parts = (rest[n_valid:], rest[:n_valid], torch.arange(start, end))
         columns = self.inter_feat.interaction
         return [self.copy(Interaction({name: values[index] for name, values in columns.items()})) for index in parts]

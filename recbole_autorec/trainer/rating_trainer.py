@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from recbole_autorec import ranks
+from recbole_autorec.checks import PARTS
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import (
@@ -31,8 +32,8 @@ from recbole_autorec.trainer.random_state import random_state, set_random_state
 from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
 # What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
-RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "saved", "data_path", "download_url", "checkpoint_dir",
-             "eval_batch_size", "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb",
+RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "final", "saved", "data_path", "download_url",
+             "checkpoint_dir", "eval_batch_size", "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb",
              "wandb_project", "nproc", "world_size", "ip", "port", "group_offset"}  # fmt: skip
 
 
@@ -108,6 +109,11 @@ class RatingTrainer(Trainer):
     @property
     def is_refit(self) -> bool:
         return self._followed is not None
+
+    @property
+    def n_parts(self) -> int:
+        """Parts of the split that it trains on: train; and valid, as a refit; and test, whose scores are known then."""
+        return 1 if self._followed is None else 3 if "test" in self._followed else 2
 
     def course(self) -> dict[str, Any]:
         """How training went, in plain values; of a refit that of the training that it repeats, and all seconds."""
@@ -189,8 +195,8 @@ class RatingTrainer(Trainer):
         return score, result
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if not self._validates and epoch + 1 < self.epochs:
-            return
+        if not self._validates and epoch + 1 < self.epochs and (self.is_refit or not self._saved):
+            return  # a refit goes on from the checkpoint of what it repeats
         best: dict[str, Any] = {"other_parameter": other_parameter(self.model)}
         if ranks.rank() == 0:  # parameters come from the first one
             best["state_dict"] = {name: value.clone() for name, value in self.model.state_dict().items()}
@@ -226,7 +232,8 @@ class RatingTrainer(Trainer):
         """
         checkpoint = load_checkpoint(resume_file, self.device)
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
-        changed = [key for key in ours if key not in RESUMABLE and theirs.get(key) != ours[key]]
+        may_differ = RESUMABLE - {"refit"} if "test" in checkpoint["course"] else RESUMABLE  # that was tested so
+        changed = [key for key in ours if key not in may_differ and theirs.get(key) != ours[key]]
         changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # they change others
         if changed:
             differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
@@ -235,9 +242,11 @@ class RatingTrainer(Trainer):
             )
         self.start_epoch = checkpoint["course"]["best_epoch"]
         if checkpoint["refit"]:
-            if not self.config["refit"]:
-                raise CheckpointError(f"checkpoint '{resume_file}' was refit on train + valid; add refit: True.")
             self._followed, self.epochs = checkpoint["course"], self.start_epoch
+            key = "refit" if self.n_parts == 2 else "final"
+            if not self.config[key]:
+                parts = " + ".join(PARTS[: self.n_parts])
+                raise CheckpointError(f"checkpoint '{resume_file}' was refit on {parts}; add {key}: True.")
         if self.start_epoch > self.epochs:
             raise ConfigError(
                 f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "

@@ -17,9 +17,8 @@ import numpy as np
 from recbole.trainer import hyper_tuning
 
 from recbole_autorec.config import Config
-from recbole_autorec.launcher import unshared
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
-from recbole_autorec.tuning.search import FAILED, Search, run_trial
+from recbole_autorec.tuning.search import FAILED, Search, run_trial, searchable
 from recbole_autorec.tuning.space import combination, hyperopt_space, parameters_of
 
 
@@ -96,7 +95,7 @@ def objective_function(
         which is empty, since no search should see it: test the best with run_recbole_autorec.
     """
     with quiet_recbole():
-        config = unshared(Config(config_file_list=config_file_list, config_dict=config_dict), "a search has Ray")
+        config = searchable(Config(config_file_list=config_file_list, config_dict=config_dict), "a search has Ray")
         data, parts = load_and_split(config)
         train_data, valid_data, _ = build_dataloaders(config, data, parts)
         trainer = build_trainer(config, parts[0])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 
+from recbole_autorec.checks import lacks
 from recbole_autorec.config import Config, Layer
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
@@ -45,7 +46,18 @@ class Setting:
     def config(self, *layers: Layer) -> Config:
         """With more layers over those of the setting, and the flags over all."""
         config = Config(self.model, self.dataset, [*self.layers, *layers], None, self.flags)
-        return unshared(config, "a search has --engine ray")
+        return searchable(config, "a search has --engine ray")
+
+
+def searchable(config: Config, instead: str) -> Config:
+    """The config of a trial.
+
+    Raises:
+        ConfigError: it validates nothing, or wants several processes.
+    """
+    if lack := lacks(config, "valid"):
+        raise ConfigError(f"{lack} to choose parameters by; give it a share > 0.")
+    return unshared(config, instead)
 
 
 def run_trial(

@@ -42,7 +42,7 @@ NEEDED = {
     "ray": {"hyperopt": "0.3", "ray": "2.59", "pyarrow": "", "tensorboardX": "", "requests": "", "pydantic": ""},
 }
 # They say what is validated and where, and must be the same for all trials.
-FIXED = {"model", "dataset", "features", "refit", "saved", "device", *dataset_arguments, *general_arguments,
+FIXED = {"model", "dataset", "features", "refit", "final", "saved", "device", *dataset_arguments, *general_arguments,
          *evaluation_arguments}  # fmt: skip
 # They say where a search runs and what it prints; a resumed one may have others.
 MACHINE = RESUMABLE - {"epochs", "stopping_step", "eval_step"}
