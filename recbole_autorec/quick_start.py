@@ -13,9 +13,11 @@ from functools import reduce
 from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+import pandas as pd
 import torch
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
@@ -25,6 +27,7 @@ import recbole_autorec
 from recbole_autorec import launcher, ranks
 from recbole_autorec.checks import PARTS
 from recbole_autorec.config import Config, of_a_file
+from recbole_autorec.data.convert import convert
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
 from recbole_autorec.errors import CheckpointError, DataError
@@ -39,10 +42,12 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 logger = getLogger(__name__)
 
+FRAME_NAME = "dataframe"  # of a dataset that was given as a DataFrame
+
 
 def run_recbole_autorec(
     model: str | type | None = None,
-    dataset: str | None = None,
+    dataset: str | pd.DataFrame | None = None,
     config_file_list: list[str] | None = None,
     config_dict: dict[str, Any] | None = None,
     flags: dict[str, str] | None = None,
@@ -52,7 +57,9 @@ def run_recbole_autorec(
     """Train a model, choose the epoch on the validation part, test it once.
 
     Args:
-        model, dataset, config_file_list, config_dict, flags: see Config.
+        model, config_file_list, config_dict, flags: see Config.
+        dataset: see Config; or a pandas DataFrame with columns user, item, rating, and timestamp if there is one, under
+            any name that `convert` knows. Then the dataset is called "dataframe".
         output: folder for result.json.
         resume: checkpoint to continue from.
 
@@ -68,6 +75,12 @@ def run_recbole_autorec(
     Raises:
         AutoRecError: anything the user can mend; the message says how.
     """
+    if isinstance(dataset, pd.DataFrame):
+        with TemporaryDirectory() as folder:
+            convert(dataset, FRAME_NAME, folder)
+            given = {**(config_dict or {}), "data_path": folder}
+            result = run_recbole_autorec(model, FRAME_NAME, config_file_list, given, flags, output, resume)
+        return {**result, "parameters": {k: v for k, v in result["parameters"].items() if k != "data_path"}}
     config = Config(model, dataset, config_file_list, config_dict, flags)
     getLogger("recbole_autorec").setLevel(config["state"])
     if launcher.is_shared(config):
