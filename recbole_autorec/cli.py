@@ -106,8 +106,8 @@ class Parser(argparse.ArgumentParser):
 
 
 CONVERT = """\
-Write ratings in RecBole's format into --data_path: from csv, tsv, GroupLens's .dat and u.data, Netflix's files, JSON
-lines, Parquet; alone, or in .gz, .zip or a folder. Separator, header and columns are found out where they can be."""
+Write ratings in RecBole's format into --data_path: from csv and its kin, GroupLens's .dat and u.data, Netflix's files,
+JSON, Parquet, Feather, Excel; alone, packed, or in a folder. How to read them is found out where it can be."""
 
 CONVERT_EPILOG = """\
 examples:
@@ -118,8 +118,9 @@ examples:
 
 
 PREDICT = """\
-Predict ratings in stars for pairs of user and item, in the order of the file. A pair whose user or item is unknown
-stays, with what the model falls back to, and a note."""
+Predict ratings in stars for pairs of user and item, in the order of the file and beside its other columns. A pair whose
+user or item is unknown stays, with what the model falls back to, and a note.
+How to read holds for --new_ratings too; where that differs, --new_columns, --new_separator and so on are for it alone."""
 
 PREDICT_EPILOG = """\
 examples:
@@ -320,7 +321,7 @@ def predict(argv: list[str]) -> str:
     parser = serving_parser("predict", PREDICT, PREDICT_EPILOG)
     parser.add_argument("--input", required=True, metavar="FILE", help="pairs of user and item; what convert reads")
     reading_flags(parser, "")
-    reading_flags(parser, "new_", "of --new_ratings, where they differ (--columns and so on hold for both otherwise)")
+    reading_flags(parser, "new_")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving import predict_file
@@ -350,7 +351,7 @@ def recommend(argv: list[str]) -> str:
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
     parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: an id on each line")
     parser.add_argument("--exclude", metavar="FILE", help="never these: an id on each line, or pairs of user and item")
-    reading_flags(parser, "", "of --new_ratings")
+    reading_flags(parser, "", "--new_ratings")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving import recommend_to
@@ -386,21 +387,24 @@ READING = {
     "columns": "by place, with - for others: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
     "separator": "between fields, such as ; or tab or blanks",
     "encoding": "of text, such as cp1252 (default: utf-8)",
-    "header": "yes or no: whether the first line has names",
-    "quotes": "yes or no: whether a field may stand in double quotes",
+    "header": "whether the first line has names",
+    "quotes": "whether a field may stand in double quotes",
     "decimal": "decimal sign of ratings, . or ,",
     "date_format": "of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
     "not_rated": "a rating that stands for none, such as -1: left out",
 }
 
 
-def reading_flags(parser: Parser, prefix: str, of: str = "of the input") -> None:
-    """How a file is to be read; what is not given is found out."""
-    group = parser.add_argument_group(f"how to read: {of}; found out unless given")
+def reading_flags(parser: Parser, prefix: str, what: str = "the input") -> None:
+    """How a file is to be read; what is not given is found out. Flags with a prefix are not listed."""
+    group = parser.add_argument_group(f"how to read {what} (found out unless given)")
     for name, meaning in READING.items():
-        choices = ("yes", "no") if meaning.startswith("yes or no") else None
+        choices = ("yes", "no") if meaning.startswith("whether") else None
         group.add_argument(
-            f"--{prefix}{name}", help=argparse.SUPPRESS if prefix else meaning, choices=choices, metavar=name.upper()
+            f"--{prefix}{name}",
+            help=argparse.SUPPRESS if prefix else meaning,
+            choices=choices,
+            metavar=None if choices else name.upper(),
         )
 
 
@@ -452,10 +456,10 @@ def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """Flags about reading with their values in one, since argparse takes - and -1 for flags."""
+    """Flags with values that may begin with - in one with these, since argparse takes - and -1 for flags."""
     joined: list[str] = []
     for argument in argv:
-        if joined and joined[-1].removeprefix("--").removeprefix("new_") in READING:
+        if joined and joined[-1].removeprefix("--").removeprefix("new_") in (*READING, "users", "items"):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)

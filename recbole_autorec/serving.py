@@ -21,6 +21,7 @@ from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder, without_formulas, write_json, write_whole
 from recbole_autorec.predictor import NewItem, NewUser, Predictor
 from recbole_autorec.reading import fields
+from recbole_autorec.reading.blocks import WITHIN
 from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options
 from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
@@ -206,12 +207,12 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
     found: dict[str | None, list[str]] = {None: []}
     for source in one_file(file):
         with reading(source), source.open() as stream:
-            text = stream.read().decode("utf-8-sig", "replace")
-        lines = [line for line in text.splitlines() if line.strip()]
-        first = fields.by_known_names(next(csv.reader(lines[:1]), []), PAIR)
-        if "user" not in first:
-            rows = csv.reader(lines[len(first) == 1 and first[0] == "item" :])
-            found[None] += [text for row in rows if (text := fields.id_text(",".join(row)))]
+            text = stream.read().decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
+        lines = [line for line in text.split("\n") if line.strip()]
+        first = next(csv.reader(lines[:1]), [])
+        if "user" not in fields.by_known_names(first, PAIR):
+            is_header = len(first) == 1 and fields.field_named(first[0]) == ("item", True)
+            found[None] += [item for row in csv.reader(lines[is_header:]) if (item := fields.id_text(",".join(row)))]
             continue
         for frame in read_ratings(source, Options(), BadLines(), logger.info, PAIR):
             for user, item in zip(frame["user"], frame["item"], strict=True):
@@ -293,12 +294,20 @@ def _predicted(
 
 def _beside(pairs: pd.DataFrame, names: list[str], answers: pd.DataFrame) -> pd.DataFrame:
     """The input's columns as they are called there, user and item as ever, and the answers after them."""
-    called = [name if isinstance(name, str) else names[name] for name in pairs]
-    ours = {*PAIR, *answers}
-    called = [f"input_{text}" if text in ours and name not in PAIR else text
-              for text, name in zip(called, pairs, strict=True)]  # fmt: skip
-    table = pairs.reset_index(drop=True).astype(object).set_axis(called, axis=1)
-    return pd.concat([table, answers], axis=1)
+    table, called = pairs.reset_index(drop=True).astype(object), list[str]()
+    for place, name in enumerate(pairs):
+        text = name if isinstance(name, str) else names[name]
+        if name not in PAIR:
+            table.isetitem(place, table[name].map(_restored))
+        text = f"input_{text}" if name not in PAIR and text in (*PAIR, *answers) else text
+        called.append(text if text not in called else f"{text} ({place + 1})")
+    return pd.concat([table.set_axis(called, axis=1), answers], axis=1)
+
+
+def _restored(text: str) -> str:
+    """A field of another column, as it stood in the file; what was no UTF-8 as question marks."""
+    text = text.replace(WITHIN.decode(), "\n")
+    return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _ranked(kind: str, name: str, best: pd.DataFrame) -> pd.DataFrame:
@@ -342,12 +351,20 @@ def _check_output(output: str | Path | None, input: str | Path | None = None) ->
 def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
     if output is None:
         for number, table in enumerate(tables):
-            table.to_csv(sys.stdout, index=False, header=number == 0, float_format="%.4f", **STYLES[".tsv"])
+            _without_line_ends(table).to_csv(
+                sys.stdout, index=False, header=number == 0, float_format="%.4f", **STYLES[".tsv"]
+            )
         return
     path = Path(output)
     make_folder(path.parent)
     hint = "free some space, or give another --output."
     write_whole(path, lambda file: _fill(tables, file, path.suffix), AutoRecError, hint)
+
+
+def _without_line_ends(table: pd.DataFrame) -> pd.DataFrame:
+    """For .tsv, which has no quotes: a blank for each tab and line end in a text."""
+    texts = [name for name in table if table[name].dtype == object]
+    return table.assign(**{name: table[name].astype(str).str.replace(r"[\t\r\n]", " ", regex=True) for name in texts})
 
 
 def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> None:
@@ -356,7 +373,7 @@ def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> Non
     file.write("[\n" if suffix == ".json" else "")
     for table in tables:
         if suffix in (".tsv", ".csv"):
-            table = without_formulas(table) if suffix == ".csv" else table
+            table = without_formulas(table) if suffix == ".csv" else _without_line_ends(table)
             table.to_csv(file, index=False, header=not written, float_format="%.4f", **STYLES[suffix])
         elif len(table):
             lines = table.to_json(orient="records", lines=True, double_precision=4, force_ascii=False).rstrip("\n")

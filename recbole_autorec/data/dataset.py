@@ -211,7 +211,8 @@ class RatingDataset(Dataset):
             else:
                 numeric = pd.Series(fields.numbers(values), values.index)
                 if column in (self.rating_field, self.time_field):
-                    _check_lines(numeric.abs() < np.inf, values, path, "a finite number")
+                    what = "a finite number" + (", which convert makes of a date" if column == self.time_field else "")
+                    _check_lines(numeric.abs() < np.inf, values, path, what)
                 if column == self.rating_field:
                     small = numeric.abs() <= LARGEST
                     _check_lines(small, values, path, f"a rating from -{LARGEST:g} to {LARGEST:g}: give another unit")

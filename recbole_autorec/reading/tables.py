@@ -61,7 +61,8 @@ def _typed(
         elif column == "timestamp":
             made[column] = fields.in_seconds(values, dates, options.decimal)
         elif column is not None:
-            made[column] = values.map(lambda value: "" if value is None or value is pd.NaT else str(value)).to_numpy()
+            missing = values.isna().to_numpy()
+            made[column] = np.where(missing, "", values.astype(str).to_numpy(dtype=object))
     table = pd.DataFrame(made, columns=pd.Index(list(made), dtype=object))
     good = table[[*PAIR]].notna().all(axis=1).to_numpy()
     if "rating" in table:
