@@ -118,8 +118,8 @@ examples:
 
 
 PREDICT = """\
-Predict ratings in stars for pairs of user and item, in the order of the file and beside its other columns. A pair whose
-user or item is unknown stays, with what the model falls back to, and a note.
+Predict ratings in stars for pairs of user and item, in the order of the file and beside its other columns. A pair
+whose user or item is unknown stays, with what the model falls back to, and a note.
 How to read holds for --new_ratings too; where that differs, --new_columns, --new_separator and so on are for it alone."""
 
 PREDICT_EPILOG = """\

@@ -205,7 +205,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("1," + "2" * 100 + "\n", [], "a: no separator found in '1," + "2" * 75 + "...' that gives user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
         ("[\n", [], "a has no JSON object in its first lines; expected one for each rating."),
         ("PK\3\4x", [], "a is a .zip archive, which is not read as ratings: unpack it, or name it .zip."),
-        ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'."),
+        ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'; without --separator it is found out."),
         ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' for the rating; if that is meant, name it: rating=timestamp."),
         ("1,2,3\n", ["--input", ""], "command line: --input is empty; --help has the flags."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),

@@ -383,9 +383,13 @@ def test_the_users_word_counts(content, keywords, expected):
 
 def test_a_row_for_each_user_becomes_ratings_as_the_message_says():
     Path("wide.csv").write_text("".join(",".join(map(str, [99, *range(user, user + 19)])) + "\n" for user in range(3)))
-    code = re.search(r"frame\.rename_axis.*?dropna\(\)", refused("wide.csv", Path("data")))[0]
+    code = re.search(r"frame\..*?dropna\(\)", refused("wide.csv", Path("data")))[0]
     frame = eval(code, {"frame": pd.read_csv("wide.csv", header=None)})  # ours, from the message
     assert len(taken(frame, Path("data"), not_rated=99)) == 57
+    Path("named.csv").write_text(",".join(["who", *(f"i{n}" for n in range(15))]) + "\n" + ("u1" + ",3" * 14 + ",\n"))
+    code = re.search(r"frame\..*?dropna\(\)", refused("named.csv", Path("named")))[0]
+    frame = eval(code, {"frame": pd.read_csv("named.csv")})
+    assert len(taken(frame.rename(columns={"who": "user"}), Path("named"))) == 14
 
 
 # 5. Codes for "not rated".
@@ -436,6 +440,8 @@ OTHERS = {
     "a.feather": (b"ARROW1\x00\x00 none", "damaged Feather"),
     "a.parquet": (b"PAR1 none", "damaged Parquet"),
     "a.tar": (b"x" * 257 + b"ustar" + b"\0" * 200, ".tar"),
+    "a.rds": (gzip.compress(b"RDX3"), "write.csv"),
+    "a.sql": (b"-- MySQL dump 10.13\nINSERT INTO r VALUES (1,2,3),(2,3,4);", "SQL dump"),
     "a.mtx": (b"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 5\n", "MatrixMarket"),
     "b.csv": (b"1,2,3\n" + bytes(range(256)), "no text"),
     "a.json": (b'{"user": {"0": 1}, "item": {"0": 2}}', "orient='records'"),
@@ -450,7 +456,7 @@ OTHERS = {
 def test_other_files_are_named_in_our_words(name, verb, capsys):
     content, expected = OTHERS[name]
     given = name if verb == "convert" else "file"  # what it is is in it, not in its name
-    if verb == "name" and name in ("b.pkl", "b.json"):
+    if verb == "name" and name in ("b.pkl", "b.json", "a.rds"):
         return
     Path(given).write_bytes(content)
     assert cli.main(["convert", "--input", given, "--name", "mine"]) == 2

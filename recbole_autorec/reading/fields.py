@@ -20,8 +20,8 @@ FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is
 PAIR = FIELDS[:2]
 FRAME = "the DataFrame"  # a source that is no file, in messages
 MELT = (
-    "pandas makes that of it, frame.rename_axis('user').reset_index().melt('user', var_name='item', "
-    "value_name='rating').dropna(), and convert takes that frame"
+    "pandas makes that of it, and convert takes the DataFrame. Without the columns that are no items: {frame}.melt("
+    "{user!r}, var_name='item', value_name='rating').dropna()"
 )
 
 # What the fields are called in well-known files, in lower case without _, - and blanks. A name of the second list
@@ -143,7 +143,7 @@ def _remedy(
     ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
     if places:
         ways += [f"by place, with - for what is left out: {options.flag('columns')} {','.join(example)}"]
-    wide = f" If each column is an item: {MELT}." if len(names) > 12 else ""
+    wide = f" If each column is an item: {MELT.format(frame='frame', user=str(names[0]))}." if len(names) > 12 else ""
     return f"say which they are{': ' if named else ' '}{'; or '.join(ways)}.{wide}"
 
 
@@ -151,7 +151,7 @@ def _no_names(where: str, names: Sequence[object], options: Options, wanted: Seq
     if len(names) > 12 and sum(math.isfinite(number(str(text))) for text in names) > len(names) // 2:
         return (
             f"{where}: {len(names)} columns of numbers: a row for each user and a column for each item? What can be "
-            f"read is one rating a line. {MELT}."
+            f"read is one rating a line; {MELT.format(frame="frame.rename_axis('user').reset_index()", user='user')}."
         )
     example = [*needed(wanted), "-", *wanted[len(needed(wanted)) :]]
     return (
@@ -378,4 +378,4 @@ def in_seconds(values: pd.Series, form: str | None, decimal: str | None) -> np.n
     if form is None:
         return numbers(values, decimal)
     codes, different = pd.factorize(values)
-    return np.append(seconds(map(str, different), form), np.nan)[codes]
+    return np.append(seconds(map(id_text, different), form), np.nan)[codes]

@@ -30,6 +30,11 @@ KINDS = {
     b"%%MatrixMarket": ("a MatrixMarket file",
                         f"load it by scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
     b"%PDF": ("a PDF", AS_CSV),
+    b"<stata_dta>": ("a Stata file", f"load it by pandas.read_stata; {IN_PYTHON}"),
+    b"$FL2": ("an SPSS file", f"load it by pandas.read_spss; {IN_PYTHON}"),
+    b"RDX": ("R data", "write it from R: write.csv(ratings, 'ratings.csv', row.names = FALSE)"),
+    b"ORC": ("an ORC file", f"load it by pandas.read_orc; {IN_PYTHON}"),
+    b"Obj\1": ("an Avro file", AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an old Excel file (.xls)", f"{AS_CSV} or as .xlsx"),
     b"(\xb5/\xfd": ("a .zst archive", "unpack it: zstd -d FILE"),
     b"7z\xbc\xaf": ("a .7z archive", "unpack it"),
@@ -140,13 +145,22 @@ def check_kind(name: str, head: bytes, encoding: str | None) -> None:
             "browser. Open it, and save the table as .csv."
         )
     found = next((kind for begin, kind in KINDS.items() if head.startswith(begin)), None)
+    if found is None and start.startswith(
+        (b"insert into", b"create table", b"drop table", b"-- mysql", b"-- phpmyadmin")
+    ):
+        found = "an SQL dump", "load it into its database and write the table out as .csv"
+    if found is None and start.startswith(b"@relation"):
+        found = "an ARFF file", f"load it by scipy.io.arff.loadarff; {IN_PYTHON}"
+    if name.lower().endswith((".rds", ".rda", ".rdata")):
+        found = KINDS[b"RDX"]
     if found is None and (
         (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5") or name.lower().endswith((".pkl", ".pickle"))
     ):
         found = KINDS[b"\x80\x02}"]
     if found is None and head[257:262] == b"ustar":
         found = "a .tar archive", "unpack it: tar -xf FILE"
-    if found is None and b"\0" in head[:1000] and encoding is None:
+    controls = sum(byte < 9 or 13 < byte < 32 for byte in head[:1000])
+    if found is None and controls * 50 > len(head[:1000]) and encoding is None:
         found = "no text", AS_CSV
     if found:
         raise DataError(f"{name} is {found[0]}, which is not read as ratings: {found[1]}.")

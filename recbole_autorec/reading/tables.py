@@ -36,7 +36,8 @@ def read(
                 columns = [place if column is None else column for place, column in enumerate(columns)]
             if "timestamp" in columns:
                 times = frame.iloc[:, columns.index("timestamp")]
-                if not (pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)):
+                typed = pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)
+                if not typed or options.date_format is not None:
                     texts = times.dropna().head(3000).map(str).tolist()
                     dates = fields.format_of(name, texts, options, say)
             say(f"{name}: {kind}, {said}" + (f"; dates as {dates}" if dates else ""))
