@@ -106,8 +106,8 @@ class Parser(argparse.ArgumentParser):
 
 
 CONVERT = """\
-Write ratings in RecBole's format into --data_path: from csv and its kin, GroupLens's .dat and u.data, Netflix's files,
-JSON, Parquet, Feather, Excel; alone, packed, or in a folder. How to read them is found out where it can be."""
+Write ratings in RecBole's format into --data_path: from csv and its kin, GroupLens's .dat and u.data, Netflix's
+files, JSON, Parquet, Feather, Excel; alone, packed, or in a folder. How to read them is found out where it can be."""
 
 CONVERT_EPILOG = """\
 examples:
@@ -120,7 +120,7 @@ examples:
 PREDICT = """\
 Predict ratings in stars for pairs of user and item, in the order of the file and beside its other columns. A pair
 whose user or item is unknown stays, with what the model falls back to, and a note.
-How to read holds for --new_ratings too; where that differs, --new_columns, --new_separator and so on are for it alone."""
+The flags about reading hold for --new_ratings too; --new_columns, --new_separator and so on are for it alone."""
 
 PREDICT_EPILOG = """\
 examples:

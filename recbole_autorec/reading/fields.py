@@ -149,9 +149,10 @@ def _remedy(
 
 def _no_names(where: str, names: Sequence[object], options: Options, wanted: Sequence[str]) -> str:
     if len(names) > 12 and sum(math.isfinite(number(str(text))) for text in names) > len(names) // 2:
+        melt = MELT.format(frame="frame.rename_axis('user').reset_index()", user="user")
         return (
             f"{where}: {len(names)} columns of numbers: a row for each user and a column for each item? What can be "
-            f"read is one rating a line; {MELT.format(frame="frame.rename_axis('user').reset_index()", user='user')}."
+            f"read is one rating a line; {melt}."
         )
     example = [*needed(wanted), "-", *wanted[len(needed(wanted)) :]]
     return (

@@ -137,7 +137,8 @@ def find_layout(name: str, head: bytes, options: Options, wanted: Sequence[str],
     first, second = rows[0], rows[min(1, len(rows) - 1)]
     if len(first) == 1:
         raise DataError(
-            f"{name}: no separator {separator!r} in {shown(lines[0])!r}; without {options.flag('separator')} it is found out."
+            f"{name}: no separator {separator!r} in {shown(lines[0])!r}; without {options.flag('separator')} it is "
+            "found out."
         )
     header = fields.is_header(first, second, options, wanted)
     if header and len(rows) < 2:
