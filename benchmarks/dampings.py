@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from sparse import thinned
 
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.model.offsets import Offsets, fit_offsets
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec import Predictor, run_recbole_autorec
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.quick_start import quiet_recbole
 

@@ -20,10 +20,10 @@ from time import perf_counter
 import torch
 from sparse_vs_dense import HIDDEN, REG, compare, random_ratings, sparse_pass
 
-from recbole_autorec.config import Config
-from recbole_autorec.data.rating_matrix import RatingMatrix
-from recbole_autorec.memory import return_large_blocks
+from recbole_autorec.config.config import Config
 from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder
+from recbole_autorec.model.rating_matrix import RatingMatrix
+from recbole_autorec.process_memory import return_large_blocks
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
 
 RECORDED = Path(__file__).with_suffix(".json")

@@ -16,8 +16,8 @@ from guard import ML_1M, ML_10M, passes
 from sparse_vs_dense import HIDDEN, random_ratings
 
 from recbole_autorec.data import rating_matrix
-from recbole_autorec.data.rating_matrix import RatingMatrix
-from recbole_autorec.memory import return_large_blocks
+from recbole_autorec.model.rating_matrix import RatingMatrix
+from recbole_autorec.process_memory import return_large_blocks
 
 
 def seconds(run: Callable[[], object], repeats: int = 5) -> float:

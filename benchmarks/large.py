@@ -63,9 +63,9 @@ def main() -> None:
 
 
 def train(model: str, folder: Path, flags: dict[str, str]) -> None:
-    from recbole_autorec.config import Config
+    from recbole_autorec.config.config import Config
     from recbole_autorec.data.dataset import RatingDataset
-    from recbole_autorec.memory import peak_memory_mb, return_large_blocks
+    from recbole_autorec.process_memory import peak_memory_mb, return_large_blocks
     from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -25,9 +25,9 @@ import surprise
 import torch
 from torch import Tensor, nn
 
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import RatingDataset, merge
-from recbole_autorec.memory import return_large_blocks
+from recbole_autorec.process_memory import return_large_blocks
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
 
 TARGETS = (0.85, 0.84)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec import Predictor
-from recbole_autorec.serving import predict_file
+from recbole_autorec.serving.batch import predict_file
 
 PART = 250_000  # pairs generated at once: no more memory than predicting them takes
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec import run_recbole_autorec
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 
 MODELS = ["Bias", "BiasedMF", "IAutoRec", "UAutoRec"]
 

@@ -17,10 +17,10 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import RatingDataset
-from recbole_autorec.data.rating_matrix import RatingMatrix
 from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder
+from recbole_autorec.model.rating_matrix import RatingMatrix
 from recbole_autorec.quick_start import quiet_recbole
 
 HIDDEN, BATCH, REG = 500, 512, 400.0

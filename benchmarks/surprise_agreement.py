@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from surprise import SVD, BaselineOnly, Dataset, Reader
 
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import merge
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
 

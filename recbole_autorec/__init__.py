@@ -17,14 +17,14 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from recbole_autorec.comparison.compare import compare
-    from recbole_autorec.config import Config
-    from recbole_autorec.data.convert import convert
+    from recbole_autorec.config.config import Config
+    from recbole_autorec.conversion.convert import convert
     from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError, DataError
     from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
     from recbole_autorec.model.general_recommender.iautorec import IAutoRec
     from recbole_autorec.model.general_recommender.uautorec import UAutoRec
-    from recbole_autorec.predictor import Predictor
     from recbole_autorec.quick_start import load_data_and_model, run_recbole_autorec
+    from recbole_autorec.serving.predictor import Predictor
     from recbole_autorec.tuning.hyper_tuning import objective_function
     from recbole_autorec.tuning.tune import tune
 
@@ -50,14 +50,14 @@ _HOME = {
     "AutoRecEnsemble": "model.general_recommender.autorecensemble",
     "AutoRecError": "errors",
     "CheckpointError": "errors",
-    "Config": "config",
+    "Config": "config.config",
     "ConfigError": "errors",
     "DataError": "errors",
     "IAutoRec": "model.general_recommender.iautorec",
-    "Predictor": "predictor",
+    "Predictor": "serving.predictor",
     "UAutoRec": "model.general_recommender.uautorec",
     "compare": "comparison.compare",
-    "convert": "data.convert",
+    "convert": "conversion.convert",
     "load_data_and_model": "quick_start",
     "objective_function": "tuning.hyper_tuning",
     "run_recbole_autorec": "quick_start",
@@ -69,7 +69,7 @@ if not TYPE_CHECKING:  # type checkers know the names from above, and that there
     def __getattr__(name):
         if name not in _HOME:
             raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
-        if _HOME[name] != "errors":
+        if _HOME[name] not in ("errors", "conversion.convert"):  # which do not need it
             import_module("recbole_autorec.installation").check_recbole()
         return getattr(import_module("{}.{}".format(__name__, _HOME[name])), name)
 

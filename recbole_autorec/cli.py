@@ -18,7 +18,8 @@ from typing import Any
 from recbole_autorec import __version__
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.installation import check_recbole, missing
-from recbole_autorec.processes import Terminated, command_line, sigterm_interrupts
+from recbole_autorec.interruptions import Terminated, sigterm_interrupts
+from recbole_autorec.invocation import command_line
 from recbole_autorec.reading.options import Options
 
 TRAIN = """\
@@ -200,7 +201,7 @@ def train(argv: list[str]) -> str:
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint")
     known, flags = parse(parser, argv)
 
-    from recbole_autorec.memory import return_large_blocks
+    from recbole_autorec.process_memory import return_large_blocks
     from recbole_autorec.quick_start import run_recbole_autorec
 
     return_large_blocks()
@@ -234,7 +235,7 @@ def compare(argv: list[str]) -> str:
 
     from recbole_autorec.comparison import tables
     from recbole_autorec.comparison.compare import compare as run
-    from recbole_autorec.config import parse_value
+    from recbole_autorec.config.config import parse_value
 
     number = {key: None if (text := getattr(known, key)) is None else parse_value(text)
               for key in ("repeats", "kfold", "jobs")}  # fmt: skip
@@ -290,8 +291,8 @@ def tune(argv: list[str]) -> str:
     )
     known, flags = parse(parser, argv)
 
-    from recbole_autorec.config import parse_value
-    from recbole_autorec.memory import return_large_blocks
+    from recbole_autorec.config.config import parse_value
+    from recbole_autorec.process_memory import return_large_blocks
     from recbole_autorec.tuning.tune import tune as run
 
     return_large_blocks()
@@ -324,7 +325,7 @@ def predict(argv: list[str]) -> str:
     reading_flags(parser, "new_")
     known = only_known(parser, argv)
 
-    from recbole_autorec.serving import predict_file
+    from recbole_autorec.serving.batch import predict_file
 
     given = options_of(known, "")
     new = given if known.new_ratings is None else options_of(known, "new_", "")
@@ -339,7 +340,7 @@ def evaluate(argv: list[str]) -> str:
     skip_flag(parser)
     known = only_known(parser, argv)
 
-    from recbole_autorec.serving import evaluate_file
+    from recbole_autorec.serving.batch import evaluate_file
 
     return evaluate_file(known.checkpoint, known.input, known.output, options_of(known, ""), known.skip_bad_lines)
 
@@ -354,7 +355,7 @@ def recommend(argv: list[str]) -> str:
     reading_flags(parser, "", "--new_ratings")
     known = only_known(parser, argv)
 
-    from recbole_autorec.serving import recommend_to
+    from recbole_autorec.serving.batch import recommend_to
 
     return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings,
                         options_of(known, ""), known.candidates, known.exclude)  # fmt: skip
@@ -367,7 +368,7 @@ def similar(argv: list[str]) -> str:
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each (default: 10)")
     known = only_known(parser, argv)
 
-    from recbole_autorec.serving import similar_to
+    from recbole_autorec.serving.batch import similar_to
 
     return similar_to(known.checkpoint, known.items, known.topk, known.output)
 
@@ -378,7 +379,7 @@ def export(argv: list[str]) -> str:
     parser.add_argument("--output", required=True, metavar="FILE", help="of the model that serves")
     known = only_known(parser, argv)
 
-    from recbole_autorec.serving import export_model
+    from recbole_autorec.serving.batch import export_model
 
     return export_model(known.checkpoint, known.output)
 
@@ -490,8 +491,8 @@ def convert(argv: list[str]) -> str:
     for name in ("header", "quotes"):
         known[name] = None if known[name] is None else known[name] == "yes"
 
-    from recbole_autorec.data.convert import convert as run
-    from recbole_autorec.data.convert import report
+    from recbole_autorec.conversion.convert import convert as run
+    from recbole_autorec.conversion.convert import report
 
     return "\n" + report(run(**known))
 
@@ -524,7 +525,7 @@ def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str
     for name in flags.keys() - vars(known).keys():
         near = difflib.get_close_matches(name, vars(known), n=1, cutoff=0.75)
         if near:
-            from recbole_autorec.config import is_parameter
+            from recbole_autorec.config.config import is_parameter
 
             if not is_parameter(name):
                 raise ConfigError(f"command line: unknown flag --{name}; did you mean --{near[0]}?")

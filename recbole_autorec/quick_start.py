@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import platform
-import shlex
-import sys
 import warnings
 from contextlib import contextmanager, nullcontext
 from functools import reduce
-from importlib.metadata import version
 from logging import getLogger
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,26 +15,28 @@ from typing import Any
 
 import pandas as pd
 import torch
+from recbole import trainer as recbole_trainers
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.model.abstract_recommender import AbstractRecommender
-from recbole.utils import EvaluatorType, init_seed
+from recbole.utils import EvaluatorType, ModelType, init_seed
 
-import recbole_autorec
-from recbole_autorec import launcher, ranks
-from recbole_autorec.checks import PARTS
-from recbole_autorec.config import Config, of_a_file
-from recbole_autorec.data.convert import convert
+from recbole_autorec.config.config import Config, of_a_file
+from recbole_autorec.conversion.convert import PARTS, convert
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
+from recbole_autorec.distributed import collectives, launcher
 from recbole_autorec.errors import CheckpointError, DataError
 from recbole_autorec.files import clear_leftovers, locked, make_folder, write_json
-from recbole_autorec.memory import peak_memory_mb
+from recbole_autorec.invocation import command, versions
 from recbole_autorec.model.autorec import RowAutoRec
+from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
 from recbole_autorec.model.rating_recommender import in_stars
-from recbole_autorec.processes import program
-from recbole_autorec.registry import get_trainer, predicts_stars
+from recbole_autorec.model.registry import predicts_stars
+from recbole_autorec.process_memory import peak_memory_mb
+from recbole_autorec.trainer.autorec_trainer import RowAutoRecTrainer
 from recbole_autorec.trainer.checkpoint import load_checkpoint, no_forgery, rebuilt
-from recbole_autorec.trainer.rating_trainer import RatingTrainer
+from recbole_autorec.trainer.ensemble_trainer import EnsembleTrainer
+from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
 
 logger = getLogger(__name__)
 
@@ -90,7 +88,7 @@ def run_recbole_autorec(
         return launcher.launch(config, run_recbole_autorec, arguments)
     with quiet_recbole():
         data, parts = load_and_split(config)
-    with nullcontext() if output is None or ranks.rank() > 0 else locked(output, "training") as folder:
+    with nullcontext() if output is None or collectives.rank() > 0 else locked(output, "training") as folder:
         result, _ = train_and_test(config, data, parts, resume)
         if folder is not None:
             write_json(folder / "result.json", result, "give another --output.")
@@ -106,7 +104,9 @@ def train_and_test(
     chose by.
     """
     with quiet_recbole():
-        if config["saved"] or ranks.world_size() > 1:  # RecBole's Trainer makes it anyway, but not with others at once
+        if (
+            config["saved"] or collectives.world_size() > 1
+        ):  # RecBole's Trainer makes it anyway, but not with others at once
             # an hour: a process of another machine that shares the folder does not show here
             clear_leftovers(make_folder(config["checkpoint_dir"]), "*.pth", age=3600)
         fingerprint = split_fingerprint(parts)
@@ -119,9 +119,9 @@ def train_and_test(
         if resume is not None:
             trainer.resume_checkpoint(resume)
         begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch, "parts": trainer.n_parts}
-        ranks.check_alike({**config.plain_parameters, **begun}, fingerprint)
+        collectives.check_alike({**config.plain_parameters, **begun}, fingerprint)
         keywords = {"saved": config["saved"], "show_progress": config["show_progress"]}
-        checkpoint, resumed = ranks.first_says(trainer.saved_model_file), trainer.n_parts
+        checkpoint, resumed = collectives.first_says(trainer.saved_model_file), trainer.n_parts
         course = None
         try:
             if resumed == 1:
@@ -176,7 +176,7 @@ def train_and_test(
         "n_cold": _count_cold(parts[: 1 + config["refit"]], parts[2]),
         "split_fingerprint": fingerprint,
         "curve": course["curve"],
-        "checkpoint": checkpoint if config["saved"] and ranks.rank() == 0 else None,
+        "checkpoint": checkpoint if config["saved"] and collectives.rank() == 0 else None,
         "final": config["final"],
         "versions": versions(),
         "command": command(),
@@ -240,7 +240,7 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
     return [
         train_loader(config, parts[0], samplers[0], shuffle=config["shuffle"]),
         *(
-            get_dataloader(config, phase)(config, ranks.part_to_evaluate(config, part), sampler, shuffle=False)
+            get_dataloader(config, phase)(config, collectives.part_to_evaluate(config, part), sampler, shuffle=False)
             if len(part)
             else None
             for phase, part, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True)
@@ -262,10 +262,25 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
     start = perf_counter()
     model = build_model(config, train_part)
     seconds = perf_counter() - start  # some models are solved by their constructor
-    ranks.check_model(model)
+    collectives.check_model(model)
     trainer = get_trainer(config.model_class)(config, model)
     trainer.train_seconds = seconds
     return trainer
+
+
+def get_trainer(model_class: Any) -> type[RatingTrainer]:
+    """The trainer: ours, with RecBole's own below it for the models of which it has one, and for what extends them."""
+    for kind, trainer in ((RowAutoRec, RowAutoRecTrainer), (AutoRecEnsemble, EnsembleTrainer)):
+        if issubclass(model_class, kind):
+            return trainer
+    solved = model_class.type == ModelType.TRADITIONAL
+    if predicts_stars(model_class):
+        return SolvedTrainer if solved else RatingTrainer
+    special = recbole_trainers.TraditionalTrainer if solved else RatingTrainer
+    for base in reversed(model_class.__mro__):  # RecBole looks for the name of the class itself only
+        if base.__module__.startswith("recbole.model."):
+            special = getattr(recbole_trainers, f"{base.__name__}Trainer", special)
+    return special if special is RatingTrainer else type(f"Rating{special.__name__}", (RatingTrainer, special), {})
 
 
 @contextmanager
@@ -296,13 +311,3 @@ def _count_cold(train: list[RatingDataset], test: RatingDataset) -> int:
         counts = torch.stack([torch.bincount(part.inter_feat[field], minlength=part.num(field)) for part in train])
         cold |= counts.sum(0)[test.inter_feat[field]] == 0
     return int(cold.sum())
-
-
-def versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("recbole", "torch", "numpy", "pandas")}
-    return {"python": platform.python_version(), "recbole_autorec": recbole_autorec.__version__, **packages}
-
-
-def command() -> str:
-    """The command line that runs, to be repeated."""
-    return shlex.join([*program(), *sys.argv[1:]])

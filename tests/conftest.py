@@ -8,12 +8,12 @@ import torch
 from hypothesis import settings
 from recbole.data.interaction import Interaction
 
-from recbole_autorec.checks import MODEL_CHECKS
-from recbole_autorec.config import Config
+from recbole_autorec.config.checks import MODEL_CHECKS
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.model.autorec import AutoRec
+from recbole_autorec.model.registry import get_model
 from recbole_autorec.quick_start import quiet_recbole
-from recbole_autorec.registry import get_model
 
 gc.freeze()  # the collections between trainings need not look through all that is imported
 settings.register_profile("any machine", deadline=None)

@@ -11,9 +11,9 @@ import recbole
 from recbole.data.dataset import Dataset
 
 from recbole_autorec import Config, ConfigError, IAutoRec
-from recbole_autorec.checks import CHECKS, MODEL_CHECKS
-from recbole_autorec.config import parse_value, properties_dir
-from recbole_autorec.registry import get_model
+from recbole_autorec.config.checks import CHECKS, MODEL_CHECKS
+from recbole_autorec.config.config import parse_value, properties_dir
+from recbole_autorec.model.registry import get_model
 from tests.conftest import DATA, ROOT, config_for
 
 METRICS = "for ratings rmse, mae; for rankings recall, mrr, ndcg, hit, map, precision, gauc"
@@ -161,7 +161,7 @@ def test_models_that_cannot_run_here_say_why(monkeypatch):
         ("RaCT", "model 'RaCT' is trained in three stages; RecBole's own run_recbole.py runs them."),
         ("NCL", "model 'NCL' needs the package faiss: pip install faiss-cpu."),
     ):
-        monkeypatch.setattr("recbole_autorec.registry.find_spec", lambda package: None)
+        monkeypatch.setattr("recbole_autorec.model.registry.find_spec", lambda package: None)
         with pytest.raises(ConfigError) as caught:
             Config(name, "tiny")
         assert str(caught.value) == expected
@@ -169,7 +169,7 @@ def test_models_that_cannot_run_here_say_why(monkeypatch):
 
 def test_what_recbole_1_2_0_lacks_is_refused_with_how_to_have_it(monkeypatch):
     monkeypatch.setattr(recbole, "__version__", "1.2.0")
-    monkeypatch.setattr("recbole_autorec.registry._recbole_has", lambda kind, model: model != "AsymKNN")
+    monkeypatch.setattr("recbole_autorec.model.registry._recbole_has", lambda kind, model: model != "AsymKNN")
     how = "RecBole 1.2.1 has it: pip install --no-deps recbole==1.2.1"
     with pytest.raises(ConfigError, match=rf"^model 'AsymKNN' is not in RecBole 1\.2\.0\. {how}\.$"):
         get_model("AsymKNN")
@@ -192,7 +192,7 @@ def test_recbole_1_2_0_lacks_what_its_files_lack():
 def test_ldiffrec_says_what_it_needs_and_the_other_models_do_not_miss_it():
     code = (
         "import sys; sys.modules['kmeans_pytorch'] = None\n"
-        "from recbole_autorec.registry import get_model\n"
+        "from recbole_autorec.model.registry import get_model\n"
         "for name in ('NeuMF', 'BPR', 'LDiffRec'):\n"
         "    try: print(get_model(name).__name__)\n"
         "    except Exception as error: print(type(error).__name__, error)\n"

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_autorec import AutoRecError, cli, run_recbole_autorec
-from recbole_autorec.data.convert import convert
+from recbole_autorec.conversion.convert import convert
 from recbole_autorec.reading import fields, ratings, separated
 from recbole_autorec.reading.blocks import Block, Blocks
 from recbole_autorec.reading.options import FOUND_OUT, BadLines

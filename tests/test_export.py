@@ -8,14 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_autorec import (
-    CheckpointError,
-    DataError,
-    Predictor,
-    cli,
-    load_data_and_model,
-    run_recbole_autorec,
-)
+from recbole_autorec import CheckpointError, DataError, Predictor, cli, load_data_and_model, run_recbole_autorec
 from recbole_autorec.files import without_formulas
 from recbole_autorec.trainer.checkpoint import SERVING_SCHEMA, load_checkpoint
 from tests.conftest import AT_HOME, DATA, QUICK_ANY, quick

@@ -5,7 +5,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_autorec import load_data_and_model, run_recbole_autorec
-from recbole_autorec.data.rating_matrix import RatingMatrix
+from recbole_autorec.model.rating_matrix import RatingMatrix
 from tests.conftest import AT_HOME, DATA, QUICK_ANY, quick, tiny_model
 from tests.test_quick_start import TINY
 

@@ -17,7 +17,7 @@ from recbole_autorec.data import dataset as dataset_module
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.quick_start import build_model, load_and_split, quiet_recbole
 from recbole_autorec.reading import separated
-from recbole_autorec.serving import predict_file, recommend_to
+from recbole_autorec.serving.batch import predict_file, recommend_to
 from tests.conftest import QUICK, config_for
 
 SEVEN = ["01", "1", "1.0", "true", "nan", "NA", "1e3"]

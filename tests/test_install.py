@@ -52,7 +52,7 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     if how == "wheel":
         shutil.rmtree(project)
 
-    code = "import recbole_autorec, recbole_autorec.config as c; print(recbole_autorec.__file__); print(c.properties_dir())"
+    code = "import recbole_autorec, recbole_autorec.config.config as c; print(recbole_autorec.__file__); print(c.properties_dir())"
     done = subprocess.run([str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     package, properties = map(Path, done.stdout.split())

@@ -11,7 +11,7 @@ import pytest
 
 from recbole_autorec import AutoRecError, CheckpointError, ConfigError, compare, run_recbole_autorec
 from recbole_autorec.files import locked, write_json, write_whole
-from recbole_autorec.processes import Terminated, sigterm_interrupts
+from recbole_autorec.interruptions import Terminated, sigterm_interrupts
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import DATA, QUICK_ANY, ROOT, quick
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_autorec.data.rating_matrix import RatingMatrix
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, Damping, MaskedAutoencoder, activity_scales
+from recbole_autorec.model.rating_matrix import RatingMatrix
 from tests.conftest import DATA
 from tests.reference import objective_and_gradients
 from tests.test_rating_matrix import dense_and_mask, matrix_of

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from recbole_autorec import AutoRecError, DataError, cli, run_recbole_autorec
+from recbole_autorec.conversion.convert import convert, report
 from recbole_autorec.data import movielens
-from recbole_autorec.data.convert import convert, report
 from tests.conftest import ROOT
 
 RATINGS = [(1 + user, 1 + item, 1 + (user * item) % 5, 978300760 + user) for user in range(12) for item in range(10)]

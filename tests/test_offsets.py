@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recbole.data.interaction import Interaction
 
-from recbole_autorec.data.margins import margins_of
+from recbole_autorec.model.margins import margins_of
 from recbole_autorec.model.offsets import MOST, estimate_variances, fit_offsets
 from recbole_autorec.model.rating_recommender import RatingScale
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole

@@ -26,9 +26,10 @@ from recbole_autorec import (
     cli,
     load_data_and_model,
     run_recbole_autorec,
-    serving,
 )
 from recbole_autorec.data.dataset import ServedDataset, served_data
+from recbole_autorec.reading.options import FOUND_OUT
+from recbole_autorec.serving import batch
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import AT_HOME, DATA, QUICK, ROOT, quick
 
@@ -609,11 +610,11 @@ def test_whatever_is_in_a_table_its_json_is_valid(tmp_path):
     tables = [pd.DataFrame({"item": ["a\u2028b", "\x85"], "rating": [1.0, 2.0]}), pd.DataFrame({"item": [], "rating": []}),
               pd.DataFrame({"item": ['"'], "rating": [3.0]})]  # fmt: skip
     for suffix in (".json", ".jsonl"):
-        serving._write(tables, tmp_path / f"out{suffix}")
+        batch._write(tables, tmp_path / f"out{suffix}")
         text = (tmp_path / f"out{suffix}").read_text(encoding="utf-8")
         rows = json.loads(text) if suffix == ".json" else [json.loads(line) for line in text.split("\n")[:-1]]
         assert [row["item"] for row in rows] == ["a\u2028b", "\x85", '"']
-        serving._write([tables[1]], tmp_path / f"none{suffix}")
+        batch._write([tables[1]], tmp_path / f"none{suffix}")
     assert json.loads((tmp_path / "none.json").read_text()) == []
 
 
@@ -649,7 +650,7 @@ def test_a_later_rating_of_a_new_user_counts(checkpoints, caplog):
     predictor = Predictor.load(checkpoints("IAutoRec"))
     item = predictor.rated_items[0]
     Path("new.csv").write_text(f"user,item,rating,timestamp\nme,{item},5,20\nme,{item},1,10\n")
-    users, items = serving._folded_in(predictor, "new.csv")
+    users, items = batch._folded_in(predictor, "new.csv", FOUND_OUT)
     assert items == {}
     assert users["me"].predict(item) == predictor.fold_in_user({item: 5}).predict(item)
     assert caplog.messages[-1] == "new.csv: 1 rating left out: the pair was rated again"

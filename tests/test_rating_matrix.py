@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_autorec.data import rating_matrix as rating_matrix_module
-from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
+from recbole_autorec.model.rating_matrix import RatingMatrix, rating_matrix
 from tests.conftest import config_for, tiny_parts
 
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from recbole_autorec import Predictor, run_recbole_autorec
-from recbole_autorec.processes import import_path
+from recbole_autorec.distributed.children import import_path
 from tests.conftest import DATA, QUICK, ROOT
 
 PATIENCE = 5.0  # the server's with a request's head, and with its body

@@ -19,7 +19,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from recbole_autorec import IAutoRec, compare, launcher, objective_function, ranks, run_recbole_autorec, tune
+from recbole_autorec import IAutoRec, compare, objective_function, run_recbole_autorec, tune
+from recbole_autorec.distributed import collectives, launcher
 from recbole_autorec.errors import ConfigError, DataError
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests import ranked
@@ -139,18 +140,18 @@ def test_a_name_that_means_this_machine_alone(monkeypatch):
 
 
 def test_processes_that_differ(monkeypatch):
-    monkeypatch.setattr(ranks, "first_says", lambda mine: ({"start_epoch": 3, "nproc": 1}, "abc"))
-    ranks.check_alike({"start_epoch": 3, "nproc": 2}, "abc")
+    monkeypatch.setattr(collectives, "first_says", lambda mine: ({"start_epoch": 3, "nproc": 1}, "abc"))
+    collectives.check_alike({"start_epoch": 3, "nproc": 2}, "abc")
     with pytest.raises(ConfigError, match=r"process 0 has start_epoch=0 \(there 3\)"):
-        ranks.check_alike({"start_epoch": 0, "nproc": 1}, "abc")
+        collectives.check_alike({"start_epoch": 0, "nproc": 1}, "abc")
     with pytest.raises(DataError, match="process 0 has the split abd, the first one abc: their datasets differ"):
-        ranks.check_alike({"start_epoch": 3, "nproc": 1}, "abd")
+        collectives.check_alike({"start_epoch": 3, "nproc": 1}, "abd")
 
 
 def test_gloo_is_quoted_in_short():
     error = RuntimeError("[../tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:2451. This is typically GLHF!")
     said = r"one another: Connection closed by peer \[127\.0\.0\.1\]:2451\.$"
-    with pytest.raises(ranks.LostRankError, match=said), ranks._answered():
+    with pytest.raises(collectives.LostRankError, match=said), collectives._answered():
         raise error
 
 

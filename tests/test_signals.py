@@ -15,7 +15,7 @@ import pytest
 
 from recbole_autorec.cli import main
 from recbole_autorec.comparison.runner import SLOW_IMPORTS
-from recbole_autorec.processes import self_contained
+from recbole_autorec.distributed.children import self_contained
 from tests.conftest import DATA
 
 SHORT = ["--dataset", "tiny", "--data_path", str(DATA), "--seed", "1", "--show_progress", "False"]

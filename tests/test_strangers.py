@@ -23,9 +23,9 @@ from recbole_autorec import (
     load_data_and_model,
     run_recbole_autorec,
 )
-from recbole_autorec.checks import CHECKS, MODEL_CHECKS, find_faults
-from recbole_autorec.config import NOT_OF_A_FILE
-from recbole_autorec.registry import get_model
+from recbole_autorec.config.checks import CHECKS, MODEL_CHECKS, find_faults
+from recbole_autorec.config.config import NOT_OF_A_FILE
+from recbole_autorec.model.registry import get_model
 from tests.conftest import AT_HOME, quick
 from tests.test_predictor import train
 

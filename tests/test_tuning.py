@@ -18,7 +18,7 @@ from filelock import FileLock
 from recbole.trainer import HyperTuning
 
 from recbole_autorec import AutoRecError, ConfigError, cli, objective_function, run_recbole_autorec, tune
-from recbole_autorec.config import parse_value, properties_dir
+from recbole_autorec.config.config import parse_value, properties_dir
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 from recbole_autorec.tuning import search as search_module
 from recbole_autorec.tuning.search import Setting, Trials, run_trial

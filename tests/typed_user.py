@@ -5,8 +5,8 @@ import pandas as pd
 from typing_extensions import assert_type
 
 from recbole_autorec import Predictor, compare, run_recbole_autorec, tune
-from recbole_autorec.comparison.comparison import Comparison
-from recbole_autorec.predictor import NewUser
+from recbole_autorec.comparison.compare import Comparison
+from recbole_autorec.serving.predictor import NewUser
 
 predictor = Predictor.load("saved/model.pth")
 assert_type(predictor, Predictor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -17,19 +18,44 @@ import numpy as np
 from tqdm import tqdm
 
 import recbole_autorec
-from recbole_autorec.checks import is_whole
 from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.blend import write_blend
-from recbole_autorec.comparison.comparison import Comparison
+from recbole_autorec.comparison.page import report
 from recbole_autorec.comparison.plan import BLEND, Plan, make_plan
+from recbole_autorec.comparison.results import Results
 from recbole_autorec.comparison.runner import HINT, Task, run_all
-from recbole_autorec.config import Config
+from recbole_autorec.config.checks import is_whole
+from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import ConfigError, counted
-from recbole_autorec.files import claimed_folder, make_folder
+from recbole_autorec.files import claimed_folder, make_folder, without_formulas, write_json
+from recbole_autorec.invocation import command, versions
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 
 logger = getLogger(__name__)
+
+
+class Comparison(Results):
+    """What was compared and what came out, to be written anywhere."""
+
+    def save(self, folder: str | Path) -> None:
+        """Write table.md, table.tex, table.csv, result.json and report.html."""
+        path, table = make_folder(folder), self.table
+        content = {
+            **json.loads((self.folder / "comparison.json").read_text()),
+            "split_fingerprints": self.splits(),
+            "table": json.loads(table.to_json(orient="index", double_precision=10)),
+            "runs": {
+                row.label: [task.result() for task in self.tasks if task.row.label == row.label] for row in self.rows
+            },
+            "versions": versions(),
+            "command": command(),
+        }
+        tables.write_text(path / "table.md", tables.markdown(self, table))
+        tables.write_text(path / "table.tex", tables.latex(self, table))
+        tables.write_text(path / "table.csv", without_formulas(table.reset_index()).to_csv(index=False))
+        write_json(path / "result.json", content, HINT)
+        tables.write_text(path / "report.html", report(self, table))
 
 
 def compare(

@@ -11,12 +11,12 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_autorec.checks import RANKING_METRICS, RATING_METRICS, is_whole, lacks
-from recbole_autorec.config import Config, Layer, file_layer, parsed, read_yaml
+from recbole_autorec.config.checks import RANKING_METRICS, RATING_METRICS, is_whole, lacks
+from recbole_autorec.config.config import Config, Layer, file_layer, parsed, read_yaml
+from recbole_autorec.distributed.children import why_not_importable
+from recbole_autorec.distributed.launcher import unshared
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.launcher import unshared
-from recbole_autorec.processes import why_not_importable
-from recbole_autorec.registry import get_model
+from recbole_autorec.model.registry import get_model
 
 FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "blend", "parameters", "config_files")
 SETTINGS = ("dataset", "repeats", "kfold", "metric", "reference", "blend")

@@ -37,10 +37,11 @@ import torch
 
 from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
+from recbole_autorec.distributed.children import death, self_contained
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.processes import death, interrupted, noted_interruptions, self_contained
-from recbole_autorec.registry import get_model
+from recbole_autorec.interruptions import interrupted, noted_interruptions
+from recbole_autorec.model.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
 
@@ -158,7 +159,7 @@ def _train_logged(task: Task) -> None:
 
 
 def _train(task: Task) -> None:
-    from recbole_autorec.memory import return_large_blocks
+    from recbole_autorec.process_memory import return_large_blocks
     from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 
     return_large_blocks()

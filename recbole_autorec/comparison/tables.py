@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_autorec.comparison.comparison import Comparison
+from recbole_autorec.comparison.results import Results
 from recbole_autorec.comparison.runner import HINT
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.files import write_whole
 
 
-def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
-    """`Comparison.table` as text: one column for each thing a person compares."""
+def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """`Results.table` as text: one column for each thing a person compares."""
     lines = []
     for label, row in table.iterrows():
         line = {"row": label if label == row["model"] else f"{label} ({row['model']})"}
@@ -41,7 +41,7 @@ def readable(comparison: Comparison, table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).fillna("").set_index("row").rename_axis(None)
 
 
-def explanation(comparison: Comparison) -> list[str]:
+def explanation(comparison: Results) -> list[str]:
     """What the table says and how it came about, a sentence each."""
     plan, splits = comparison.plan, comparison.splits()
     drawn = "folds of one partition" if plan.kfold else "random splits, each with its seed"
@@ -70,19 +70,19 @@ def explanation(comparison: Comparison) -> list[str]:
     return sentences + failures(comparison)
 
 
-def failures(comparison: Comparison) -> list[str]:
+def failures(comparison: Results) -> list[str]:
     """Why rows failed, a sentence each."""
     reasons = {row.label: comparison.error(row.label) for row in comparison.rows}
     return [f"{label} failed: {why}" for label, why in reasons.items() if why is not None]
 
 
-def terminal(comparison: Comparison, table: pd.DataFrame) -> str:
+def terminal(comparison: Results, table: pd.DataFrame) -> str:
     text = readable(comparison, table)
     narrow = text.drop(columns=[c for c in text if str(c).startswith("p vs") or c in ("s/epoch", "eval s")])
     return narrow.to_string()
 
 
-def markdown(comparison: Comparison, table: pd.DataFrame) -> str:
+def markdown(comparison: Results, table: pd.DataFrame) -> str:
     title = f"# {comparison.plan.metric.upper()} on {comparison.dataset}\n\n"
     text = readable(comparison, table)
     lines = [
@@ -94,7 +94,7 @@ def markdown(comparison: Comparison, table: pd.DataFrame) -> str:
     return title + rows + "\n\n" + "\n\n".join(explanation(comparison)) + "\n"
 
 
-def latex(comparison: Comparison, table: pd.DataFrame) -> str:
+def latex(comparison: Results, table: pd.DataFrame) -> str:
     """A booktabs table: of each metric the best in bold, the second underlined."""
     text = readable(comparison, table)
     text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])

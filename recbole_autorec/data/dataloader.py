@@ -6,7 +6,7 @@ import torch
 from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader
 from recbole.data.interaction import Interaction
 
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
+from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
 
 
 class RowDataLoader(AbstractDataLoader):

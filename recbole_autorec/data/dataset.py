@@ -20,14 +20,14 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
-from recbole_autorec.checks import PARTS, lacks
-from recbole_autorec.config import Config
-from recbole_autorec.data.convert import fetch
-from recbole_autorec.data.margins import Margins, margins_of
-from recbole_autorec.data.movielens import ARCHIVES
+from recbole_autorec.config.checks import lacks
+from recbole_autorec.config.config import Config
+from recbole_autorec.conversion.convert import PARTS, fetch
+from recbole_autorec.conversion.movielens import ARCHIVES
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest
-from recbole_autorec.processes import command_line
+from recbole_autorec.invocation import command_line
+from recbole_autorec.model.margins import Margins, margins_of
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.ratings import hint_of_code
 from recbole_autorec.reading.separated import AS_TEXT, is_text

@@ -17,9 +17,9 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_autorec.data.rating_matrix import RatingMatrix, rating_matrix
 from recbole_autorec.model.calibration import Calibration, Parts
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
+from recbole_autorec.model.rating_matrix import RatingMatrix, rating_matrix
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
 LEAST_ERROR = 1e-6  # mean squared training error, to divide by

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from recbole_autorec.data.rating_matrix import RatingMatrix, decode_observed, encode
+from recbole_autorec.model.rating_matrix import RatingMatrix, decode_observed, encode
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "identity": lambda x: x,

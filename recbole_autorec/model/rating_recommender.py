@@ -12,7 +12,7 @@ from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import EvaluatorType, InputType, ModelType
 from torch import Tensor
 
-from recbole_autorec.data.margins import Margins, in_steps, margins_of
+from recbole_autorec.model.margins import Margins, in_steps, margins_of
 from recbole_autorec.model.offsets import Offsets, Variances, fit_offsets
 
 MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.errors import DataError, counted
-from recbole_autorec.processes import interrupted, noted_interruptions
+from recbole_autorec.interruptions import interrupted, noted_interruptions
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed

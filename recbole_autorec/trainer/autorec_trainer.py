@@ -9,8 +9,9 @@ import torch
 from recbole.utils import EvaluatorType
 from tqdm import tqdm
 
-from recbole_autorec import ranks
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, full_batch_optimizer
+from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
+from recbole_autorec.distributed import collectives
+from recbole_autorec.trainer.learners import full_batch_optimizer
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 
@@ -31,10 +32,10 @@ class AutoRecTrainer(RatingTrainer):
 
     @torch.no_grad()
     def _calibrate(self, valid_data) -> None:
-        ranks.take_parameters(self.model)
+        collectives.take_parameters(self.model)
         self.model.eval()
         products = sum(self.model.products(batch[0].to(self.device)) for batch in valid_data)
-        total = torch.tensor(ranks.total(tuple(products.flatten().tolist())), dtype=torch.float64)
+        total = torch.tensor(collectives.total(tuple(products.flatten().tolist())), dtype=torch.float64)
         self.model.calibration.fit(total.reshape(products.shape), self.n_trained)
 
     @property
@@ -86,7 +87,7 @@ class RowAutoRecTrainer(AutoRecTrainer):
         lowest = float("inf")
 
         def sum_over_chunks() -> float:
-            ranks.take_parameters(self.model)
+            collectives.take_parameters(self.model)
             self.optimizer.zero_grad()
             total = 0.0
             for interaction in train_data:
@@ -95,20 +96,20 @@ class RowAutoRecTrainer(AutoRecTrainer):
                 self._check_nan(loss)
                 loss.backward()  # gradients add up over the chunks: memory is one chunk's
                 total += loss.item()
-            ranks.add_to_first(self.model)
-            return ranks.total(total)
+            collectives.add_to_first(self.model)
+            return collectives.total(total)
 
         def objective() -> float:
             nonlocal lowest
-            ranks.first_says(None)  # another pass
+            collectives.first_says(None)  # another pass
             total = sum_over_chunks()
             lowest = min(lowest, total)
             bar.update()
             bar.set_postfix_str(f"J {total:.0f}")
             return total
 
-        if ranks.rank() > 0:
-            while (lowest := ranks.first_says(None)) is None:
+        if collectives.rank() > 0:
+            while (lowest := collectives.first_says(None)) is None:
                 sum_over_chunks()
             return lowest
         if self.learner == "lbfgs":
@@ -117,7 +118,7 @@ class RowAutoRecTrainer(AutoRecTrainer):
             for _ in range(self.config["rprop_steps"]):
                 objective()
                 self.optimizer.step()
-        return ranks.first_says(lowest)
+        return collectives.first_says(lowest)
 
     def _divergence_hint(self):
         return f"raise reg_weight{'' if self.learner == 'lbfgs' else ', lower learning_rate, or use learner lbfgs'}"

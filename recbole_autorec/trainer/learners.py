@@ -1,4 +1,4 @@
-"""Which optimisers there are, and the two of the paper that RecBole lacks."""
+"""The two optimisers of the paper that RecBole lacks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-
-FULL_BATCH_LEARNERS = ("lbfgs", "rprop")
-LEARNERS = (*FULL_BATCH_LEARNERS, "adam", "adamw", "sgd", "adagrad", "rmsprop")
-RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
-SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # those that take sparse gradients
 
 
 def full_batch_optimizer(params: Iterable[torch.nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:

@@ -16,9 +16,10 @@ from recbole.utils import EvaluatorType, get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_autorec import ranks
-from recbole_autorec.checks import PARTS
+from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
+from recbole_autorec.conversion.convert import PARTS
 from recbole_autorec.data.dataset import served_data, split_fingerprint
+from recbole_autorec.distributed import collectives
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
 from recbole_autorec.trainer.checkpoint import (
     load_checkpoint,
@@ -27,7 +28,6 @@ from recbole_autorec.trainer.checkpoint import (
     other_parameter,
     save_checkpoint,
 )
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS
 from recbole_autorec.trainer.random_state import random_state, set_random_state
 from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
@@ -74,7 +74,7 @@ class RatingTrainer(Trainer):
         self._best_state: dict[str, Any] | None = None
         self._followed: dict[str, Any] | None = None  # the course of the training that this one repeats as a refit
         self._random_state: dict[str, Tensor] | None = None
-        self.eval_collector = ranks.PooledCollector(config)
+        self.eval_collector = collectives.PooledCollector(config)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
         """As RecBole's; without `valid_data` the last epoch counts as the best.
@@ -82,7 +82,7 @@ class RatingTrainer(Trainer):
         `saved=False` keeps the best epoch in memory only; `evaluate` uses it all the same.
         """
         self._train_data, self._validates = train_data, valid_data is not None
-        self._saved = saved = saved and ranks.rank() == 0
+        self._saved = saved = saved and collectives.rank() == 0
         self._verbose = verbose
         self._train_fingerprint = split_fingerprint([train_data._dataset])
         self._served_data = served_data(train_data._dataset) if saved else None  # the same in every checkpoint
@@ -97,8 +97,8 @@ class RatingTrainer(Trainer):
                 self.logger.info(f"checkpoint '{self.saved_model_file}' {how} {self.epochs_are}")
                 self.eval_collector.data_collect(train_data)
                 return self.best_valid_score, self.best_valid_result
-        if ranks.rank() > 0:
-            torch.manual_seed(self.config["seed"] + ranks.rank())  # dropout hides other ratings in each share
+        if collectives.rank() > 0:
+            torch.manual_seed(self.config["seed"] + collectives.rank())  # dropout hides other ratings in each share
         if self._validates and self.best_epoch is None and getattr(self.model, "starts_at_offsets", False):
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
             self._save_checkpoint(-1)
@@ -133,11 +133,11 @@ class RatingTrainer(Trainer):
     def _of_best(self, name: str) -> Tensor:
         """A parameter or buffer of the best epoch's model, on every rank."""
         known = (self._best_state or {}).get("state_dict")  # of the first rank only
-        return ranks.first_says(known and known[name].cpu())
+        return collectives.first_says(known and known[name].cpu())
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         start = perf_counter()
-        ranks.take_parameters(self.model)
+        collectives.take_parameters(self.model)
         with self._bar(train_data, epoch_idx, show_progress) as bar:
             loss = self._run_epoch(train_data, epoch_idx, loss_func, bar)
         self.epochs_run = epoch_idx + 1
@@ -164,12 +164,12 @@ class RatingTrainer(Trainer):
 
     def _run_epoch(self, train_data, epoch_idx: int, loss_func: Callable | None, bar: tqdm):
         """One epoch, as RecBole's; `bar` iterates over `train_data`."""
-        with ranks.gradients_added_up(self.model):
-            return ranks.total(super()._train_epoch(bar, epoch_idx, self._shared(loss_func), show_progress=False))
+        with collectives.gradients_added_up(self.model):
+            return collectives.total(super()._train_epoch(bar, epoch_idx, self._shared(loss_func), show_progress=False))
 
     def _shared(self, loss_func: Callable | None) -> Callable:
         is_sum = getattr(self.model, "loss_is_sum", False)
-        return ranks.shared_loss(loss_func or self.model.calculate_loss, is_sum)
+        return collectives.shared_loss(loss_func or self.model.calculate_loss, is_sum)
 
     def _check_nan(self, loss):
         if not torch.isfinite(loss):
@@ -198,7 +198,7 @@ class RatingTrainer(Trainer):
         if not self._validates and epoch + 1 < self.epochs and (self.is_refit or not self._saved):
             return  # a refit goes on from the checkpoint of what it repeats
         best: dict[str, Any] = {"other_parameter": other_parameter(self.model)}
-        if ranks.rank() == 0:  # parameters come from the first one
+        if collectives.rank() == 0:  # parameters come from the first one
             best["state_dict"] = {name: value.clone() for name, value in self.model.state_dict().items()}
         if self._saved:
             self._write_checkpoint(best, epoch + 1, kwargs.get("saved_model_file", self.saved_model_file))
@@ -253,7 +253,9 @@ class RatingTrainer(Trainer):
                 "give more --epochs."
             )
         load_weights(self.model, checkpoint, resume_file)
-        if self.optimizer and (ranks.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):  # or the first one steps
+        if self.optimizer and (
+            collectives.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS
+        ):  # or the first one steps
             load_optimizer(self.optimizer, checkpoint, resume_file)
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
@@ -277,16 +279,18 @@ class RatingTrainer(Trainer):
         """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
         if load_best_model and eval_data:
             self.load_best(model_file)
-        ranks.take_parameters(self.model)
+        collectives.take_parameters(self.model)
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
-        self._last_result = ranks.first_says({name: float(value) for name, value in result.items()} if result else None)
+        self._last_result = collectives.first_says(
+            {name: float(value) for name, value in result.items()} if result else None
+        )
         return self._last_result
 
     def load_best(self, model_file: str | Path | None = None) -> None:
         """The model becomes the best epoch's, from memory, or that of `model_file`."""
         path = model_file or self.saved_model_file
         best = None if model_file else self._best_state
-        if ranks.rank() > 0 and best:
+        if collectives.rank() > 0 and best:
             self.model.load_other_parameter(best["other_parameter"])
         else:
             load_weights(self.model, best or load_checkpoint(path, self.device), path)

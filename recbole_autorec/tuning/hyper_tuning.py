@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from recbole.trainer import hyper_tuning
 
-from recbole_autorec.config import Config
+from recbole_autorec.config.config import Config
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, run_trial, searchable
 from recbole_autorec.tuning.space import combination, hyperopt_space, parameters_of

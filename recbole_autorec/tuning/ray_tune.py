@@ -24,8 +24,9 @@ from uuid import uuid4
 
 import psutil
 
+from recbole_autorec.distributed.children import ending_with_us, environment, import_path
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.processes import ending_with_us, environment, import_path, sigterm_unwinds
+from recbole_autorec.interruptions import sigterm_unwinds
 from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
 from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of

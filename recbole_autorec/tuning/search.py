@@ -16,12 +16,12 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_autorec.checks import lacks
-from recbole_autorec.config import Config, Layer
+from recbole_autorec.config.checks import lacks
+from recbole_autorec.config.config import Config, Layer
 from recbole_autorec.data.dataset import RatingDataset
+from recbole_autorec.distributed.launcher import unshared
 from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
 from recbole_autorec.files import write_whole
-from recbole_autorec.launcher import unshared
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.tuning.space import Space
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_autorec.config import parsed
+from recbole_autorec.config.config import parsed
 from recbole_autorec.errors import ConfigError
 
 KINDS = {

@@ -20,15 +20,15 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 from tqdm import tqdm
 
 import recbole_autorec
-from recbole_autorec.checks import is_number, is_whole
-from recbole_autorec.config import Config, file_layer, parsed, properties_dir
+from recbole_autorec.config.checks import is_number, is_whole
+from recbole_autorec.config.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
 from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_whole
 from recbole_autorec.installation import check_extra
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
 from recbole_autorec.trainer.rating_trainer import RESUMABLE
-from recbole_autorec.tuning.report import report
+from recbole_autorec.tuning.page import report
 from recbole_autorec.tuning.search import FAILED, HINT, STOPPED, Search, Setting, Trial, Trials
 from recbole_autorec.tuning.space import Space, combinations, draws, parameters_of, read_space, space_from
 

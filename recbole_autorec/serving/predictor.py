@@ -15,15 +15,15 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import ContextRecommender
 from torch import Tensor
 
-from recbole_autorec.checks import compares_ratings, is_number
-from recbole_autorec.config import Config, of_a_file, portable
+from recbole_autorec.config.checks import compares_ratings, is_number
+from recbole_autorec.config.config import Config, of_a_file, portable
 from recbole_autorec.data.dataset import ServedDataset, without_ratings
+from recbole_autorec.distributed.children import environment
 from recbole_autorec.errors import CheckpointError, ConfigError, DataError
 from recbole_autorec.model.autorec import AutoRec, RowAutoRec
 from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
-from recbole_autorec.processes import environment
+from recbole_autorec.model.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.quick_start import build_model, quiet_recbole
-from recbole_autorec.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.trainer.checkpoint import (
     load_checkpoint,
     no_forgery,

@@ -13,20 +13,20 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 
 from recbole_autorec.comparison import tables
-from recbole_autorec.comparison.comparison import Comparison
-from recbole_autorec.page import Section, empty_figure, render
+from recbole_autorec.comparison.results import Results
+from recbole_autorec.report.page import Section, empty_figure, render
 
 BINS = 8
 
 
-def report(comparison: Comparison, table: pd.DataFrame) -> str:
+def report(comparison: Results, table: pd.DataFrame) -> str:
     """The page as HTML."""
     text = tables.readable(comparison, table)
     labels = [label for label in table.index if comparison.results(label)]
     colours = dict(zip(table.index, (qualitative.T10 + qualitative.Set2) * len(table), strict=False))
     some = comparison.results(labels[0])[0] if labels else {}
     return render(
-        Path(__file__).with_name("report.html"),
+        Path(__file__).with_name("comparison.html"),
         _sections(comparison, table, labels, colours) if labels else (),
         some.get("versions", {}),
         title=f"{comparison.plan.metric.upper()} on {comparison.dataset}",
@@ -39,7 +39,7 @@ def report(comparison: Comparison, table: pd.DataFrame) -> str:
 
 
 def _sections(
-    comparison: Comparison, table: pd.DataFrame, labels: list[str], colours: dict[str, str]
+    comparison: Results, table: pd.DataFrame, labels: list[str], colours: dict[str, str]
 ) -> Iterator[Section]:
     metric = comparison.metrics[0].upper()
     yield (
@@ -108,7 +108,7 @@ def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
     return figure
 
 
-def _tested(comparison: Comparison, repeats: list[int], labels: list[str]) -> pd.DataFrame:
+def _tested(comparison: Results, repeats: list[int], labels: list[str]) -> pd.DataFrame:
     """Every test rating of every repeat: rating, user_counts, item_counts, and a prediction for each label."""
     frames = []
     for task in (task for task in comparison.tasks if task.row.label == labels[0] and task.repeat in repeats):
@@ -148,7 +148,7 @@ def _predicted(tested: pd.DataFrame, labels, colours) -> go.Figure:
     return figure
 
 
-def _subtitle(comparison: Comparison, result: dict[str, Any]) -> str:
+def _subtitle(comparison: Results, result: dict[str, Any]) -> str:
     plan = comparison.plan
     drawn = f"{plan.repeats}-fold cross-validation" if plan.kfold else f"{plan.repeats} repeats, each its own split"
     if not result:
@@ -160,7 +160,7 @@ def _subtitle(comparison: Comparison, result: dict[str, Any]) -> str:
     return f"{drawn}. Ratings: {sizes}. The epoch was chosen on the validation part{refit}."
 
 
-def _settings(comparison: Comparison, label: str) -> str:
+def _settings(comparison: Results, label: str) -> str:
     """A row's parameters that differ from the defaults, as JSON."""
     results = comparison.results(label)
     changed = results[0]["parameters"] if results else {}

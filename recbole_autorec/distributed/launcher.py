@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +23,10 @@ import torch.multiprocessing as mp
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from tqdm import tqdm
 
-from recbole_autorec.checks import processes_in_all
-from recbole_autorec.config import Config
+from recbole_autorec.distributed.children import death, environment, self_contained, why_not_importable
+from recbole_autorec.distributed.collectives import LostRankError, world_size_of
 from recbole_autorec.errors import AutoRecError, ConfigError
-from recbole_autorec.memory import return_large_blocks
-from recbole_autorec.processes import death, environment, self_contained, why_not_importable
-from recbole_autorec.ranks import LostRankError
+from recbole_autorec.process_memory import return_large_blocks
 
 logger = logging.getLogger(__name__)
 
@@ -38,12 +36,12 @@ PATIENCE = timedelta(minutes=30)  # with a rank that does not come, or does not 
 GRACE = 10.0  # seconds that ranks have to end by themselves
 
 
-def is_shared(config: Config) -> bool:
+def is_shared(config: Mapping[str, Any]) -> bool:
     """Whether the run wants other processes, and this is not one of them."""
-    return processes_in_all(config) > 1 and not dist.is_initialized()
+    return world_size_of(config) > 1 and not dist.is_initialized()
 
 
-def unshared(config: Config, instead: str) -> Config:
+def unshared(config: Mapping[str, Any], instead: str) -> Any:
     """The config of one training among many.
 
     Raises:
@@ -56,7 +54,7 @@ def unshared(config: Config, instead: str) -> Config:
     return config
 
 
-def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
+def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
     """What run(**arguments) returns in each of config's number of processes: run_recbole_autorec, or one like it.
 
     Raises:
@@ -64,7 +62,7 @@ def launch(config: Config, run: Callable[..., dict[str, Any]], arguments: dict[s
     """
     if reason := why_not_importable(arguments["model"]):
         raise ConfigError(f"nproc: {reason}")
-    nproc, n_ranks, offset = config["nproc"], processes_in_all(config), config["group_offset"]
+    nproc, n_ranks, offset = config["nproc"], world_size_of(config), config["group_offset"]
     cuda = config["device"].type == "cuda"
     if cuda and torch.cuda.device_count() < nproc:
         raise ConfigError(
@@ -157,7 +155,7 @@ def _meeting_place(ip: str, port: int, n_ranks: int) -> dist.TCPStore:
         ) from error
 
 
-def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list, start: float) -> Exception:
+def _failure(context: Any, config: Mapping[str, Any], arguments: dict[str, Any], said: list, start: float) -> Exception:
     """What went wrong first: a rank's error, or its death, rather than that others miss it."""
     errors = [value for kind, value in said if kind == "error"]
     for error in errors:
@@ -167,7 +165,7 @@ def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list
         if kind == "crash":
             return RuntimeError(f"a process of this run failed:\n{value}")
     deaths = [
-        f"process {config['group_offset'] + number} of {processes_in_all(config)} {death(process.exitcode)}"
+        f"process {config['group_offset'] + number} of {world_size_of(config)} {death(process.exitcode)}"
         for number, process in enumerate(context.processes)
         if process.exitcode not in (None, 0, 2, -signal.SIGTERM)
     ]
@@ -175,7 +173,7 @@ def _failure(context: Any, config: Config, arguments: dict[str, Any], said: list
     return AutoRecError(f"{what}\n{_last_checkpoint(context, config, arguments, start)}")
 
 
-def _last_checkpoint(context: Any, config: Config, arguments: dict[str, Any], start: float) -> str:
+def _last_checkpoint(context: Any, config: Mapping[str, Any], arguments: dict[str, Any], start: float) -> str:
     if config["group_offset"]:
         return "The last checkpoint, if there is one, is on the machine whose --group_offset is 0."
     written = Path(config["checkpoint_dir"]).glob(f"*-{context.processes[0].pid}-*.pth")

@@ -16,16 +16,16 @@ from typing import IO, Any
 import numpy as np
 import pandas as pd
 
-from recbole_autorec.data.convert import one_file
+from recbole_autorec.conversion.convert import one_file
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder, without_formulas, write_json, write_whole
-from recbole_autorec.predictor import NewItem, NewUser, Predictor
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN
 from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options
 from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
 from recbole_autorec.reading.sources import reading
+from recbole_autorec.serving.predictor import NewItem, NewUser, Predictor
 
 logger = getLogger(__name__)
 

@@ -10,11 +10,15 @@ from typing import Any
 
 import recbole
 
+from recbole_autorec.conversion.convert import PARTS
+from recbole_autorec.distributed.collectives import world_size_of
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS
-from recbole_autorec.registry import NEWER, predicts_stars, why_no_ratings
-from recbole_autorec.trainer.learners import FULL_BATCH_LEARNERS, LEARNERS, RECBOLE_LEARNERS, SPARSE_LEARNERS
+from recbole_autorec.model.registry import NEWER, predicts_stars, why_no_ratings
 
-PARTS = ("train", "valid", "test")  # of a split
+FULL_BATCH_LEARNERS = ("lbfgs", "rprop")  # need the gradient of the whole objective
+RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
+LEARNERS = (*FULL_BATCH_LEARNERS, *RECBOLE_LEARNERS)
+SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # those that take sparse gradients
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -114,7 +118,10 @@ CHECKS: dict[str, Check] = {
     ),
     "checkpoint_dir": _FOLDER,
     "data_path": _FOLDER,
-    "download_url": (lambda v: isinstance(v, str) and "://" in v, "an address, such as https://host/folder"),
+    "download_url": (
+        lambda v: v is None or (isinstance(v, str) and "://" in v),
+        "an address, such as https://host/folder, or ~ for GroupLens's",
+    ),
     "field_separator": _SEPARATOR,
     "seq_separator": _SEPARATOR,
     "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last: a pair may be rated once only"),
@@ -270,13 +277,8 @@ def _contradictions(parameters: Mapping[str, Any], where: Callable[[str], str]) 
     return faults
 
 
-def processes_in_all(parameters: Any) -> int:
-    """The number of processes on all machines; a Config has parameters too."""
-    return parameters["nproc"] if parameters["world_size"] == -1 else parameters["world_size"]
-
-
 def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
-    nproc, world_size, offset = parameters["nproc"], processes_in_all(parameters), parameters["group_offset"]
+    nproc, world_size, offset = parameters["nproc"], world_size_of(parameters), parameters["group_offset"]
     if offset + nproc > world_size:
         return [
             f"{where('nproc')}: nproc={nproc} and group_offset={offset} with world_size={world_size}; expected "

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import recbole
 import torch
-import yaml
 from recbole.config import Config as RecBoleConfig
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 from scipy.sparse import dok_matrix
 
-from recbole_autorec import ranks
-from recbole_autorec.checks import compares_ratings, find_faults
+from recbole_autorec.config.checks import compares_ratings, find_faults
+from recbole_autorec.config.values import YamlLoader, parse_value, properties_dir, read_yaml
+from recbole_autorec.distributed import collectives
 from recbole_autorec.errors import ConfigError
-from recbole_autorec.registry import get_model, predicts_stars
+from recbole_autorec.model.registry import get_model, predicts_stars
 
 # Keys that RecBole reads but neither its lists nor its property files have.
 UNLISTED_KEYS = {"encoding"}
@@ -44,46 +44,6 @@ NOT_OF_A_FILE = {"data_path", "checkpoint_dir", "download_url", "use_gpu", "gpu_
 
 # Where parameters come from, and they; later ones beat earlier ones.
 Layer = tuple[str, Mapping[str, Any]]
-
-
-def properties_dir() -> Path:
-    """The property files: inside the package when installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "properties"
-    return inside if inside.is_dir() else package.parent / "properties"
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3), a date is text and no key stands twice."""
-
-    def construct_mapping(self, node, deep=False):
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands there twice", node.value[number][0].start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_YamlLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def parse_value(text: str) -> Any:
-    """A value as YAML reads it, and None as Python spells it; other text stays text. Nothing is evaluated."""
-    try:
-        value = yaml.load(text, Loader=_YamlLoader)
-    except (yaml.YAMLError, ValueError):
-        return text
-    if text.strip() == "None":
-        return None
-    return text if value is None and text.strip().lower() not in ("~", "null") else value
 
 
 class Config(RecBoleConfig):
@@ -123,9 +83,9 @@ class Config(RecBoleConfig):
             raise ConfigError(f"RecBole refuses the configuration: {error}") from error
         if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads gpu_id only
             self["device"] = torch.device("cpu")
-        elif self["device"].type == "cuda" and ranks.world_size() > 1:
+        elif self["device"].type == "cuda" and collectives.world_size() > 1:
             self["device"] = torch.device("cuda", torch.cuda.current_device())
-        if ranks.rank() > 0:  # the first one speaks for all
+        if collectives.rank() > 0:  # the first one speaks for all
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
     # A class of RecBole's is found by its name in another process: see registry on how RecBole 1.2.0 imports them.
@@ -154,7 +114,7 @@ class Config(RecBoleConfig):
     # Reading: RecBole's layers, with YAML for eval, and a record of who said what.
 
     def _build_yaml_loader(self):
-        return _YamlLoader
+        return YamlLoader
 
     def _load_config_files(self, file_list):
         merged: dict[str, Any] = {}
@@ -336,22 +296,3 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 def file_layer(path: str | Path) -> Layer:
     """A YAML file's parameters."""
     return Path(path).name, read_yaml(Path(path))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_YamlLoader)
-    except OSError as error:
-        raise ConfigError(f"config file '{path}' cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not text"
-        raise ConfigError(f"config file '{path}':{line} not YAML: {problem}.") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"config file '{path}': expected lines such as 'learning_rate: 0.001', got {type(content).__name__}."
-        )
-    return content

@@ -10,8 +10,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from recbole_autorec.errors import counted
-from recbole_autorec.page import Section, empty_figure, render
-from recbole_autorec.quick_start import versions
+from recbole_autorec.invocation import versions
+from recbole_autorec.report.page import Section, empty_figure, render
 from recbole_autorec.tuning.search import DONE, FAILED, Setting, Trial, Trials
 from recbole_autorec.tuning.space import Dimension, Space
 
@@ -27,7 +27,7 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
     columns = ["status", *(m for m in table.columns if m in _metrics(trials)), "best_epoch", "seconds", *names]
     text = table[columns].apply(lambda column: column.map(_text))  # DataFrame.map came with pandas 2.1
     return render(
-        Path(__file__).with_name("report.html"),
+        Path(__file__).with_name("tuning.html"),
         _sections(trials, table, space, best) if best else (),
         versions(),
         title=f"{config['model']} tuned on {config['dataset']}",

@@ -16,7 +16,6 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from recbole_autorec.config import properties_dir, read_yaml
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest, make_folder
 from recbole_autorec.reading.sources import Source, reading
@@ -37,6 +36,7 @@ LICENCE = (
     "MovieLens data are GroupLens's: for research; no redistribution and no commercial use without permission. Cite "
     "Harper and Konstan, The MovieLens Datasets, TiiS 2015, doi:10.1145/2827872."
 )
+GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 TRIES = 3  # of a connection, one after the other
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 18  # bytes
@@ -48,7 +48,7 @@ def download(name: str, folder: Path, url: str | None, show_progress: bool) -> P
     Raises:
         DataError: it cannot be had, or is not what GroupLens published.
     """
-    url = url or read_yaml(properties_dir() / "overall.yaml")["download_url"]
+    url = url or GROUPLENS
     target, address = make_folder(folder) / f"{name}.zip", f"{url.rstrip('/')}/{name}.zip"
     part = target.with_suffix(".zip.part")
     instead = f"Get {name}.zip by another way and put it into '{folder}'; then the same command takes it."

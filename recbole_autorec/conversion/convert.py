@@ -16,8 +16,7 @@ import pandas as pd
 from filelock import FileLock
 from tqdm import tqdm
 
-from recbole_autorec.checks import PARTS, is_whole
-from recbole_autorec.data.movielens import ARCHIVES, RATINGS, download, features, lowest
+from recbole_autorec.conversion.movielens import ARCHIVES, RATINGS, download, features, lowest
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder
 from recbole_autorec.reading.options import BadLines, Options, columns_text
@@ -25,6 +24,8 @@ from recbole_autorec.reading.ratings import Ratings, hint_of_code, last_of_each_
 from recbole_autorec.reading.sources import Source, sources_of
 
 logger = getLogger(__name__)
+
+PARTS = ("train", "valid", "test")  # of a split
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def convert(
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
     if (root / name).exists():
         raise ConfigError(f"'{root / name}' is there already; give another --name, or delete it first.")
-    if not is_whole(seed, 0):
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed={seed!r}; expected a whole number >= 0.")
     sources: list[Source] = []
     files: list[Source] | list[pd.DataFrame]

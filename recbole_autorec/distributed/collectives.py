@@ -30,6 +30,11 @@ class LostRankError(AutoRecError):
     """Another process of the run does not answer."""
 
 
+def world_size_of(parameters: Any) -> int:
+    """The number of processes on all machines that a run wants; a Config has parameters too."""
+    return parameters["nproc"] if parameters["world_size"] == -1 else parameters["world_size"]
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 

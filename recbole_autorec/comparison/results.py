@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,14 +11,12 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.comparison.plan import BLEND, Plan, Row
-from recbole_autorec.comparison.runner import HINT, Task
+from recbole_autorec.comparison.runner import Task
 from recbole_autorec.comparison.statistics import bootstrap_scores, half_width, paired_p_value
-from recbole_autorec.files import make_folder, without_formulas, write_json
-from recbole_autorec.quick_start import command, versions
 
 
 @dataclass
-class Comparison:
+class Results:
     """What was compared and what came out.
 
     Attributes:
@@ -161,28 +158,6 @@ class Comparison:
         """repeat -> the fingerprint of its split, the same for every row."""
         found = {task.repeat: self.result(task) for task in reversed(self.tasks)}
         return {n: result["split_fingerprint"] for n, result in sorted(found.items()) if result is not None}
-
-    def save(self, folder: str | Path) -> None:
-        """Write table.md, table.tex, table.csv, result.json and report.html."""
-        from recbole_autorec.comparison import tables  # which are drawn from a Comparison themselves
-        from recbole_autorec.comparison.report import report
-
-        path, table = make_folder(folder), self.table
-        content = {
-            **json.loads((self.folder / "comparison.json").read_text()),
-            "split_fingerprints": self.splits(),
-            "table": json.loads(table.to_json(orient="index", double_precision=10)),
-            "runs": {
-                row.label: [task.result() for task in self.tasks if task.row.label == row.label] for row in self.rows
-            },
-            "versions": versions(),
-            "command": command(),
-        }
-        tables.write_text(path / "table.md", tables.markdown(self, table))
-        tables.write_text(path / "table.tex", tables.latex(self, table))
-        tables.write_text(path / "table.csv", without_formulas(table.reset_index()).to_csv(index=False))
-        write_json(path / "result.json", content, HINT)
-        tables.write_text(path / "report.html", report(self, table))
 
 
 def _name(model: str | type) -> str:

@@ -11,7 +11,7 @@ import jinja2
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from recbole_autorec.quick_start import command
+from recbole_autorec.invocation import command
 
 # (heading, what it shows, [(name, caption, figure)])
 Section = tuple[str, str, list[tuple[str, str, go.Figure]]]

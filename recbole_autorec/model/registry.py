@@ -1,4 +1,4 @@
-"""Which class, trainer and loader serve a model: ours first, RecBole's otherwise. And who can predict ratings."""
+"""Which class a model has: ours first, RecBole's otherwise. And who can predict ratings."""
 
 from __future__ import annotations
 
@@ -124,25 +124,3 @@ def predicts_stars(model_class: type) -> bool:
     from recbole_autorec.model.rating_recommender import RatingRecommender
 
     return issubclass(model_class, RatingRecommender)
-
-
-def get_trainer(model_class: Any) -> type:
-    """The trainer: ours, with RecBole's own for the model below it where it has one."""
-    from recbole import trainer as recbole_trainers
-    from recbole.utils import ModelType
-
-    from recbole_autorec.model.autorec import RowAutoRec
-    from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
-    from recbole_autorec.trainer.autorec_trainer import RowAutoRecTrainer
-    from recbole_autorec.trainer.ensemble_trainer import EnsembleTrainer
-    from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
-
-    for kind, trainer in ((RowAutoRec, RowAutoRecTrainer), (AutoRecEnsemble, EnsembleTrainer)):
-        if issubclass(model_class, kind):
-            return trainer
-    solved = model_class.type == ModelType.TRADITIONAL
-    if predicts_stars(model_class):
-        return SolvedTrainer if solved else RatingTrainer
-    special = recbole_trainers.TraditionalTrainer if solved else RatingTrainer
-    special = getattr(recbole_trainers, f"{model_class.__name__}Trainer", special)
-    return special if special is RatingTrainer else type(f"Rating{special.__name__}", (RatingTrainer, special), {})

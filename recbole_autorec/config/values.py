@@ -1,0 +1,70 @@
+"""Property files, and values as YAML: read, never evaluated."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_autorec.errors import ConfigError
+
+
+def properties_dir() -> Path:
+    """The property files: inside the package when installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "properties"
+    return inside if inside.is_dir() else package.parent / "properties"
+
+
+class YamlLoader(yaml.SafeLoader):
+    """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3), a date is text and no key stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands there twice", node.value[number][0].start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it, and None as Python spells it; other text stays text. Nothing is evaluated."""
+    try:
+        value = yaml.load(text, Loader=YamlLoader)
+    except (yaml.YAMLError, ValueError):
+        return text
+    if text.strip() == "None":
+        return None
+    return text if value is None and text.strip().lower() not in ("~", "null") else value
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=YamlLoader)
+    except OSError as error:
+        raise ConfigError(f"config file '{path}' cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or "it is not text"
+        raise ConfigError(f"config file '{path}':{line} not YAML: {problem}.") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"config file '{path}': expected lines such as 'learning_rate: 0.001', got {type(content).__name__}."
+        )
+    return content

@@ -1,0 +1,35 @@
+"""What was called, and by what versions: for messages, results and pages."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import recbole_autorec
+
+
+def program() -> list[str]:
+    """What was called, as it is typed, in words."""
+    path = Path(sys.argv[0])
+    as_module = path.parts[-2:] == ("recbole_autorec", "__main__.py")
+    return ["python", "-m", "recbole_autorec"] if as_module else [path.name]
+
+
+def command_line() -> str:
+    """program() where it is this project's, its installed command elsewhere: to be followed by a verb."""
+    words = program()
+    ours = len(words) > 1 or Path(words[0]).stem in ("run_recbole_autorec", "recbole-autorec")
+    return " ".join(words) if ours else "recbole-autorec"
+
+
+def command() -> str:
+    """The command line that runs, to be repeated."""
+    return shlex.join([*program(), *sys.argv[1:]])
+
+
+def versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("recbole", "torch", "numpy", "pandas")}
+    return {"python": platform.python_version(), "recbole_autorec": recbole_autorec.__version__, **packages}
