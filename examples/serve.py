@@ -3,6 +3,7 @@
 pip install -r examples/requirements.txt
 python examples/serve.py saved/MODEL.pth
 curl 'localhost:8000/recommend?user=196&k=5'
+curl 'localhost:8000/recommend?user=196&candidates=50&candidates=172&exclude=181'
 curl 'localhost:8000/recommend?k=5' -d '{"50": 5, "172": 5, "288": 1}'
 
 localhost:8000/docs describes every address. The server listens on this machine only: put a reverse proxy with TLS, and
@@ -12,7 +13,9 @@ with whatever says who may ask, in front of it.
 import argparse
 import asyncio
 import gc
+import json
 import sys
+import warnings
 from typing import Annotated
 
 import h11
@@ -21,7 +24,7 @@ import uvicorn
 from fastapi import Body, FastAPI, Query
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -38,6 +41,11 @@ class Recommendation(BaseModel):
     item: str
     rating: float
     title: str | None = None
+
+
+class NewUsersRecommendations(BaseModel):
+    items: list[Recommendation]
+    left_out: list[str]
 
 
 class SimilarItem(BaseModel):
@@ -63,6 +71,7 @@ class Failure(BaseModel):
 
 
 Id = Annotated[str, Query(max_length=1000)]
+Ids = Annotated[list[Annotated[str, Field(max_length=1000)]] | None, Query(max_length=LONGEST_LIST)]
 Length = Annotated[int, Query(ge=1, le=LONGEST_LIST)]
 
 
@@ -84,21 +93,31 @@ def app_for(predictor: Predictor) -> FastAPI:
         )
 
     @app.get("/recommend", response_model=list[Recommendation])
-    async def recommend(user: Id, k: Length = 10) -> Response:
-        """The best items that a known user has not rated; of a model exported without ratings, rated ones as well."""
-        return JSONResponse(predictor.best_items(user, k))
+    async def recommend(user: Id, k: Length = 10, candidates: Ids = None, exclude: Ids = None) -> Response:
+        """The best items that a known user has not rated; of a model exported without ratings, rated ones as well.
 
-    @app.post("/recommend", response_model=list[Recommendation])
+        Only among `candidates`, if there are any, and without those to `exclude`.
+        """
+        return JSONResponse(predictor.best_items(user, k, candidates, exclude))
+
+    @app.post("/recommend", response_model=NewUsersRecommendations)
     def recommend_to_new_user(
-        ratings: Annotated[dict[str, float], Body(min_length=1, max_length=5000)], k: Length = 10
+        ratings: Annotated[dict[str, float], Body(min_length=1, max_length=5000)],
+        k: Length = 10,
+        candidates: Ids = None,
+        exclude: Ids = None,
     ) -> Response:
-        """The best items for somebody new, from ratings: item -> stars."""
-        return table(predictor.fold_in_user(ratings).recommend(k))
+        """The best items for somebody new, from ratings: item -> stars. Items that training lacks are left out."""
+        new = predictor.fold_in_user(ratings)
+        best = new.recommend(k, candidates, exclude)
+        answer = {"items": json.loads(best.to_json(orient="records")), "left_out": new.left_out}
+        return Response(json.dumps(answer), media_type="application/json")  # ASCII: an id may be half a character
 
     @app.get("/predict")
     async def predict(user: Id, item: Id) -> Prediction:
         """Stars; the note says what the prediction lacks."""
-        return Prediction(rating=float(predictor.predict(user, item)[0]), note=predictor.notes(user, item)[0])
+        stars, notes = predictor.predict_with_notes(user, item)
+        return Prediction(rating=float(stars[0]), note=notes[0])
 
     @app.get("/similar", response_model=list[SimilarItem])
     async def similar(item: Id, k: Length = 10) -> Response:
@@ -232,6 +251,7 @@ def main() -> None:
         predictor = Predictor.load(options.checkpoint)
     except AutoRecError as error:
         sys.exit(f"error: {error}")
+    warnings.simplefilter("ignore", UserWarning)  # who asks is told in the answer
     gc.freeze()  # what is loaded stays: no collection looks through it while somebody waits
     uvicorn.run(
         app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient,

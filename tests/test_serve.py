@@ -45,6 +45,7 @@ def server(tmp_path_factory):
         finally:
             process.kill()
     assert "Traceback" not in log.read_text()
+    assert "Warning" not in log.read_text()
 
 
 @pytest.fixture
@@ -85,10 +86,17 @@ def test_it_answers_what_the_predictor_does(server, ask):
         return json.loads(table.to_json(orient="records"))
 
     assert ask(f"/recommend?user={user}&k=2") == (200, predictor.best_items(user, 2))
-    assert ask("/recommend?k=2", json.dumps({item: 5}).encode()) == (
-        200,
-        rows(predictor.fold_in_user({item: 5}).recommend(2)),
-    )
+    new = predictor.fold_in_user({item: 5})
+    assert ask("/recommend?k=2", json.dumps({item: 5, "what": 3}).encode()) == (
+        200, {"items": rows(new.recommend(2)), "left_out": ["what"]},
+    )  # fmt: skip
+    first, second, third = new.recommend(3)["item"]
+    some = urlencode({"candidates": [first, second, third, "what"], "exclude": [second, "who"]}, doseq=True)
+    answer = ask(f"/recommend?{some}", json.dumps({item: 5}).encode())[1]
+    assert ([row["item"] for row in answer["items"]], answer["left_out"]) == ([first, third], [])
+    unseen = predictor.recommend(user)["item"][0]
+    assert [row["item"] for row in ask(f"/recommend?user={user}&candidates={unseen}")[1]] == [unseen]
+    assert ask(f"/recommend?user={user}&exclude={unseen}")[1] == predictor.best_items(user, exclude=unseen)
     assert ask(f"/similar?item={item}&k=3") == (200, rows(predictor.similar_items(item, 3)))
     assert ask(f"/predict?user={user}&item={item}") == (
         200, {"rating": float(predictor.predict(user, item)[0]), "note": ""},
@@ -115,6 +123,7 @@ def test_it_listens_on_this_machine_only(server):
         ("/recommend?user=a&k=0", None, 422, "query k: Input should be greater than or equal to 1"),
         ("/recommend?user=a&k=99999999", None, 422, "query k: Input should be less than or equal to 1000"),
         ("/recommend", b'{"what": 5}', 404, "item 'what' is unknown"),
+        ("/recommend?user=a&candidates=what", None, 422, "1 of 1 candidate left out: no training rating of item 'what'"),
         ("/recommend", b"{}", 422, "body: Dictionary should have at least 1 item"),
         ("/recommend", b"[3]", 422, "body: Input should be a valid dictionary"),
         ("/recommend", b'{"x2": "five"}', 422, "body x2: Input should be a valid number"),
@@ -133,7 +142,7 @@ def test_a_mistake_is_said_in_json(ask, path, body, status, said):
 
 EVIL_BODIES = [
     b"", b"null", b"0", b'"x"', b"[" * 100_000, b'{"a":' * 50_000, b'{"x2": 1e999}', b'{"x2": ' + b"9" * 10_000 + b"}",
-    b'{"x2": -Infinity}', b"\xff\xfe\x00", b'{"\xff": 1}', b'{"\\ud800": 3}', b'{"x2": {"x2": 1}}', b'{"x2": true}',
+    b'{"x2": -Infinity}', b"\xff\xfe\x00", b'{"\xff": 1}', b'{"\\ud800": 3}', b'{"x2": 3, "\\ud800": 3}', b'{"x2": {"x2": 1}}', b'{"x2": true}',
     b'{"x2": null}', b'{"": 3}', b"{'x2': 3}", b'{"x2": 3', b'{"x2": 3}}', b"\0" * 1000, json.dumps({str(n): 1 for n in range(9000)}).encode(),
     b'{"x2": "' + b"5" * 200_000 + b'"}',
 ]  # fmt: skip

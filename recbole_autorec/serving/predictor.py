@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from functools import cached_property
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from recbole_autorec.config.checks import compares_ratings, is_number
 from recbole_autorec.config.config import Config, of_a_file, portable
 from recbole_autorec.data.dataset import ServedDataset, without_ratings
 from recbole_autorec.distributed.children import environment
-from recbole_autorec.errors import CheckpointError, ConfigError, DataError
+from recbole_autorec.errors import CheckpointError, ConfigError, DataError, counted
 from recbole_autorec.model.autorec import AutoRec, RowAutoRec
 from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
 from recbole_autorec.model.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.quick_start import build_model, quiet_recbole
+from recbole_autorec.reading.fields import FIELDS, PAIR, by_known_names, id_text, numbers
+from recbole_autorec.reading.options import shown
 from recbole_autorec.trainer.checkpoint import (
     load_checkpoint,
     no_forgery,
@@ -32,6 +36,12 @@ from recbole_autorec.trainer.checkpoint import (
     save_checkpoint,
 )
 
+Ids = Iterable[Any] | str | float  # one, or many
+
+# By what a pair lacks, see Predictor._lacks: 3 times the user's, plus the item's.
+NOTES = [
+    ", ".join(filter(None, both)) for both in product(*(("", f"unrated {kind}", f"unknown {kind}") for kind in PAIR))
+]
 BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
 # How a model was evaluated, and where, is of no interest here.
 SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False}
@@ -40,8 +50,8 @@ SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mo
 class Predictor:
     """Predictions of a checkpoint's model, on the CPU. Safe to share between threads.
 
-    Ids are those of the dataset's files, as text; numbers count as their text. An unknown id is no error in `predict`:
-    see `notes`.
+    Ids are those of the dataset's files, as text. Numbers count as their text, 196.0 as 196; NaN and None are unknown.
+    An unknown id is no error in `predict`: see `notes`.
 
     Attributes:
         model: in evaluation mode.
@@ -55,6 +65,7 @@ class Predictor:
     items: list[str]
     rating_range: tuple[float, float]
     _given_class: type | None = None
+    _has_warned = False
 
     def __init__(
         self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], parameters: Mapping[str, Any]
@@ -169,46 +180,101 @@ class Predictor:
 
     # Known users and items.
 
-    def predict(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> np.ndarray:
+    def predict(self, users: Ids | pd.DataFrame, items: Ids | None = None, strict: bool = False) -> np.ndarray:
         """Ratings of the pairs (P,): (P,) float32, in stars. One user or one item stands for all of the others.
 
-        The same pair has the same prediction, whatever it is asked with. See `notes` for ids without training ratings.
-        """
-        user_numbers, item_numbers = self._pairs(users, items)
-        return self._predict(user_numbers, item_numbers)
+        The same pair has the same prediction, whatever it is asked with. The first time that a pair's user or item has
+        no training rating there is a warning; `notes` says which pairs these are, and what they get.
 
-    def notes(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> list[str]:
+        Args:
+            users: ids, or a DataFrame with a user and an item column, called as in any file that convert reads.
+            items: ids; none with a DataFrame.
+            strict: refuse pairs whose user or item has no training rating.
+
+        Raises:
+            DataError: users and items do not go together, a column is missing, or `strict` and such a pair.
+        """
+        ids = _given(PAIR, users, items)
+        pairs = self._pairs(*ids)
+        self._say_fallbacks(ids, self._lacks(*pairs), strict)
+        return self._predict(*pairs)
+
+    def notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> list[str]:
         """For each pair what its prediction lacks: "" or "unknown user", "unrated item" and the like.
 
         Such a prediction is what the model falls back to: AutoRec's cold_start_rating, offsets that are known, or the
-        mean of the training ratings.
+        mean of the training ratings. The arguments are those of `predict`.
         """
-        numbers = dict(zip(("user", "item"), self._pairs(users, items), strict=True))
-        lacks = {
-            kind: np.where(numbers[kind] == 0, f"unknown {kind}",
-                           np.where(self._rated[kind][numbers[kind]], "", f"unrated {kind}"))
-            for kind in numbers
-        }  # fmt: skip
-        return [", ".join(filter(None, both)) for both in zip(lacks["user"], lacks["item"], strict=True)]
+        return [NOTES[lack] for lack in self._lacks(*self._pairs(*_given(PAIR, users, items))).tolist()]
 
-    def recommend(self, user: Any, k: int = 10) -> pd.DataFrame:
-        """The k best items that the user has not rated in training, best first: item, rating in stars, title if known.
+    def predict_with_notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> tuple[np.ndarray, list[str]]:
+        """What `predict` and `notes` give, in one pass and without a warning."""
+        pairs = self._pairs(*_given(PAIR, users, items))
+        return self._predict(*pairs), [NOTES[lack] for lack in self._lacks(*pairs).tolist()]
+
+    def evaluate(
+        self, users: Ids | pd.DataFrame, items: Ids | None = None, ratings: Iterable[Any] | None = None
+    ) -> dict[str, Any]:
+        """How close the predictions come to ratings.
+
+        Args:
+            users: ids, or a DataFrame with a user, an item and a rating column.
+            items: ids; none with a DataFrame.
+            ratings: in stars, one for each pair; none with a DataFrame.
+
+        Returns:
+            rmse and mae of all pairs, in stars; n, their number; n_cold, how many have a user or an item without a
+            training rating; coverage, the share of the others; rmse_known and mae_known of the others, None if there
+            are none.
 
         Raises:
-            DataError: the user is unknown or has no training rating.
+            DataError: as `predict`, or there is no rating, or one is no finite number.
         """
-        return pd.DataFrame(self._recommended(user, k))
+        users, items, ratings = _given(FIELDS[:3], users, items, ratings)
+        given = pd.Series(ratings)
+        stars, pairs = numbers(given), self._pairs(users, items)
+        if len(stars) != len(pairs[0]) or not len(stars):
+            raise DataError(
+                f"{counted(len(pairs[0]), 'pair')} and {counted(len(stars), 'rating')}; expected one of each."
+            )
+        for place in np.flatnonzero(np.isnan(stars))[:1]:
+            raise DataError(f"ratings[{place}] is {str(given.iloc[place])!r}; expected a finite number, in stars.")
+        errors, known = self._predict(*pairs).astype(np.float64) - stars, self._lacks(*pairs) == 0
+        (rmse, mae), (rmse_known, mae_known) = map(_rmse_and_mae, (errors, errors[known]))
+        n, n_known = len(errors), int(known.sum())
+        return {
+            "rmse": rmse, "mae": mae, "n": n, "n_cold": n - n_known, "coverage": n_known / n,
+            "rmse_known": rmse_known, "mae_known": mae_known,
+        }  # fmt: skip
 
-    def best_items(self, user: Any, k: int = 10) -> list[dict[str, Any]]:
+    def recommend(
+        self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
+    ) -> pd.DataFrame:
+        """The k best items that the user has not rated in training, best first: item, rating in stars, title if known.
+
+        Args:
+            user: an id.
+            k: the most rows that there are.
+            candidates: items; only these are ranked. Those without a training rating are left out, with a warning.
+            exclude: items that are not recommended.
+
+        Raises:
+            DataError: the user is unknown or has no training rating, or no candidate has one.
+        """
+        return pd.DataFrame(self._recommended(user, k, self._left_out(candidates, exclude)))
+
+    def best_items(
+        self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
+    ) -> list[dict[str, Any]]:
         """What `recommend` gives, as plain rows and in half the time: for a server."""
-        best = self._recommended(user, k)
+        best = self._recommended(user, k, self._left_out(candidates, exclude))
         columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in best.values()]
         return [dict(zip(best, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    def _recommended(self, user: Any, k: int) -> dict[str, Any]:
+    def _recommended(self, user: Any, k: int, left_out: np.ndarray) -> dict[str, Any]:
         number = self._number("user", user)
         seen = self._seen[self._starts[number] : self._starts[number + 1]]
-        return self._best_items(self._scores(number), seen, k)
+        return self._best_items(self._scores(number), np.append(seen, left_out), k)
 
     def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
         """The k items most like this one, most alike first: item, similarity, title if known.
@@ -225,7 +291,7 @@ class Predictor:
 
     # New users and items, without training.
 
-    def fold_in_user(self, ratings: Mapping[Any, float]) -> NewUser:
+    def fold_in_user(self, ratings: Mapping[Any, float] | pd.Series, strict: bool = False) -> NewUser:
         """A user that training did not see, from ratings of known items.
 
         U-AutoRec encodes the ratings and corrects the code by them: see RowAutoRec.solve_new_row. I-AutoRec solves for
@@ -233,74 +299,91 @@ class Predictor:
         solve_new_column.
 
         Args:
-            ratings: item -> stars.
+            ratings: item -> stars; of a Series, the index has the items. Items without a training rating are left out,
+                with a warning; see NewUser.left_out.
+            strict: refuse such items.
 
         Raises:
-            DataError: no rating, an unknown item, a rating outside the training range, or another model. Items that are
-                known and have no training rating are left out.
+            DataError: no rating of an item that training has ratings of, a rating outside the training range, or
+                another model.
         """
-        return NewUser(self, *self._folded("user", "item", ratings))
+        return NewUser(self, *self._folded("user", "item", ratings, strict))
 
-    def fold_in_item(self, ratings: Mapping[Any, float]) -> NewItem:
+    def fold_in_item(self, ratings: Mapping[Any, float] | pd.Series, strict: bool = False) -> NewItem:
         """An item that training did not see, from known users' ratings; otherwise as fold_in_user.
 
         Args:
             ratings: user -> stars.
+            strict: see fold_in_user.
         """
-        return NewItem(self, *self._folded("item", "user", ratings))
+        return NewItem(self, *self._folded("item", "user", ratings, strict))
 
-    @torch.no_grad()
-    def _folded(self, new: str, known: str, ratings: Mapping[Any, float]) -> tuple[Tensor, np.ndarray]:
-        """Scores of the new row or column at all of the other side, unclipped, and which of them it has rated."""
+    def _folded(
+        self, new: str, known: str, ratings: Mapping[Any, float] | pd.Series, strict: bool
+    ) -> tuple[Tensor, np.ndarray, list[str]]:
+        """Scores of the new row or column at all of the other side, unclipped; which of them it rated; ids left out."""
         model = self.model
         if not isinstance(model, AutoRec):
             raise DataError(f"model {self.name} takes no new {new}s; AutoRecs do.")
-        if not isinstance(ratings, Mapping) or not ratings:
+        if not isinstance(ratings, Mapping | pd.Series) or not len(ratings):
             raise DataError(f"a new {new} needs ratings: give at least one, as {{{known}: stars}}.")
         low, high = self.rating_range
-        plain = {key: stars.item() if isinstance(stars, np.generic) else stars for key, stars in ratings.items()}
-        for key, stars in plain.items():
+        ids = list(ratings.keys())
+        plain = [stars.item() if isinstance(stars, np.generic) else stars for _, stars in ratings.items()]
+        for each, stars in zip(ids, plain, strict=True):
             if not is_number(stars, low, high):
                 raise DataError(
-                    f"a new {new}'s rating {stars!r} of {known} {str(key)!r}; expected {low:g} to {high:g}."
+                    f"a new {new}'s rating {stars!r} of {known} {_name(each)!r}; expected {low:g} to {high:g}."
                 )
-        keys = [str(key) for key in ratings]
-        if len(set(keys)) < len(keys):
-            raise DataError(f"a new {new}'s ratings name a {known} twice.")
-        for key in keys:
-            self._known(known, key)
-        numbers_given = self._numbers(known, keys)
+        numbers_given = self._numbers(known, ids)
         there = self._rated[known][numbers_given]
-        numbers = torch.from_numpy(numbers_given[there])
-        values = torch.tensor([float(stars) for stars in plain.values()])[torch.from_numpy(there)]
-        if not len(numbers):
-            raise DataError(f"a new {new} needs a rating of {known}s that training has ratings of; these have none.")
-        return model.rate_as_new(new, numbers, values), numbers.numpy()
+        rated = numbers_given[there]
+        if len(np.unique(rated)) < len(rated):
+            raise DataError(f"a new {new}'s ratings name a {known} twice.")
+        left_out = [_name(each) for each, is_there in zip(ids, there, strict=True) if not is_there]
+        if left_out and (strict or not len(rated)):
+            self._number(known, left_out[0])
+        if left_out:
+            _warn(f"{_few(known, left_out, ids, 'rating')}; see left_out. strict=True refuses them.")
+        values = torch.tensor([float(stars) for stars in plain])[torch.from_numpy(there)]
+        with torch.no_grad():
+            return model.rate_as_new(new, torch.from_numpy(rated), values), rated, left_out
 
     # Inside: numbers instead of ids.
 
-    def _numbers(self, kind: str, ids: Iterable[Any] | str) -> np.ndarray:
+    def _numbers(self, kind: str, ids: Ids) -> np.ndarray:
         """Of one id or many; 0 for one that is unknown."""
-        if isinstance(ids, str | int | np.integer):
-            ids = [ids]
-        known = self._numbers_of[kind]
-        if isinstance(ids, pd.Series) and isinstance(ids.dtype, pd.CategoricalDtype):
-            return np.append(self._numbers(kind, ids.cat.categories), 0)[ids.cat.codes]  # -1: missing
-        return np.array([known.get(str(each), 0) for each in ids], dtype=np.int64)
+        known = self._numbers_of[kind].get
+        other = lru_cache(None, typed=True)(lambda each: known(id_text(each), 0))
+        several = _several(ids)
+        try:
+            if isinstance(several, pd.Series):
+                codes, different = pd.factorize(several)
+                return np.append(self._numbers(kind, different), 0)[codes]  # -1: missing
+            plain = several.tolist() if hasattr(several, "tolist") else several
+            found = [  # the most frequent types first
+                known(each) if type(each) is str else known(str(each), 0) if type(each) is int else other(each)
+                for each in plain
+            ]
+            if None in found:
+                found = [other(each) if number is None else number for number, each in zip(found, plain, strict=True)]
+        except TypeError as error:
+            raise DataError(f"{kind}s {shown(repr(ids))}; expected an id, or a list of ids.") from error
+        return np.array(found, dtype=np.int64)
 
     def _known(self, kind: str, name: Any) -> int:
-        number = self._numbers_of[kind].get(str(name), 0)
+        number = int(self._numbers(kind, [name])[0])
         if number == 0:
-            raise DataError(f"{kind} {str(name)!r} is unknown: training had none of that id.")
+            raise DataError(f"{kind} {_name(name)!r} is unknown: training had none of that id.")
         return number
 
     def _number(self, kind: str, name: Any) -> int:
         number = self._known(kind, name)
         if not self._rated[kind][number]:
-            raise DataError(f"{kind} {str(name)!r} has no training rating; nothing is known about it.")
+            raise DataError(f"{kind} {_name(name)!r} has no training rating; nothing is known about it.")
         return number
 
-    def _pairs(self, users: Iterable[Any] | str, items: Iterable[Any] | str) -> tuple[np.ndarray, np.ndarray]:
+    def _pairs(self, users: Ids, items: Ids) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the pairs."""
         pair = [self._numbers(kind, ids) for kind, ids in (("user", users), ("item", items))]
         if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
@@ -309,6 +392,43 @@ class Predictor:
             )
         both = np.broadcast_arrays(*pair)
         return both[0], both[1]
+
+    def _lacks(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """What each numbered pair lacks, as a place in NOTES; 0 for nothing."""
+        user, item = (
+            np.where(self._rated[kind][ids], 0, np.where(ids == 0, 2, 1))
+            for kind, ids in (("user", users), ("item", items))
+        )
+        return 3 * user + item
+
+    def _say_fallbacks(self, ids: Sequence[Any], lacks: np.ndarray, strict: bool) -> None:
+        places = np.flatnonzero(lacks)
+        if not len(places) or (self._has_warned and not strict):
+            return
+        first = [
+            f"user {_id_at(ids[0], place)!r}, item {_id_at(ids[1], place)!r} ({NOTES[lacks[place]]})"
+            for place in places[: 3 if strict else 1]
+        ]
+        what = f"{len(places):,} of {counted(len(lacks), 'pair')} without training ratings of the user or the item"
+        if strict:
+            raise DataError(f"{what}: {'; '.join(first)}. strict=False predicts what the model falls back to.")
+        self._has_warned = True
+        _warn(f"{what}, first {first[0]}: predictions fall back. notes() says which; strict=True refuses them.")
+
+    def _left_out(self, candidates: Ids | None, exclude: Ids | None) -> np.ndarray:
+        """Numbers of the items that are not to be ranked."""
+        left_out = self._numbers("item", [] if exclude is None else exclude)
+        if candidates is None:
+            return left_out
+        candidates = _several(candidates)
+        chosen = self._numbers("item", candidates)
+        strange = [_id_at(candidates, place) for place in np.flatnonzero(~self._rated["item"][chosen])]
+        if strange:
+            what = _few("item", strange, chosen, "candidate")
+            if len(strange) == len(chosen):
+                raise DataError(f"{what}; none is left.")
+            _warn(f"{what}.")
+        return np.append(left_out, np.setdiff1d(np.arange(len(self._rated["item"])), chosen))
 
     @torch.no_grad()
     def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -378,14 +498,15 @@ class _New:
 
     Attributes:
         scores: of all of the other side, in stars, unclipped.
+        left_out: the ids whose ratings do not count, as training has none of them.
     """
 
     _other: str
 
-    def __init__(self, predictor: Predictor, scores: Tensor, rated: np.ndarray):
-        self._predictor, self._rated, self.scores = predictor, rated, scores
+    def __init__(self, predictor: Predictor, scores: Tensor, rated: np.ndarray, left_out: list[str]):
+        self._predictor, self._rated, self.scores, self.left_out = predictor, rated, scores, left_out
 
-    def predict(self, ids: Iterable[Any] | str) -> np.ndarray:
+    def predict(self, ids: Ids) -> np.ndarray:
         """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating, or what the new one's offset says."""
         numbers = self._predictor._numbers(self._other, ids)
         model, rated = self._predictor.model, self._predictor._rated[self._other]
@@ -400,15 +521,68 @@ class NewUser(_New):
 
     _other = "item"
 
-    def recommend(self, k: int = 10) -> pd.DataFrame:
+    def recommend(self, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None) -> pd.DataFrame:
         """As Predictor.recommend; the items that were given are left out."""
-        return pd.DataFrame(self._predictor._best_items(self.scores.clone(), self._rated, k))
+        left_out = np.append(self._rated, self._predictor._left_out(candidates, exclude))
+        return pd.DataFrame(self._predictor._best_items(self.scores.clone(), left_out, k))
 
 
 class NewItem(_New):
     """A folded-in item: predicts like a known one."""
 
     _other = "user"
+
+
+# Ids as they were given.
+
+
+def _given(wanted: Sequence[str], *given: Any) -> list[Any]:
+    """What was given of each field: itself, or a column of the one DataFrame."""
+    there = [each for each in given if each is not None]
+    if len(there) == len(wanted) and not any(isinstance(each, pd.DataFrame) for each in there):
+        return [*map(_several, there)]
+    if len(there) != 1 or not isinstance(given[0], pd.DataFrame):
+        types = " and ".join(type(each).__name__ for each in there) or "nothing"
+        raise DataError(f"expected {'s, '.join(wanted)}s, or one DataFrame with a column of each; got {types}.")
+    frame = given[0]
+    found = by_known_names(list(frame.columns), wanted)
+    wrong = [name for name in wanted if found.count(name) != 1]
+    if wrong:
+        faults = ", ".join(f"{'two columns' if name in found else 'no column'} for {name}" for name in wrong)
+        raise DataError(
+            f"the DataFrame: {faults} in {shown(list(frame.columns))}; rename columns, "
+            f"frame.rename(columns={{'NAME': '{wrong[0]}'}}), or leave some out, frame.drop(columns='NAME')."
+        )
+    return [frame.iloc[:, found.index(name)] for name in wanted]
+
+
+def _several(ids: Any) -> Any:
+    """One id as a list, and others so that they can be gone through twice."""
+    return [ids] if pd.api.types.is_scalar(ids) else list(ids) if isinstance(ids, Iterator) else ids
+
+
+def _id_at(ids: Any, place: Any) -> str:
+    """One of several, for messages; the only one stands for all."""
+    return _name(next(islice(ids, int(place) if len(ids) > 1 else 0, None)))
+
+
+def _name(value: Any) -> str:
+    return id_text(value) or str(value)
+
+
+def _few(kind: str, left_out: Sequence[str], of: Sequence[Any] | np.ndarray, what: str) -> str:
+    return f"{len(left_out):,} of {counted(len(of), what)} left out: no training rating of {kind} {left_out[0]!r}" + (
+        " and others" if len(left_out) > 1 else ""
+    )
+
+
+def _warn(text: str) -> None:
+    """At the line that called a public method, which called what calls this."""
+    warnings.warn(text, UserWarning, stacklevel=4)
+
+
+def _rmse_and_mae(errors: np.ndarray) -> tuple[float | None, float | None]:
+    return (float(np.sqrt(np.mean(errors**2))), float(np.mean(np.abs(errors)))) if len(errors) else (None, None)
 
 
 def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
