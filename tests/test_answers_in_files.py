@@ -100,8 +100,8 @@ def test_candidates_and_exclude_are_files_of_ids(checkpoint, capsys):
         assert run(capsys, *base, *flags)[0] == 0
         return set(pd.read_csv("out.csv", dtype=str)["item"])
 
-    assert items("--candidates", "some") == {"i1", "a, b", '"q"', "'-1"}  # which a spreadsheet takes for a formula
-    assert items("--candidates", "some", "--exclude", "never") == {"a, b", '"q"', "'-1"}
+    assert items("--candidates", "some") == {"i1", "a, b", '"q"', "-1"}
+    assert items("--candidates", "some", "--exclude", "never") == {"a, b", '"q"', "-1"}
     assert items("--candidates", "some", "--exclude", "by user.csv") == {"i1", "a, b", '"q"'}
 
 

@@ -26,7 +26,7 @@ FAULTS = {
         "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
     ),
     "dataset": ("../elsewhere", "the name of a folder in data_path"),
-    "download_url": ("grouplens", "an address, such as https://host/folder"),
+    "download_url": ("grouplens", "an address, such as https://host/folder, or ~ for GroupLens's"),
     "reg_scale": (None, "a number >= 0, or a pair [encoder, decoder] of such"),
     "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
     "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),

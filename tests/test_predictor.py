@@ -549,12 +549,12 @@ def test_recommend_and_similar(checkpoints, capsys):
         (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
         (["predict", "--input", "pairs.tsv", "--output", "pairs.tsv"], "--output 'pairs.tsv' is the input; give another name."),
         (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2."),
-        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user' that gives user, item; expected a tab or one of :: , ; | between the fields, or --separator."),
+        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user' that gives user, item; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
         (["predict", "--inptu", "pairs.tsv"], "command line: unknown flag --inptu; did you mean --input?"),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: user 'a' and item 'x2': training knew both; a new rating is of a known item by a new user, or of a new item by a known user."),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: user 'who' and item 'what': training knew neither; a new rating is of a known item by a new user, or of a new item by a known user."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: there is no rating of a known item by a new user, or of a new item by a known user: are the ids those of the training data?"),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: there is no rating of a known item by a new user, or of a new item by a known user: are the ids those of the training data?"),
         (["predict"], "command line: the following arguments are required: --input; --help has the flags."),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "high.csv"], "high.csv: a new user's rating 9.0 of item 'x2'; expected 0 to 5."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "high.csv"], "high.csv: a new user's rating 9.0 of item 'x2'; expected 0 to 5. If 9 stands for 'not rated', --new_not_rated 9 leaves it out."),
         (["recommend", "--users", ""], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
         (["recommend", "--users", "who"], "user 'who' is unknown: training had none of that id."),
         (["recommend"], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
@@ -653,4 +653,4 @@ def test_a_later_rating_of_a_new_user_counts(checkpoints, caplog):
     users, items = batch._folded_in(predictor, "new.csv", FOUND_OUT)
     assert items == {}
     assert users["me"].predict(item) == predictor.fold_in_user({item: 5}).predict(item)
-    assert caplog.messages[-1] == "new.csv: 1 rating left out: the pair was rated again"
+    assert caplog.messages[-1] == "new.csv: 1 rating left out: the pair was rated again; the last by time is kept"

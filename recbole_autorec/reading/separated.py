@@ -200,18 +200,22 @@ SHOWN = 3000  # records by which a layout is found out
 
 
 def _is_quoted(text: str, separator: str, options: Options) -> bool:
-    """Whether a field may stand in quotes: one that begins with a quote ends with it, in each of the first records."""
+    """Whether a field may stand in quotes.
+
+    After a tab and the like: where one that does has what asks for them, or as many do in each of the first records.
+    """
     if len(separator) > 1:
         return False
     if options.quotes is not None or separator in QUOTED:
         return options.quotes is not False
-    quote = re.search(rf'(?:^|{re.escape(separator)})"', text, re.MULTILINE)
-    if quote is None:
-        return False
-    before = len(_rows(text[: text.rfind("\n", 0, quote.end()) + 1], separator, False))
+    sign = re.escape(separator)
+    fields_in_quotes = re.findall(rf'(?:^|{sign}) *"([^"]*(?:""[^"]*)*)"(?= *(?:{sign}|$))', text, re.MULTILINE)
     rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))
     counts = {len(row) for row in rows[1:] or rows}  # a header may lack a name
-    return len(rows) > before and len(counts) == 1 and not counts & {0, 1}
+    if not fields_in_quotes or len(counts) != 1 or counts & {0, 1}:
+        return False
+    needed_them = any(separator in field or "\n" in field or '""' in field for field in fields_in_quotes)
+    return needed_them or (len(rows) > 1 and len(fields_in_quotes) % len(rows) == 0 and '"' in text.partition("\n")[0])
 
 
 def _split(line: str, separator: str) -> list[str]:

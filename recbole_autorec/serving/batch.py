@@ -22,7 +22,7 @@ from recbole_autorec.files import make_folder, without_formulas, write_json, wri
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN
 from recbole_autorec.reading.fields import PAIR
-from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options
+from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options, shown
 from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
 from recbole_autorec.reading.sources import reading
 from recbole_autorec.serving.predictor import NewItem, NewUser, Predictor
@@ -113,11 +113,11 @@ def evaluate_file(
     known = scores["n"] - scores["n_cold"]
     rows = {"all pairs": ("rmse", "mae", scores["n"]), "both known to training": ("rmse_known", "mae_known", known)}
     table = pd.DataFrame(
-        {name: [scores[rmse], scores[mae], f"{n:,}"] for name, (rmse, mae, n) in rows.items() if n},
+        {name: [f"{scores[rmse]:.4f}", f"{scores[mae]:.4f}", f"{n:,}"] for name, (rmse, mae, n) in rows.items() if n},
         index=["RMSE", "MAE", "pairs"],
     ).T
     return (
-        f"\n{table.to_string(float_format='%.4f')}\n\ncoverage {scores['coverage']:.1%}: {scores['n_cold']:,} of "
+        f"\n{table.to_string()}\n\ncoverage {scores['coverage']:.1%}: {scores['n_cold']:,} of "
         f"{counted(scores['n'], 'pair')} have a user or an item without training ratings"
         + ("" if output is None else f"\n{output}")
     )
@@ -146,7 +146,7 @@ def recommend_to(
     if not users and new_ratings is None:
         raise ConfigError("recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings.")
     predictor = Predictor.load(checkpoint)
-    only = None if candidates is None else _items_for_all(candidates, "--candidates")
+    only = None if candidates is None else _candidates(predictor, candidates)
     never = {None: []} if exclude is None else _items_by_user(exclude)
     new_users, new_items = _folded_in(predictor, new_ratings, options)
     if new_items:
@@ -220,11 +220,22 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
     return found
 
 
-def _items_for_all(file: str | Path, flag: str) -> list[str]:
-    found = _items_by_user(file)
-    if not found[None]:
-        raise DataError(f"{flag} '{file}': expected a file with an item's id on each line.")
-    return found[None]
+def _candidates(predictor: Predictor, file: str | Path) -> list[str]:
+    """Items of a file that has one on each line; without those that training had no rating of."""
+    given, rated = _items_by_user(file)[None], set(predictor.rated_items)
+    known = [item for item in given if item in rated]
+    if not known:
+        raise DataError(
+            f"--candidates '{file}': expected an item's id on each line; "
+            + (f"training had a rating of none of {shown(given)}." if given else "there is none.")
+        )
+    if len(known) < len(given):
+        first = next(item for item in given if item not in rated)
+        logger.warning(
+            f"{Path(file).name}: {counted(len(given) - len(known), 'candidate')} left out, {first!r} the first: training"
+            " had no rating of them"
+        )
+    return known
 
 
 def _folded_in(
@@ -363,7 +374,7 @@ def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
 
 def _without_line_ends(table: pd.DataFrame) -> pd.DataFrame:
     """For .tsv, which has no quotes: a blank for each tab and line end in a text."""
-    texts = [name for name in table if table[name].dtype == object]
+    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     return table.assign(**{name: table[name].astype(str).str.replace(r"[\t\r\n]", " ", regex=True) for name in texts})
 
 
