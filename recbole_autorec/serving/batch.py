@@ -232,8 +232,8 @@ def _candidates(predictor: Predictor, file: str | Path) -> list[str]:
     if len(known) < len(given):
         first = next(item for item in given if item not in rated)
         logger.warning(
-            f"{Path(file).name}: {counted(len(given) - len(known), 'candidate')} left out, {first!r} the first: training"
-            " had no rating of them"
+            f"{Path(file).name}: {counted(len(given) - len(known), 'candidate')} left out, {first!r} the first: "
+            "training had no rating of them"
         )
     return known
 

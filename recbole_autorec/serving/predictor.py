@@ -51,7 +51,7 @@ class Predictor:
     """Predictions of a checkpoint's model, on the CPU. Safe to share between threads.
 
     Ids are those of the dataset's files, as text. Numbers count as their text, 196.0 as 196; NaN and None are unknown.
-    An unknown id is no error in `predict`: see `notes`.
+    An unknown id is no error in `predict`, which warns once: see `notes`.
 
     Attributes:
         model: in evaluation mode.
