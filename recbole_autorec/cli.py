@@ -427,6 +427,7 @@ def skip_flag(parser: Parser) -> None:
 
 def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
     """With the flag of every verb that uses a checkpoint."""
+    check_recbole()
     parser = bare_parser(verb, description, epilog)
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
     return parser
@@ -451,9 +452,7 @@ def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
             near = difflib.get_close_matches(name, flags, n=1)
             hint = f"did you mean {near[0]}?" if near else "--help has the flags."
             raise ConfigError(f"command line: unknown flag {name}; {hint}")
-    known = parser.parse_args(_joined(argv))
-    check_recbole()
-    return known
+    return parser.parse_args(_joined(argv))
 
 
 def _joined(argv: list[str]) -> list[str]:
