@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from recbole_autorec import cli
+from recbole_autorec.cli import flags as flags_of
 from tests.conftest import DATA, ROOT
 
 QUICK = [
@@ -99,13 +100,13 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
 
 def test_values_may_be_given_either_way_and_may_be_negative():
     arguments = ["--dataset=tiny", "--epochs", "5", "--cold_start_rating", "-1", "--metrics=[RMSE]", "--seed=3"]
-    known, flags = cli.parse(cli.parser_for("", "", ""), arguments)
+    known, flags = flags_of.parse(flags_of.parser_for("", "", ""), arguments)
     assert known.dataset == "tiny"
     assert flags == {"seed": "3", "epochs": "5", "cold_start_rating": "-1", "metrics": "[RMSE]"}
 
 
 def test_an_equals_sign_in_a_value_stays():
-    assert cli.parse(cli.parser_for("", "", ""), ["--checkpoint_dir=a=b"])[1] == {"checkpoint_dir": "a=b"}
+    assert flags_of.parse(flags_of.parser_for("", "", ""), ["--checkpoint_dir=a=b"])[1] == {"checkpoint_dir": "a=b"}
 
 
 def test_config_files_are_read_in_order(tmp_path, capsys):

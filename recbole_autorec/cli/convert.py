@@ -1,0 +1,42 @@
+"""Write a dataset in RecBole's format; what is in it."""
+
+from __future__ import annotations
+
+from recbole_autorec.cli.flags import bare_parser, only_known, reading_flags, skip_flag
+
+DESCRIPTION = """\
+Write ratings in RecBole's format into --data_path: from csv and its kin, GroupLens's .dat and u.data, Netflix's
+files, JSON, Parquet, Feather, Excel; alone, packed, or in a folder. How to read them is found out where it can be."""
+
+EPILOG = """\
+examples:
+  %(prog)s --input ratings.csv --name mine
+  %(prog)s --input reviews.jsonl.gz --name books --columns user=reviewer,item=isbn,rating=stars
+  %(prog)s --input ml-1m.zip --name ml-1m
+  %(prog)s --input ml-100k --split u1.base,u1.test --name ml-100k-u1"""
+
+
+def run(argv: list[str]) -> str:
+    parser = bare_parser("convert", DESCRIPTION, EPILOG)
+    parser.add_argument(
+        "--input", required=True, metavar="FILE", help="file, .gz, .zip or folder; or ml-1m and the like"
+    )
+    parser.add_argument("--name", required=True, help="of the dataset")
+    parser.add_argument(
+        "--data_path", default="dataset", metavar="DIR", help="folder of the datasets (default: dataset)"
+    )
+    parser.add_argument(
+        "--split", metavar="TRAIN,TEST", help="a ready split: these files in --input; or TRAIN,VALID,TEST"
+    )
+    parser.add_argument("--seed", type=int, default=2020, help="of the valid part, where the split has none")
+    skip_flag(parser)
+    parser.add_argument("--download_url", metavar="URL", help="where MovieLens archives are (default: GroupLens)")
+    reading_flags(parser, "")
+    known = vars(only_known(parser, argv))
+    for name in ("header", "quotes"):
+        known[name] = None if known[name] is None else known[name] == "yes"
+
+    from recbole_autorec.conversion.convert import convert as run
+    from recbole_autorec.conversion.convert import report
+
+    return "\n" + report(run(**known))

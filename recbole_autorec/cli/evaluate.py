@@ -1,0 +1,25 @@
+"""Score a model on ratings of a file."""
+
+from __future__ import annotations
+
+from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser, skip_flag
+
+DESCRIPTION = """\
+RMSE and MAE of a model on a file's ratings: of all pairs, and of those whose user and item training knew."""
+
+EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --input labelled.csv
+  %(prog)s --checkpoint saved/IAutoRec.pth --input labelled.csv --output scores.json"""
+
+
+def run(argv: list[str]) -> str:
+    parser = serving_parser("evaluate", DESCRIPTION, EPILOG, new_ratings=False)
+    parser.add_argument("--input", required=True, metavar="FILE", help="user, item and rating; what convert reads")
+    reading_flags(parser, "")
+    skip_flag(parser)
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving.batch import evaluate_file
+
+    return evaluate_file(known.checkpoint, known.input, known.output, options_of(known, ""), known.skip_bad_lines)

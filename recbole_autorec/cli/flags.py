@@ -1,0 +1,168 @@
+"""The flags that verbs share, and what is said of those that no verb has."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from pathlib import Path
+from typing import Any
+
+from recbole_autorec import __version__
+from recbole_autorec.errors import ConfigError
+from recbole_autorec.installation import check_recbole
+from recbole_autorec.invocation import command_line
+from recbole_autorec.reading.options import Options
+
+VERBS = ("train", "compare", "tune", "convert", "predict", "evaluate", "recommend", "similar", "export")
+FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
+READING = {
+    "columns": "by place, with - for others: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
+    "separator": "between fields, such as ; or tab or blanks",
+    "encoding": "of text, such as cp1252 (default: utf-8)",
+    "header": "whether the first line has names",
+    "quotes": "whether a field may stand in double quotes",
+    "decimal": "decimal sign of ratings, . or ,",
+    "date_format": "of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
+    "not_rated": "a rating that stands for none, such as -1: left out",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are ours."""
+
+    def error(self, message):
+        raise ConfigError(f"command line: {message}; --help has the flags.")
+
+    def parse_known_args(self, args=None, namespace=None):
+        known, rest = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            if action.metavar in ("DIR", "FILE", "CHECKPOINT") and getattr(known, action.dest) == "":
+                self.error(f"{action.option_strings[0]} is empty")
+        return known, rest
+
+
+def bare_parser(verb: str, description: str, epilog: str) -> Parser:
+    parser = Parser(
+        prog=f"{command_line()} {verb}".strip(),
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"recbole_autorec {__version__}")
+    return parser
+
+
+def parser_for(verb: str, description: str, epilog: str) -> Parser:
+    """With the flags of the verbs that train."""
+    parser = bare_parser(verb, description, epilog)
+    parser.add_argument(
+        "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
+    )
+    parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
+    parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
+    parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
+    parser.add_argument(
+        "--features", nargs="?", const="True", help="let RecBole's context-aware models see the .user and .item files"
+    )
+    return parser
+
+
+def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
+    """With the flag of every verb that uses a checkpoint."""
+    check_recbole()
+    parser = bare_parser(verb, description, epilog)
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    return parser
+
+
+def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
+    """With the flags of the verbs that answer from a checkpoint."""
+    parser = checkpoint_parser(verb, description, epilog)
+    parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: printed)")
+    if new_ratings:
+        parser.add_argument(
+            "--new_ratings", metavar="FILE", help="ratings by users that training had not; for predict, or of items"
+        )
+    return parser
+
+
+def reading_flags(parser: Parser, prefix: str, what: str = "the input") -> None:
+    """How a file is to be read; what is not given is found out. Flags with a prefix are not listed."""
+    group = parser.add_argument_group(f"how to read {what} (found out unless given)")
+    for name, meaning in READING.items():
+        choices = ("yes", "no") if meaning.startswith("whether") else None
+        group.add_argument(
+            f"--{prefix}{name}",
+            help=argparse.SUPPRESS if prefix else meaning,
+            choices=choices,
+            metavar=None if choices else name.upper(),
+        )
+
+
+def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
+    """What the flags with the first prefix say, or those with the next."""
+    given: dict[str, Any] = {}
+    for name in READING:
+        values = (getattr(known, prefix + name) for prefix in prefixes)
+        value = next((value for value in values if value is not None), None)
+        given[name] = value == "yes" if value in ("yes", "no") and name in ("header", "quotes") else value
+    return Options(**given, skips="skip_bad_lines" in known, prefix=prefixes[0])
+
+
+def skip_flag(parser: Parser) -> None:
+    parser.add_argument(
+        "--skip_bad_lines", action="store_true", help="leave out lines that are no ratings, and list them"
+    )
+
+
+def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
+    """The flags of a verb that takes no parameters."""
+    flags = list(parser._option_string_actions)
+    for name in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
+        if name not in flags:
+            near = difflib.get_close_matches(name, flags, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help has the flags."
+            raise ConfigError(f"command line: unknown flag {name}; {hint}")
+    return parser.parse_args(_joined(argv))
+
+
+def _joined(argv: list[str]) -> list[str]:
+    """Flags with values that may begin with - in one with these, since argparse takes - and -1 for flags."""
+    joined: list[str] = []
+    for argument in argv:
+        if joined and joined[-1].removeprefix("--").removeprefix("new_") in (*READING, "users", "items"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
+    """Our own flags, and every other --key value as text."""
+    known, rest = parser.parse_known_args(argv)
+    check_recbole()
+    ours = ("data_path", "seed", "features")  # which Config reads like the others
+    flags = {key: getattr(known, key) for key in ours if getattr(known, key) is not None}
+    while rest:
+        key, equals, value = rest.pop(0).partition("=")
+        if not key.startswith("--"):
+            near = [name for name in difflib.get_close_matches(key, VERBS, n=1) if name != key]
+            meant = near[0] if near else f"{FLAG_OF_FILE.get(Path(key).suffix, '--key')} {key}"
+            hint = "a verb comes first." if key in VERBS else f"did you mean {meant!r}?"
+            raise ConfigError(f"command line: {key!r} stands alone; {hint}")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"command line: {key} has no value; give {key} VALUE, such as {key} True.")
+            value = rest.pop(0)
+        if flags.get(key[2:], value) != value:
+            raise ConfigError(f"command line: {key} is given twice, as {flags[key[2:]]!r} and as {value!r}.")
+        flags[key[2:]] = value
+    for name in flags.keys() - vars(known).keys():
+        near = difflib.get_close_matches(name, vars(known), n=1, cutoff=0.75)
+        if near:
+            from recbole_autorec.config.config import is_parameter
+
+            if not is_parameter(name):
+                raise ConfigError(f"command line: unknown flag --{name}; did you mean --{near[0]}?")
+    return known, flags

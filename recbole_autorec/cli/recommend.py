@@ -1,0 +1,30 @@
+"""Recommend items to users."""
+
+from __future__ import annotations
+
+from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser
+
+DESCRIPTION = """\
+The best items that are not among a user's training ratings, with predicted stars, and titles where the dataset had
+them."""
+
+EPILOG = """\
+examples:
+  %(prog)s --checkpoint saved/IAutoRec.pth --users 196,22 --topk 5
+  %(prog)s --checkpoint saved/IAutoRec.pth --users all --output recommendations.csv
+  %(prog)s --checkpoint saved/UAutoRec.pth --new_ratings newcomers.csv"""
+
+
+def run(argv: list[str]) -> str:
+    parser = serving_parser("recommend", DESCRIPTION, EPILOG)
+    parser.add_argument("--users", help="ids with commas between them, or all (default: those of --new_ratings)")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
+    parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: an id on each line")
+    parser.add_argument("--exclude", metavar="FILE", help="never these: an id on each line, or pairs of user and item")
+    reading_flags(parser, "", "--new_ratings")
+    known = only_known(parser, argv)
+
+    from recbole_autorec.serving.batch import recommend_to
+
+    return recommend_to(known.checkpoint, known.users, known.topk, known.output, known.new_ratings,
+                        options_of(known, ""), known.candidates, known.exclude)  # fmt: skip

@@ -1,0 +1,76 @@
+"""Search for parameters; the best, its scores and where everything is."""
+
+from __future__ import annotations
+
+from recbole_autorec.cli.flags import parse, parser_for
+from recbole_autorec.cli.train import summary
+
+DESCRIPTION = """\
+Search for the parameters with the best validation score; train, and test, the best once more at the end. No trial sees
+the test part. Any model that train takes."""
+
+EPILOG = """\
+A space has a line for each parameter, in RecBole's format:
+
+  reg_weight loguniform 3.9,6.6        the natural logarithms of 49 and 735
+  row_scaling uniform 0,0.8
+  train_batch_size quniform 256,4096,256
+  hidden_size choice ['[250]','[500]']
+
+every other --key value or --key=value is a parameter of all trials, as for training.
+
+examples:
+  %(prog)s --model IAutoRec --dataset ml-100k
+  %(prog)s --model FM --dataset ml-100k --space fm.hyper --algo random --max_evals 20 --output results/fm
+  %(prog)s --model FM --dataset ml-100k --space fm.hyper --algo random --max_evals 20 --output results/fm --resume
+  %(prog)s --model UAutoRec --dataset ml-100k --engine ray --ray_address auto --cpus_per_trial 2"""
+
+
+def run(argv: list[str]) -> str:
+    parser = parser_for("tune", DESCRIPTION, EPILOG)
+    parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, or one of RecBole's")
+    parser.add_argument("--space", metavar="FILE", help="what is searched (default: properties/hyper/MODEL.hyper)")
+    parser.add_argument(
+        "--engine", default="hyperopt", help="hyperopt (default), one trial at a time; or ray, with ASHA"
+    )
+    parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive for a space of choices")
+    parser.add_argument("--max_evals", help="configurations to try (default: 50; exhaustive: all)")
+    parser.add_argument(
+        "--time_budget", metavar="SECONDS", help="the search ends after so long; then the best is tested"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="what comes out (default: results/tune-<model>-<dataset>-<time>)"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the search in --output")
+    parser.add_argument("--ray_address", metavar="HOST:PORT", help="a running cluster, or auto (default: this machine)")
+    parser.add_argument("--cpus_per_trial", metavar="N", help="of Ray (default: 1)")
+    parser.add_argument("--gpus_per_trial", metavar="N", help="of Ray, a part of one as well (default: 0)")
+    parser.add_argument(
+        "--storage_path", metavar="DIR", help="shared folder for Ray's checkpoints (default: none kept)"
+    )
+    known, flags = parse(parser, argv)
+
+    from recbole_autorec.config.config import parse_value
+    from recbole_autorec.process_memory import return_large_blocks
+    from recbole_autorec.tuning.tune import tune as run
+
+    return_large_blocks()
+    numbers = {key: None if (text := getattr(known, key)) is None else parse_value(text)
+               for key in ("max_evals", "time_budget", "cpus_per_trial", "gpus_per_trial")}  # fmt: skip
+    tuning = run(
+        known.model,
+        known.dataset,
+        known.space,
+        engine=known.engine,
+        algo=known.algo,
+        config_file_list=known.config_files,
+        flags=flags,
+        output=known.output,
+        resume=known.resume,
+        ray_address=known.ray_address,
+        storage_path=known.storage_path,
+        **numbers,  # type: ignore[arg-type]
+    )
+    best = "\n".join(f"{name}: {value}" for name, value in tuning.best.items())
+    files = "best.yaml, trials.csv, trials.jsonl, tuning.html, result.json"
+    return f"\n{best}\n{summary(tuning.result)}\n{tuning.folder}: {files}"
