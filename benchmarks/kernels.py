@@ -15,7 +15,7 @@ import torch
 from guard import ML_1M, ML_10M, passes
 from sparse_vs_dense import HIDDEN, random_ratings
 
-from recbole_autorec.data import rating_matrix
+from recbole_autorec.model import rating_matrix
 from recbole_autorec.model.rating_matrix import RatingMatrix
 from recbole_autorec.process_memory import return_large_blocks
 

@@ -11,7 +11,8 @@ import recbole_autorec.quick_start as quick_start
 from recbole_autorec import ConfigError, run_recbole_autorec
 from recbole_autorec.data.dataset import split_fingerprint
 from recbole_autorec.model.rating_recommender import in_stars
-from recbole_autorec.model.registry import MODELS, RECBOLE, get_model, get_trainer, why_no_ratings
+from recbole_autorec.model.registry import MODELS, RECBOLE, get_model, why_no_ratings
+from recbole_autorec.quick_start import get_trainer
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 from tests.conftest import DATA, QUICK_ANY, ROOT, config_for, tiny_parts
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from recbole_autorec import AutoRecError, DataError, cli, run_recbole_autorec
+from recbole_autorec.conversion import movielens
 from recbole_autorec.conversion.convert import convert, report
-from recbole_autorec.data import movielens
 from tests.conftest import ROOT
 
 RATINGS = [(1 + user, 1 + item, 1 + (user * item) % 5, 978300760 + user) for user in range(12) for item in range(10)]
@@ -279,7 +279,7 @@ def test_two_processes_download_once(server):
     address, _, asked = server
     sums = {name: hashlib.md5(content).hexdigest() for name, content in ARCHIVES.items()}
     code = (
-        f"from recbole_autorec.data import movielens; movielens.ARCHIVES.update({sums!r}); "
+        f"from recbole_autorec.conversion import movielens; movielens.ARCHIVES.update({sums!r}); "
         f"from recbole_autorec import run_recbole_autorec; "
         f"run_recbole_autorec('Bias', 'ml-1m', config_dict={{'download_url': {address!r}, 'saved': False}})"
     )

@@ -17,7 +17,7 @@ from recbole_autorec import (
     load_data_and_model,
     run_recbole_autorec,
 )
-from recbole_autorec.cli import report
+from recbole_autorec.cli.train import summary
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
 from tests.conftest import AT_HOME, DATA, QUICK, config_for, quick, tiny_parts
 
@@ -195,9 +195,9 @@ def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the
     assert torch.equal(calibrated, tested)
     assert not torch.equal(calibrated, alike.pop("calibration.weights"))  # which nothing has calibrated
     torch.testing.assert_close(learnt, alike)
-    said = report(final)
+    said = summary(final)
     assert "checkpoint's model was trained on all 50 ratings and has no score of its own" in said
-    assert "no score" not in report(before)
+    assert "no score" not in summary(before)
 
 
 @pytest.mark.parametrize("shares", [[1, 0, 0], [0.8, 0, 0.2], [0.8, 0.2, 0]])
@@ -215,7 +215,7 @@ def test_a_part_of_no_share_is_not_there(model, more, shares):
         assert result["best_epoch"] == result["epochs_run"] == (1 if model == "Bias" else 3)
     loaders = load_data_and_model(result["checkpoint"], AT_HOME)[3:]
     assert [loader is not None for loader in loaders] == [share > 0 for share in shares]
-    said = report(result)
+    said = summary(result)
     assert "NaN" not in said
     for part, share in zip(("valid", "test"), shares[1:], strict=True):
         assert (f"no {part} score: the split has no {part} part" in said) == (not share)
@@ -369,7 +369,7 @@ def test_however_few_ratings_give_a_score_or_a_sentence(pairs, model, split, see
             result = run_recbole_autorec(model, "toy", config_dict=parameters)
         except (DataError, ConfigError):
             return
-    assert "nan" not in report(result).lower()
+    assert "nan" not in summary(result).lower()
     for part in ("valid", "test"):
         scores = result[part]
         assert bool(scores) == (result[f"n_{part}"] > 0)

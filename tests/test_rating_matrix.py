@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_autorec.data import rating_matrix as rating_matrix_module
+from recbole_autorec.model import rating_matrix as rating_matrix_module
 from recbole_autorec.model.rating_matrix import RatingMatrix, rating_matrix
 from tests.conftest import config_for, tiny_parts
 

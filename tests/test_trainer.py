@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from recbole_autorec import CheckpointError, ConfigError
+from recbole_autorec.config.checks import LEARNERS
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from recbole_autorec.trainer.learners import LEARNERS
 from tests.conftest import config_for, tiny_parts
 
 PAPER = {"offsets": False}  # from whose weights the first steps go far on tiny
