@@ -39,7 +39,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
             write(file)
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a full disk, and of Ctrl-C
+    except (OSError, RuntimeError) as error:
+        # torch makes a RuntimeError of a full disk, and of Ctrl-C; any other comes from what was to be written
+        if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error) and error.__context__ is None:
+            raise
         chain: list[BaseException] = [error]
         while chain[-1].__context__ is not None:
             chain.append(chain[-1].__context__)

@@ -85,8 +85,15 @@ def test_evaluate_says_what_is_outside_the_scale(checkpoint, capsys, caplog):
     assert run(capsys, "evaluate", "--checkpoint", checkpoint, "--input", "a.csv", "--not_rated", "-1")[0] == 0
 
 
-def recommended(out: str) -> list[str]:
-    return [line.split()[2] for line in out.strip().splitlines()[1:]]
+def test_a_fault_of_the_model_is_not_taken_for_a_full_disk(checkpoint, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(Predictor, "_predict", broken)
+    Path("pairs.csv").write_text("user,item\nu 1,i1\n")
+    with pytest.raises(RuntimeError, match=r"^shapes cannot be multiplied$"):
+        cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.csv", "--output", "out.csv"])
+    assert not Path("out.csv").exists()
 
 
 def test_candidates_and_exclude_are_files_of_ids(checkpoint, capsys):

@@ -137,6 +137,20 @@ def test_interruption_ends_with_130_and_says_where_the_best_epoch_is(monkeypatch
     monkeypatch.undo()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--seed", "1", "--seed", "2"], "--seed is given twice, as '1' and as '2'"),
+        (["convert", "--input", "a", "--name", "b", "--decimal", ",", "--decimal", "."], "--decimal is given twice"),
+        (["recommend", "--checkpoint", "c", "--users", "", "--new_ratings", "n"], "--users is empty"),
+        (["similar", "--checkpoint", "c", "--items="], "--items is empty"),
+    ],
+)
+def test_a_flag_is_given_once_and_not_empty(arguments, expected, capsys):
+    assert cli.main(arguments) == 2
+    assert f"error: command line: {expected}" in capsys.readouterr().err
+
+
 def test_help_is_fast_and_names_the_parameters():
     done = run("--help")
     assert done.returncode == 0

@@ -342,7 +342,8 @@ def test_values_are_yaml_and_never_evaluated(tmp_path):
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-3", 0.001), ("[500, 250]", [500, 250]), ("true", True), ("~", None), ("None", None), ("\t", "\t"), ("2024-01-15", "2024-01-15"), ("2024-13-45", "2024-13-45"), (" ", " "),
-     ("['NDCG','Recall']", ["NDCG", "Recall"]), ("{'mode':'full'}", {"mode": "full"}), ("a: b: c", "a: b: c")],
+     ("['NDCG','Recall']", ["NDCG", "Recall"]), ("{'mode':'full'}", {"mode": "full"}), ("a: b: c", "a: b: c"),
+     ("1.5e2", 150.0), (".5e-1", 0.05), ("010", "010"), ("on", "on"), ("No", "No"), ("1:30", "1:30"), ("10", 10), ("0", 0), ("0.5", 0.5)],
 )  # fmt: skip
 def test_parse_value(text, value):
     assert parse_value(text) == value

@@ -87,6 +87,8 @@ def test_models_of_every_kind_rank(name, write_dataset):
 def test_a_trainer_of_recboles_own_stays_below_ours():
     trainer = get_trainer(get_model("RecVAE"))
     assert [base.__name__ for base in trainer.__mro__[:3]] == ["RatingRecVAETrainer", "RatingTrainer", "RecVAETrainer"]
+    mine = get_trainer(type("Mine", (get_model("RecVAE"),), {}))  # not by its name
+    assert [base.__name__ for base in mine.__mro__[:3]] == [base.__name__ for base in trainer.__mro__[:3]]
     assert get_trainer(get_model("FM")) is RatingTrainer
 
 

@@ -30,15 +30,31 @@ READING = {
 class Parser(argparse.ArgumentParser):
     """argparse whose errors are ours."""
 
+    def __init__(self, **keywords):
+        super().__init__(**keywords)
+        self.given: dict[str, Any] = {}
+        self.register("action", None, Once)
+
     def error(self, message):
         raise ConfigError(f"command line: {message}; --help has the flags.")
 
     def parse_known_args(self, args=None, namespace=None):
         known, rest = super().parse_known_args(args, namespace)
         for action in self._actions:
-            if action.metavar in ("DIR", "FILE", "CHECKPOINT") and getattr(known, action.dest) == "":
+            names = (*action.metavar,) if isinstance(action.metavar, tuple) else (action.metavar,)
+            if {*names} & {"DIR", "FILE", "CHECKPOINT", "IDS"} and getattr(known, action.dest) == "":
                 self.error(f"{action.option_strings[0]} is empty")
         return known, rest
+
+
+class Once(argparse.Action):
+    """A flag that may be given once, or again with the same value: argparse would take the last in silence."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        before = parser.given.setdefault(self.dest, values)
+        if before != values:
+            parser.error(f"{option_string} is given twice, as {before!r} and as {values!r}")
+        setattr(namespace, self.dest, values)
 
 
 def bare_parser(verb: str, description: str, epilog: str) -> Parser:

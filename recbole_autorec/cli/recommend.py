@@ -17,7 +17,9 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("recommend", DESCRIPTION, EPILOG)
-    parser.add_argument("--users", help="ids with commas between them, or all (default: those of --new_ratings)")
+    parser.add_argument(
+        "--users", metavar="IDS", help="ids with commas between them, or all (default: those of --new_ratings)"
+    )
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
     parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: an id on each line")
     parser.add_argument("--exclude", metavar="FILE", help="never these: an id on each line, or pairs of user and item")

@@ -14,7 +14,7 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("similar", DESCRIPTION, EPILOG, new_ratings=False)
-    parser.add_argument("--items", required=True, help="ids with commas between them, or all")
+    parser.add_argument("--items", required=True, metavar="IDS", help="ids with commas between them, or all")
     parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each (default: 10)")
     known = only_known(parser, argv)
 

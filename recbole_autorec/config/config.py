@@ -20,7 +20,7 @@ from scipy.sparse import dok_matrix
 from recbole_autorec.config.checks import compares_ratings, find_faults
 from recbole_autorec.config.values import YamlLoader, parse_value, properties_dir, read_yaml
 from recbole_autorec.distributed import collectives
-from recbole_autorec.errors import ConfigError
+from recbole_autorec.errors import ConfigError, is_of
 from recbole_autorec.model.registry import get_model, predicts_stars
 
 # Keys that RecBole reads but neither its lists nor its property files have.
@@ -80,6 +80,8 @@ class Config(RecBoleConfig):
         try:
             super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # what RecBole checks itself
+            if not is_of(error, "recbole"):
+                raise
             raise ConfigError(f"RecBole refuses the configuration: {error}") from error
         if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads gpu_id only
             self["device"] = torch.device("cpu")

@@ -19,7 +19,7 @@ def properties_dir() -> Path:
 
 
 class YamlLoader(yaml.SafeLoader):
-    """Plain YAML, where 1e-3 is a number as well (YAML 1.1 wants 1.0e-3), a date is text and no key stands twice."""
+    """Plain YAML, where 1e-3 and 1.5e2 are numbers, as for RecBole, a date is text, and no key comes twice."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -36,12 +36,22 @@ YamlLoader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
+
+
+_OF_YAML_1_1 = re.compile(
+    r"on|off|yes|no|y|n|[-+]?0[0-9_]+|[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?", re.IGNORECASE
 )
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML reads it, and None as Python spells it; other text stays text. Nothing is evaluated."""
+    """A value as YAML reads it, and None as Python spells it; other text stays text. Nothing is evaluated.
+
+    So does what YAML 1.1 alone takes for something else: on, no, 010 and 1:30, which RecBole's flags leave alone too.
+    """
+    if _OF_YAML_1_1.fullmatch(text.strip()):
+        return text
     try:
         value = yaml.load(text, Loader=YamlLoader)
     except (yaml.YAMLError, ValueError):

@@ -24,7 +24,7 @@ from recbole_autorec.config.checks import lacks
 from recbole_autorec.config.config import Config
 from recbole_autorec.conversion.convert import PARTS, fetch
 from recbole_autorec.conversion.movielens import ARCHIVES
-from recbole_autorec.errors import DataError
+from recbole_autorec.errors import DataError, is_of
 from recbole_autorec.files import add_to_digest
 from recbole_autorec.invocation import command_line
 from recbole_autorec.model.margins import Margins, margins_of
@@ -419,6 +419,8 @@ def _refusals(name: str):
     try:
         yield
     except (ValueError, KeyError, TypeError, NotImplementedError) as error:
+        if not is_of(error, "recbole"):
+            raise
         raise DataError(f"dataset '{name}': RecBole refuses it: {error}") from error
 
 

@@ -339,7 +339,7 @@ class Predictor:
         there = self._rated[known][numbers_given]
         rated = numbers_given[there]
         if len(np.unique(rated)) < len(rated):
-            raise DataError(f"a new {new}'s ratings name a {known} twice.")
+            raise DataError(f"a new {new}'s ratings name {'an item' if known == 'item' else 'a user'} twice.")
         left_out = [_name(each) for each, is_there in zip(ids, there, strict=True) if not is_there]
         if left_out and (strict or not len(rated)):
             self._number(known, left_out[0])
