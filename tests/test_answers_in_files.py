@@ -89,7 +89,7 @@ def test_a_fault_of_the_model_is_not_taken_for_a_full_disk(checkpoint, monkeypat
     def broken(*arguments):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(Predictor, "_predict", broken)
+    monkeypatch.setattr(Predictor, "predict_with_notes", broken)
     Path("pairs.csv").write_text("user,item\nu 1,i1\n")
     with pytest.raises(RuntimeError, match=r"^shapes cannot be multiplied$"):
         cli.main(["predict", "--checkpoint", checkpoint, "--input", "pairs.csv", "--output", "out.csv"])
