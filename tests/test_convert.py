@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -187,7 +188,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("\n \n", [], "a has no line with a rating."),
         ("hello\nworld\n", [], "a: no separator found in 'hello' that gives user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
         ("user,item,stars\n", [], "a has a header and no rating."),
-        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; say which they are: --columns user=NAME,item=NAME,rating=NAME; or by place, with - for what is left out: --columns user,item,rating."),
+        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; say which they are: --columns user=NAME,item=NAME,rating=NAME; or by place, with - for what is left out: --columns user,item,rating; or, if this line has no names: --header no."),
         ("1,2,3,4,5\n", [], "a: 5 columns and no header; say what they are, with - for what is left out: --columns user,item,rating,-,timestamp."),
         ("1,2,3\n", ["--columns", "user,item,stars"], "--columns 'user,item,stars': 'stars'; expected user, item, rating, timestamp, or - for another."),
         ("1,2,3\n", ["--columns", "user,item,-,rating"], "--columns 'user,item,-,rating' has 4 columns; the first line of a has 3: ['1', '2', '3']."),
@@ -214,7 +215,8 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(content, arguments, expected, capsys, tmp_path):
     Path("a").write_text(content)
-    assert cli.main(["convert", "--input", "a", "--name", "toy", "--data_path", "data", *arguments]) == 2
+    flags = {"--input": "a", "--name": "toy", **dict(zip(arguments[::2], arguments[1::2], strict=True))}
+    assert cli.main(["convert", "--data_path", "data", *chain.from_iterable(flags.items())]) == 2
     assert capsys.readouterr().err == f"error: {expected}\n"
     assert [path for path in tmp_path.rglob("*") if path.name not in ("a", "data")] == []  # nothing half-written
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -97,6 +98,7 @@ def convert(
     options = Options(
         columns_text(columns), separator, encoding, header, quotes, decimal, date_format,
         None if not_rated is None else str(not_rated), skips=True,
+        prefix="convert's " if isinstance(input, pd.DataFrame) else "",
     )  # fmt: skip
     if not name or PurePosixPath(name).name != name or name.startswith("."):
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
@@ -166,6 +168,8 @@ def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
             return found
     if netflix := named["mv_*.txt"] or named["combined_data_*.txt"]:
         return netflix
+    if all(re.match(r"part[-._]?\d", PurePosixPath(source.name).name) for source in sources):  # of Spark, or dask
+        return sources
     names = ", ".join(source.name for source in sources[:8]) + (", ..." if len(sources) > 8 else "")
     raise DataError(
         f"'{path}' holds {names or 'nothing'}; expected one file, or {', '.join(RATINGS)}, or Netflix's mv_*.txt. Give "

@@ -6,6 +6,8 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache
 from itertools import product
 from typing import Any
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.errors import ConfigError, DataError
-from recbole_autorec.reading.options import Fault, Options, Say, shown
+from recbole_autorec.reading.options import BYTES, Fault, Options, Say, parts_of, shown
 
 FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
 PAIR = FIELDS[:2]
@@ -54,7 +56,7 @@ def needed(wanted: Sequence[str]) -> tuple[str, ...]:
 
 def field_named(text: object) -> tuple[str, bool] | None:
     """The field of a column's name, and whether the name is one of the first list; RecBole's `:type` does not count."""
-    plain = re.sub(r"[_\-\s\"]", "", str(text).strip().strip(BYTE_ORDER_MARK).partition(":")[0]).lower()
+    plain = re.sub(r"[_\-\s\"#%\[\]]", "", str(text).strip().strip(BYTE_ORDER_MARK).partition(":")[0]).lower()
     return next(((name, plain in first) for name, (first, other) in NAMES.items() if plain in first + other), None)
 
 
@@ -72,6 +74,7 @@ def chosen(
     wanted: Sequence[str],
     named: bool = True,
     places: bool = True,
+    line: bool = False,
 ) -> list[str | None]:
     """The field in each column.
 
@@ -82,6 +85,7 @@ def chosen(
         wanted: FIELDS, or PAIR.
         named: whether they are names.
         places: whether columns have places; keys have none.
+        line: whether the names are the first line of a text, and so may be none.
 
     Raises:
         DataError, ConfigError: a field has no column, or two.
@@ -109,7 +113,7 @@ def chosen(
                 raise DataError(f"{where}: {flag} {name}={key}, but there are {shown(', '.join(map(str, names)))}.")
         found = [next((name for name, key in given.items() if key == str(text)), None) for text in names]
     else:
-        found = [None if text.strip() in ("-", "") else text.strip() for text in columns.split(",")]
+        found = [None if text.strip() in ("-", "") else text.strip() for text in parts_of(columns)]
         unknown = [text for text in found if text is not None and text not in FIELDS]
         if unknown:
             raise ConfigError(f"{flag} {columns!r}: {unknown[0]!r}; expected {', '.join(wanted)}, or - for another.")
@@ -129,22 +133,26 @@ def chosen(
     missing = [name for name in needed(wanted) if name not in found]
     if twice or missing:
         what = f"two columns for {twice[0]}" if twice else f"no column for {missing[0]}"
-        raise DataError(f"{where}: {what} in {shown(names)}; {_remedy(where, names, options, wanted, named, places)}")
+        raise DataError(
+            f"{where}: {what} in {shown(names)}; {_remedy(where, names, options, wanted, named, places, line)}"
+        )
     return found
 
 
 def _remedy(
-    where: str, names: Sequence[object], options: Options, wanted: Sequence[str], named: bool, places: bool
+    where: str, names: Sequence[object], options: Options, wanted: Sequence[str], named: bool, places: bool, line: bool
 ) -> str:
     if where == FRAME:
         return f"rename them: frame.rename(columns={{{', '.join(f'NAME: {name!r}' for name in needed(wanted))}}})."
     example = ["-"] * len(names)
     example[: len(needed(wanted))] = needed(wanted)[: len(names)]
     ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
-    if places:
+    if places and len(names) <= 12:
         ways += [f"by place, with - for what is left out: {options.flag('columns')} {','.join(example)}"]
+    if named and line and options.header is None and not any(by_known_names(names, FIELDS)):
+        ways += [f"or, if this line has no names: {options.flag('header')} no"]
     wide = f" If each column is an item: {MELT.format(frame='frame', user=str(names[0]))}." if len(names) > 12 else ""
-    return f"say which they are{': ' if named else ' '}{'; or '.join(ways)}.{wide}"
+    return f"say which they are{': ' if named else ' '}{'; or '.join(ways).replace('; or or,', '; or,')}.{wide}"
 
 
 def _no_names(where: str, names: Sequence[object], options: Options, wanted: Sequence[str]) -> str:
@@ -162,7 +170,7 @@ def _no_names(where: str, names: Sequence[object], options: Options, wanted: Seq
 
 
 def _named(options: Options, wanted: Sequence[str]) -> dict[str, str]:
-    names = dict(part.partition("=")[::2] for part in str(options.columns).split(","))
+    names = dict(part.partition("=")[::2] for part in parts_of(str(options.columns)))
     for name, key in names.items():
         if name not in FIELDS or not key:
             raise ConfigError(
@@ -176,12 +184,18 @@ def is_header(first: Sequence[str], second: Sequence[str], options: Options, wan
     """Whether the first line of a text has names."""
     if options.header is not None:
         return options.header
-    words = not any(is_number(text) for text in first)
+    words = not any(_is_rating(text, options) for text in first)
     if "rating" in wanted:
         return words
     by_name = by_known_names(first, wanted)  # ids may be words
     given = options.columns is not None and "=" in options.columns
     return all(name in by_name for name in wanted) or given or (words and all(is_number(text) for text in second))
+
+
+def _is_rating(text: str, options: Options) -> bool:
+    plain = text.strip()
+    code = plain != "" and plain == options.not_rated
+    return code or not math.isnan(number(text, options.decimal)) or THOUSANDS.fullmatch(plain) is not None
 
 
 # Ids.
@@ -193,6 +207,8 @@ def id_text(value: Any) -> str:
         value = value.item()
     if isinstance(value, float):
         value = (int(value) if value == int(value) else repr(value)) if math.isfinite(value) else ""
+    if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = int(value)
     if isinstance(value, bytes):
         value = value.decode("utf-8", "surrogateescape")
     if value is None or isinstance(value, bool | list | dict | tuple | set) or value is pd.NA or value is pd.NaT:
@@ -205,16 +221,23 @@ def is_id(text: str) -> bool:
 
 
 def why_no_id(kind: str, text: str, options: Options) -> Fault:
-    if bad := re.search("[\ud800-\udfff]", text):
-        byte = bad[0].encode("utf-8", "surrogateescape").hex()
-        return Fault(f"the byte 0x{byte} of the {kind} is not of {options.encoding or 'UTF-8'}", undecoded=True)
+    if bad := BYTES.search(text):
+        byte = f"0x{ord(bad[0]) - 0xDC00:02x}"
+        return Fault(f"the byte {byte} of the {kind} is not of {options.encoding or 'UTF-8'}", undecoded=True)
     return Fault(f"{kind} {text!r} is no id")
 
 
-def as_categories(texts: Sequence[Any] | pd.Series) -> pd.Categorical:
+def as_categories(values: pd.Series) -> pd.Categorical:
     """Ids of any type as categories of their texts; missing where there is none."""
-    codes, values = pd.factorize(np.asarray(texts, dtype=object) if not isinstance(texts, pd.Series) else texts)
-    return renumbered(codes, [id_text(value) for value in values])
+    codes, different = _different(values)
+    return renumbered(codes, [id_text(value) for value in different])
+
+
+def _different(values: pd.Series) -> tuple[np.ndarray, Sequence[Any]]:
+    """Number of each value's kind, -1 where it is missing, and the kinds."""
+    with suppress(TypeError, ArithmeticError):  # lists and the like, and numbers that signal
+        return pd.factorize(values)
+    return np.arange(len(values)), values.tolist()
 
 
 def renumbered(codes: np.ndarray, texts: Sequence[str]) -> pd.Categorical:
@@ -246,10 +269,15 @@ def is_number(text: str) -> bool:
 
 def numbers(values: pd.Series, decimal: str | None = None) -> np.ndarray:
     """Of a column of any type, float64; nan for what is none."""
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+    kind = values.dtype
+    if pd.api.types.is_float_dtype(kind) and getattr(kind, "itemsize", 8) < 8:  # 3.3, not 3.29999995
+        single, places = np.unique(values.to_numpy(dtype=np.float32, na_value=np.nan), return_inverse=True)
+        found = np.array([float(str(value)) for value in single])[places]
+        return np.where(np.isfinite(found), found, np.nan)
+    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and kind.kind != "c":
         found = values.to_numpy(np.float64, na_value=np.nan)
         return np.where(np.isfinite(found), found, np.nan)
-    codes, different = pd.factorize(values)
+    codes, different = _different(values)
     return np.array([*map(lambda value: one_number(value, decimal), different), math.nan])[codes]
 
 
@@ -257,11 +285,11 @@ def one_number(value: Any, decimal: str | None = None) -> float:
     """As `numbers`."""
     if isinstance(value, str):
         return number(value, decimal)
-    if isinstance(value, bool | np.bool_) or value is None:
+    if isinstance(value, bool | np.bool_ | complex | np.complexfloating) or value is None:
         return math.nan
     try:
         found = float(value)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, ArithmeticError):
         return math.nan
     return found if math.isfinite(found) else math.nan
 
@@ -296,8 +324,13 @@ def seconds(texts: Iterable[str], form: str) -> np.ndarray:
     index = pd.Index([text.strip() if re.search(r"\d", text) else None for text in texts], dtype=object)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user is told by us
-        dates = pd.to_datetime(index, format=form, errors="coerce", utc=True)
-    return np.asarray((dates - pd.Timestamp(0, tz="utc")).total_seconds(), dtype=np.float64)
+        return _since_1970(pd.DatetimeIndex(pd.to_datetime(index, format=form, errors="coerce", utc=True)))
+
+
+def _since_1970(dates: pd.DatetimeIndex) -> np.ndarray:
+    """Seconds, float64; nan for what is none. Without pandas' difference, which ends with the year 2262."""
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[dates.unit]
+    return np.where(dates.isna(), np.nan, dates.asi8 / per_second)
 
 
 def checked_format(form: str, options: Options) -> str:
@@ -368,15 +401,15 @@ def why_no_date(text: str, form: str, options: Options) -> Fault:
     other = swapped(form)
     read = bool(other) and bool(np.isfinite(seconds([text], other))[0])
     cure = f"{options.flag('date_format')} '{other}' reads it." if read else ""
-    return Fault(f"timestamp {text!r} is no date like {form}", cure if options.date_format is None else "")
+    why, flag = f"timestamp {text!r} is no date like {form}", options.flag("date_format")
+    return Fault(why, cure) if options.date_format is None else Fault(why, hint=f"Without {flag} it is found out.")
 
 
 def in_seconds(values: pd.Series, form: str | None, decimal: str | None) -> np.ndarray:
     """A column of timestamps of any type; nan for what is none."""
     if pd.api.types.is_datetime64_any_dtype(values):
-        dates = pd.to_datetime(values, utc=True)
-        return (dates - pd.Timestamp(0, tz="utc")).dt.total_seconds().to_numpy(np.float64)
+        return _since_1970(pd.DatetimeIndex(values))
     if form is None:
         return numbers(values, decimal)
-    codes, different = pd.factorize(values)
+    codes, different = _different(values)
     return np.append(seconds(map(id_text, different), form), np.nan)[codes]

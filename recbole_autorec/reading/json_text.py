@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ import pandas as pd
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import Block, Blocks
-from recbole_autorec.reading.options import BadLines, Fault, Options, Say, shown
+from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
 from recbole_autorec.reading.separated import of_texts
 
 PART = 1 << 17  # objects in a frame
@@ -23,29 +24,47 @@ Record = tuple[int, str, Any]  # line, text for messages, content: a dict or a l
 
 
 def is_json(head: bytes) -> bool:
-    return head.lstrip().startswith((b"{", b"["))
+    """Whether a text begins as JSON, or Python's literals, does; not with an id in brackets."""
+    return re.match(rb"""\s*(\{\s*($|["'}]|u["'])|\[\s*($|[\[{"\d-]))""", head[:1000]) is not None
 
 
 def read(
-    name: str, blocks: Blocks, options: Options, bad: BadLines, say: Say, wanted: Sequence[str],
-    keep: list[str] | None,
+    name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
+    say: Say, wanted: Sequence[str], keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings; see ratings.read_ratings."""
-    line = blocks.head.lstrip().partition(b"\n")[0].decode("utf-8", "surrogateescape").strip()
-    by_line = isinstance(_content(line), dict) or _is_row(_content(line))
-    records = _lines(blocks) if by_line else _stream(name, blocks)
+    records = _records(name, blocks)
     first = list(_first(records))
     columns, names = _columns(name, [content for *_, content in first], options, wanted)
     if keep is not None:
         keep[:] = map(str, names)
         columns = [place if column is None else column for place, column in enumerate(columns)]
     keys = [(key, column) for key, column in zip(names, columns, strict=True) if column is not None]
-    dates = _dates(name, first, keys, options, say)
+    dates, time = None, next((key for key, column in keys if column == "timestamp"), None)
+    if time is not None:
+
+        def later() -> Iterator[list[str]]:
+            with again() as more:
+                for part in _parts(_records(name, more)):
+                    yield list({_text(_value(content, time)) for *_, content in part})
+
+        dates = fields.format_of(name, [_text(_value(content, time)) for *_, content in first], options, say, later)
     said = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
     say(f"{name}: JSON, {said}" + (f"; dates as {dates}" if dates else ""))
-    rest = chain(first, records)
-    while part := [record for record, _ in zip(rest, range(PART), strict=False)]:
+    for part in _parts(chain(first, records)):
         yield _frame(name, part, keys, dates, options, bad)
+
+
+def _parts(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while part := list(islice(records, PART)):
+        yield part
+
+
+def _records(name: str, blocks: Blocks) -> Iterator[Record]:
+    line = blocks.head.lstrip().partition(b"\n")[0].decode("utf-8", "surrogateescape").strip()
+    content = _content(line)
+    whole = isinstance(content, dict) or _is_row(content) or (isinstance(content, list) and not line.startswith('[{"'))
+    return _lines(blocks) if whole else _stream(name, blocks)
 
 
 def _first(records: Iterator[Record]) -> Iterator[Record]:
@@ -62,7 +81,7 @@ def _content(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    if not re.match(r"\s*\{\s*u?'", text):
+    if not re.match(r"\s*\[?\s*\{\s*u?'", text):
         return None
     try:
         return ast.literal_eval(text.strip())
@@ -78,7 +97,9 @@ def _lines(blocks: Blocks) -> Iterator[Record]:
     for block in blocks:
         for number, line in enumerate(_texts(block), start=block.number):
             if line.strip():
-                yield number, line, _content(line)
+                content = _content(line)
+                several = isinstance(content, list) and content and not _is_row(content)
+                yield from ((number, line, each) for each in (content if several else [content]))
 
 
 def _texts(block: Block) -> list[str]:
@@ -86,39 +107,33 @@ def _texts(block: Block) -> list[str]:
 
 
 def _stream(name: str, blocks: Blocks) -> Iterator[Record]:
-    """The objects of an array, or of a text in which they stand one after the other."""
-    decoder, text, number = json.JSONDecoder(), "", 1
+    """The objects of arrays, or of a text in which they stand one after the other."""
+    decoder, text, number, depth = json.JSONDecoder(), "", 1, 0
     for block in chain(blocks, [None]):
         text += "" if block is None else block.text.decode("utf-8", "surrogateescape")
         place = 0
         while True:
-            start = place + len(re.match(r"[\s,]*", text[place : place + 1000])[0])  # type: ignore[index]
-            if (
-                number == 1
-                and place == 0
-                and text[start : start + 1] == "["
-                and not _is_row(_try(decoder, text, start))
-            ):
-                start += 1  # the array's
-                start += len(re.match(r"\s*", text[start:])[0])  # type: ignore[index]
-            if text[start : start + 1] in ("]", ""):
-                number += text.count("\n", place, start)
-                place = start
+            start = re.compile(r"[\s,]*").match(text, place).end()  # type: ignore[union-attr]
+            number, place = number + text.count("\n", place, start), start
+            sign = text[start : start + 1]
+            if sign == "":
                 break
+            if (sign == "[" and not depth and not _is_row(_try(decoder, text, start))) or (sign == "]" and depth):
+                depth += 1 if sign == "[" else -1
+                place = start + 1
+                continue
             try:
-                content, end = decoder.raw_decode(text, start)
+                content, place = decoder.raw_decode(text, start)
             except (ValueError, RecursionError) as error:
                 if block is None or len(text) - start > LONGEST:
-                    line = number + text.count("\n", place, getattr(error, "pos", start))
+                    line = number + text.count("\n", start, getattr(error, "pos", start))
                     raise DataError(
                         f"{name} line {line}: this is no JSON. Expected an object a rating, such as "
                         '{"user": "u1", "item": "i1", "rating": 5}, on a line each or in an array.'
                     ) from error
                 break
-            number += text.count("\n", place, start)
-            yield number, text[start : min(end, start + 200)], content
-            number += text.count("\n", start, end)
-            place = end
+            yield number, text[start : min(place, start + 200)], content
+            number += text.count("\n", start, place)
         text = text[place:]
 
 
@@ -139,24 +154,19 @@ def _columns(
     first = known[0]
     if isinstance(first, list):
         return list(fields.chosen(name, [*map(_text, first)], options, wanted, named=False)), list(range(len(first)))
-    if len(known) == 1 and first and all(isinstance(value, dict | list) for value in first.values()):
+    nested = [value for value in first.values() if isinstance(value, dict | list)]
+    if len(known) == 1 and nested and (len(nested) == len(first) or any(len(value) > 1 for value in nested)):
         raise DataError(
             f"{name} is one JSON object with {shown(', '.join(first))}; expected one for each rating. pandas writes "
             "such: frame.to_json(FILE, orient='records', lines=True)."
         )
-    names = list(dict.fromkeys(key for content in known[:100] if isinstance(content, dict) for key in content))
+    names = list(dict.fromkeys(key for content in known if isinstance(content, dict) for key in content))
     if options.columns is not None and "=" not in options.columns:
         raise DataError(
             f"{name} has JSON objects; name the keys: {options.flag('columns')} "
             f"{','.join(f'{field}=KEY' for field in wanted)}."
         )
     return list(fields.chosen(name, names, options, wanted, places=False)), names
-
-
-def _dates(name: str, records: list[Record], keys: list[tuple[Any, Any]], options: Options, say: Say) -> str | None:
-    key = next((key for key, column in keys if column == "timestamp"), None)
-    texts = [_text(_value(content, key)) for *_, content in records if key is not None]
-    return fields.format_of(name, texts, options, say)
 
 
 def _value(content: Any, key: Any) -> Any:
@@ -169,7 +179,7 @@ def _text(value: Any) -> str:
     """A value as the text that a csv has."""
     if isinstance(value, str):
         return value
-    return repr(value) if isinstance(value, float) else fields.id_text(value)
+    return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
 
 
 def _frame(
@@ -186,7 +196,7 @@ def _frame(
             faults.append((number, text, row))
         else:
             rows.append(row)
-    bad.add(name, faults, len(records), options)
+    bad.add(name, decoded(faults, lambda: (text for _, text, _ in records), options), len(records), options)
     frame = pd.DataFrame(rows, columns=pd.Index([column for _, column in keys], dtype=object))
     return frame.astype({"user": "category", "item": "category"})
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import NamedTuple
@@ -13,6 +17,11 @@ from recbole_autorec.errors import ConfigError, DataError, counted
 logger = getLogger(__name__)
 
 Say = Callable[[str], object]  # is told how a file is read
+BYTES = re.compile("[\udc80-\udcff]")  # surrogates in place of bytes that are not of the encoding
+
+
+# Encodings of Python's that are no files'.
+NO_TEXT = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,7 @@ class Options:
         date_format: of timestamps, as of strptime.
         not_rated: a rating that stands for none; left out.
         skips: whether the verb has --skip_bad_lines.
-        prefix: of the flags, as messages name them.
+        prefix: of the flags, as messages name them; of a function in Python, which has arguments.
         elsewhere: another file is read by the same columns; names that this one has not may be that one's.
     """
 
@@ -54,12 +63,15 @@ class Options:
             raise ConfigError(f"{self.flag('decimal')} {self.decimal!r}; expected . or ,")
         if self.encoding is not None:
             try:
-                "".encode(self.encoding)
-            except LookupError as error:
+                known = codecs.lookup(self.encoding).name
+                known = "" if known in NO_TEXT or "\n".encode(known).decode(known) != "\n" else known
+            except (LookupError, UnicodeError):
+                known = ""
+            if not known:
                 raise ConfigError(
                     f"{self.flag('encoding')} {self.encoding!r}; expected one that Python knows, such as utf-8, cp1252 "
                     "(Western European Windows) or utf-16."
-                ) from error
+                )
         if self.date_format is not None and "%" not in self.date_format and self.date_format != "ISO8601":
             raise ConfigError(
                 f"{self.flag('date_format')} {self.date_format!r}; expected strptime's codes, such as %d/%m/%Y %H:%M, "
@@ -67,7 +79,7 @@ class Options:
             )
 
     def flag(self, name: str) -> str:
-        return f"--{self.prefix}{name}"
+        return f"{self.prefix}{name}" if self.prefix.endswith(" ") else f"--{self.prefix}{name}"
 
 
 FOUND_OUT = Options()
@@ -75,9 +87,17 @@ FOUND_OUT = Options()
 
 def columns_text(columns: str | Sequence[str] | Mapping[str, str] | None) -> str | None:
     """Columns as a flag has them, from what Python has: places, or names by field."""
-    if isinstance(columns, Mapping):
-        return ",".join(f"{name}={key}" for name, key in columns.items())
-    return columns if columns is None or isinstance(columns, str) else ",".join(column or "-" for column in columns)
+    if columns is None or isinstance(columns, str):
+        return columns
+    line = io.StringIO()
+    parts = [f"{name}={key}" for name, key in columns.items()] if isinstance(columns, Mapping) else columns
+    csv.writer(line, lineterminator="").writerow([part or "-" for part in parts])
+    return line.getvalue()
+
+
+def parts_of(columns: str) -> list[str]:
+    """Of --columns: a name with a comma in it stands in quotes with its field, as "user=who, is"."""
+    return next(csv.reader([columns], skipinitialspace=True), [])
 
 
 class Fault(NamedTuple):
@@ -86,14 +106,38 @@ class Fault(NamedTuple):
     Attributes:
         why: in half a sentence.
         cure: the flag that makes a rating of it, in a sentence; such a line is never skipped.
+        hint: what may be wrong where many lines have this fault, in a sentence.
         rating: the text that is no number, if that is the fault.
         undecoded: whether bytes are not of the encoding.
     """
 
     why: str
     cure: str = ""
+    hint: str = ""
     rating: str | None = None
     undecoded: bool = False
+
+
+def decoded(
+    faults: list[tuple[int, str, Fault]], texts: Callable[[], Iterable[str]], options: Options
+) -> list[tuple[int, str, Fault]]:
+    """The faults with bytes shown as such; and `--encoding` is the cure, unless other lines show that it is right.
+
+    Args:
+        texts: gives the lines around, with surrogates for bytes that are not of the encoding.
+    """
+    wrong = sum(fault.undecoded for *_, fault in faults)
+    if not wrong:
+        return faults
+    right = sum(not text.isascii() and not BYTES.search(text) for text in texts())
+    cure = "" if options.encoding is not None or right >= wrong else (
+        f"{options.flag('encoding')} cp1252 reads text of a Western European Windows; others have other names."
+    )  # fmt: skip
+    return [
+        (number, BYTES.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text),
+         fault._replace(cure=cure) if fault.undecoded else fault)
+        for number, text, fault in faults
+    ]  # fmt: skip
 
 
 @dataclass
@@ -147,15 +191,19 @@ class BadLines:
         if fault.cure:
             return f"{like} {fault.cure}"
         alike = sum(each.rating == fault.rating is not None for *_, each in faults)
-        if alike > 1 and fault.rating is not None:
-            code = shlex.quote(fault.rating.strip())
+        code = (fault.rating or "").strip()
+        is_code = code.lower() not in ("true", "false") and not code.startswith(("{", "["))
+        if 1 < alike < 0.9 * n_lines and fault.rating is not None and is_code:
             return (
                 f" So is the rating in {alike:,} of {n_lines:,} lines: if it stands for 'not rated', "
-                f"{options.flag('not_rated')} {code} leaves it out."
+                f"{options.flag('not_rated')} {shlex.quote(code)} leaves it out."
             )
         if len(faults) > max(1, n_lines // 10):
+            if fault.hint:
+                return f"{like} {fault.hint}"
             return f"{like} {options.flag('columns')} says what the columns are, where that was found out wrongly."
-        return " --skip_bad_lines leaves such lines out and lists the first ten." if options.skips else like
+        skip = f" {options.flag('skip_bad_lines')} leaves such lines out and lists the first ten."
+        return skip if options.skips else like
 
 
 def shown(what: str | Sequence[object]) -> object:

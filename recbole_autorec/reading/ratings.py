@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import getLogger
 from typing import Any
@@ -15,7 +17,7 @@ from recbole_autorec.reading import fields, json_text, separated, tables
 from recbole_autorec.reading.blocks import BLOCK, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR
 from recbole_autorec.reading.options import BadLines, Options, Say
-from recbole_autorec.reading.sources import Source, check_kind, peeked, reading, zip_holds
+from recbole_autorec.reading.sources import Source, check_kind, reading, reopenable, zip_holds
 
 logger = getLogger(__name__)
 
@@ -54,44 +56,61 @@ def _frames(
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     rest = (options, bad, say, wanted, keep)
     if isinstance(source, pd.DataFrame):
-        yield from tables.read(fields.FRAME, iter([source]), *rest, "pandas")
+        yield from tables.read(fields.FRAME, lambda: iter([_of_pandas(source)]), *rest, "pandas")
         return
     name = source.name
-    with reading(source), source.open() as raw:
-        head, stream = peeked(raw)
+    with reading(source), reopenable(source) as source, source.open() as stream:
+        head = stream.read(1 << 16)
+        stream.seek(0)
         if not head:
             raise DataError(f"{name} is empty.")
         if head.startswith(b"PAR1"):
-            yield from tables.read(name, tables.parquet(name, stream), *rest, "Parquet")
+            yield from tables.read(name, lambda: tables.parquet(name, source.open), *rest, "Parquet")
         elif head.startswith((b"ARROW1", b"FEA1")):
-            yield from tables.read(name, tables.feather(name, stream), *rest, "Feather")
+            yield from tables.read(name, lambda: tables.feather(name, source.open), *rest, "Feather")
         elif head.startswith(b"PK\3\4"):
-            yield from tables.read(name, _of_zip(name, stream, options, wanted, say), *rest, "Excel")
+            sheet = list(_of_zip(name, stream, options, wanted, say))
+            yield from tables.read(name, lambda: iter(sheet), *rest, "Excel")
         else:
-            encoding = options.encoding or _utf_16(head)
+            encoding = _encoding(name, head, options)
             check_kind(name, head, encoding)
             size = BLOCK if wanted == FIELDS else BLOCK // 4
             blocks = Blocks(name, stream, size, options, encoding)
-            if json_text.is_json(blocks.head):
-                yield from json_text.read(name, blocks, *rest)
-            else:
-                again = lambda: Blocks(name, source.open(), size, options, encoding)  # noqa: E731
-                yield from separated.read(name, blocks, again, *rest)
+
+            @contextmanager
+            def again() -> Iterator[Blocks]:
+                with source.open() as stream:
+                    yield Blocks(name, stream, size, options, encoding)
+
+            reader = json_text if json_text.is_json(blocks.head) else separated
+            yield from reader.read(name, blocks, again, *rest)
 
 
-def _utf_16(head: bytes) -> str | None:
-    """UTF-16 by its byte order mark, or by every other byte being zero."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    zeros = [head[start:1000:2].count(b"\0") * 3 > len(head[:1000]) for start in (0, 1)]
-    return ("utf-16-be", "utf-16-le")[zeros[1]] if any(zeros) else None
+def _of_pandas(frame: pd.DataFrame) -> pd.DataFrame:
+    """With named levels of the index as columns, and rows numbered from 1."""
+    levels = [level for level in frame.index.names if level is not None and level not in frame]
+    plain = frame.reset_index(levels) if levels else frame
+    return plain.set_axis(range(1, len(plain) + 1))
+
+
+def _encoding(name: str, head: bytes, options: Options) -> str | None:
+    """As the user says; or UTF-16 or 32 by a byte order mark or by zeros; None for UTF-8."""
+    marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
+             codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
+    found = next((kind for mark, kind in marks.items() if head.startswith(mark)), None)
+    if found is None:
+        zeros = [head[start:1000:2].count(b"\0") * 3 > len(head[:1000]) for start in (0, 1)]
+        found = ("utf-16-be", "utf-16-le")[zeros[1]] if any(zeros) else None
+    given = options.encoding and codecs.lookup(options.encoding).name
+    if given in ("utf-16", "utf-32") and not (found or "").startswith(given):
+        raise DataError(f"{name} is no text in {options.encoding}; without {options.flag('encoding')} it is found out.")
+    return found if given in (None, "utf-16", "utf-32") else options.encoding
 
 
 def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say):
-    stream = tables.seekable(stream)
     kind = zip_holds(stream)
     stream.seek(0)
-    if kind != "Excel":
+    if kind != "Excel" and not name.lower().endswith((".xlsx", ".xlsm")):
         what, do = {
             "numpy": ("a numpy or scipy archive (.npz)", "load it by scipy.sparse.load_npz or numpy.load, and give "
                       "recbole_autorec.convert a pandas DataFrame of row, col and data"),
@@ -175,7 +194,9 @@ def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
         return None
     for place, next_to_it, others in ((0, 1, values[1:]), (-1, -2, values[:-1])):
         gap, gaps, span = abs(values[place] - values[next_to_it]), np.diff(others), others[-1] - others[0]
-        beyond = values[place] <= 0 < values[next_to_it] or gap > (span if len(ratings) >= 20 else 2 * span)
+        beyond = values[place] <= 0 < values[next_to_it] or (
+            len(ratings) >= 5 and gap > span * (1 + (len(ratings) < 20))
+        )
         below = values[place] < 0 <= values[next_to_it] and values[-1] > 2 * -values[place]  # -1, 0, 1 is a scale
         apart = (gap > 1.5 * gaps.max() and beyond) or below
         share = counts[place] / counts.sum()

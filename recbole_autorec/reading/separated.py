@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -22,14 +22,15 @@ from recbole_autorec.interruptions import interrupted, noted_interruptions
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed
-from recbole_autorec.reading.options import BadLines, Fault, Options, Say, shown
+from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
 
-SEPARATORS = ("::", "\t", ",", ";", "|", " ")  # a blank: of blanks in runs
+SEPARATORS = ("::", "\t", ",", ";", "|", "\1", " ")  # the last but one is Hive's; a blank: of blanks in runs
 QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes; after others it is found out
 # For read_csv with categories, which pandas 3.1 reads as numbers where it can: "01", "1" and "1.0" would be one id. It
 # does not where thousands have a separator, and this one occurs in no field.
 AS_TEXT = {"thousands": "\n"}
 HEAD = 100_000  # bytes by which a file's layout is found out
+csv.field_size_limit(1 << 27)  # a review may be long
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Layout:
         dates: the format of timestamps that are dates; None where they are numbers.
         quoted: whether a field may stand in quotes.
         decimal: the decimal sign that the first ratings have.
-        skipped: lines before the header: comments, and `sep=`.
+        start: number of the first line with a rating, below comments, titles, `sep=` and the header.
         netflix: whether lines `movie:` stand over its ratings.
     """
 
@@ -53,7 +54,7 @@ class Layout:
     dates: str | None = None
     quoted: bool = False
     decimal: str = "."
-    skipped: int = 0
+    start: int = 1
     netflix: bool = False
 
     def __str__(self):
@@ -67,7 +68,7 @@ class Layout:
 
 
 def read(
-    name: str, blocks: Blocks, again: Callable[[], Blocks], options: Options, bad: BadLines,
+    name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
     say: Say, wanted: Sequence[str], keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
     """Frames of the ratings; see ratings.read_ratings.
@@ -76,10 +77,17 @@ def read(
         blocks: of the file.
         again: the same from the start, where the first lines leave it open which of two numbers is the day.
     """
-    layout = find_layout(name, blocks.head, options, wanted, keep)
+    layout, times = find_layout(name, blocks.head, options, wanted, keep)
     _set_quotes(blocks, layout, options)
-    if layout.dates is None and "timestamp" in layout.columns:
-        layout = replace(layout, dates=_dates(name, blocks, again, layout, options, say))
+    if times is not None:
+
+        def later() -> Iterator[list[str]]:
+            with again() as more:
+                _set_quotes(more, layout, options)
+                for block in more:
+                    yield _column(block, layout, layout.columns.index("timestamp"))
+
+        layout = replace(layout, dates=fields.format_of(name, times, options, say, later))
     say(f"{name}: {layout}")
     movie = [""]
     for block in blocks:
@@ -108,63 +116,97 @@ def _set_quotes(blocks: Blocks, layout: Layout, options: Options) -> None:
 # Finding out how a file is to be read.
 
 
-def find_layout(name: str, head: bytes, options: Options, wanted: Sequence[str], keep: list[str] | None) -> Layout:
-    """By its first lines. The names of other columns go into `keep`, if they are to be kept.
+def find_layout(
+    name: str, head: bytes, options: Options, wanted: Sequence[str], keep: list[str] | None
+) -> tuple[Layout, list[str] | None]:
+    """By the first lines; and the first timestamps, if there are any.
+
+    The names of other columns go into `keep`, if they are to be kept.
 
     Raises:
         DataError: there is no rating, or it is not clear what is what.
     """
-    whole = head[:HEAD].rpartition(b"\n")[0] + b"\n" if len(head) > HEAD else head
-    text = whole.decode("utf-8", "surrogateescape")
     what = "rating" if "rating" in wanted else "pair of user and item"
-    text, skipped, separator = _without_preface(text, options.separator)
-    if not text.strip():
-        raise DataError(f"{name} has no line with a {what}.")
+    text = (head[:HEAD].rpartition(b"\n")[0] + b"\n" if len(head) > HEAD else head).decode("utf-8", "surrogateescape")
+    if len(text.split("\n", 3)) < 4 or len(_rows(text, ",", True)) < 2:  # a line, or a record, that is longer
+        text = head.decode("utf-8", "surrogateescape")
     lines = [line for line in text.split("\n") if line.strip()]
-    if wanted == FIELDS and len(lines) > 1 and re.fullmatch(r"[^,:]*:\s*", lines[0]) and separator is None:
-        return Layout(",", False, ("user", "rating", "timestamp"), netflix=True)
-    if separator is None:
-        separator = _separator(text, len(needed(wanted)), options)
-    if separator is None:
-        raise DataError(
-            f"{name}: no separator found in {shown(lines[0])!r} that gives {', '.join(needed(wanted))}; expected a "
-            f"tab, blanks, or one of :: , ; | between the fields, or {options.flag('separator')}."
-        )
+    if not lines:
+        raise DataError(f"{name} has no line with a {what}.")
+    if wanted == FIELDS and len(lines) > 1 and options.separator is None and re.fullmatch(r"[^,:]*:\s*", lines[0]):
+        days = [line.rpartition(",")[2] for line in lines if "," in line]
+        return Layout(",", False, ("user", "rating", "timestamp"), netflix=True), days
+    separator, above, text = _table(name, text, options, wanted)
     quoted = _is_quoted(text, separator, options)
     rows = _rows(text, separator, quoted)
-    if not rows:
-        raise DataError(f"{name} has no line with a {what}.")
     first, second = rows[0], rows[min(1, len(rows) - 1)]
-    if len(first) == 1:
+    if options.encoding is None and any(re.search("[\udc80-\udcff]", cell) for cell in first):
         raise DataError(
-            f"{name}: no separator {separator!r} in {shown(lines[0])!r}; without {options.flag('separator')} it is "
-            "found out."
+            f"{name}: the first line is not of UTF-8. {options.flag('encoding')} cp1252 reads text of a Western "
+            "European Windows; others have other names."
         )
     header = fields.is_header(first, second, options, wanted)
     if header and len(rows) < 2:
         raise DataError(f"{name} has a header and no {what}.")
     names = _names(name, text, rows, options) if header else first
-    columns: list[Any] = fields.chosen(name, names, options, wanted, named=header)
-    place = columns.index("rating") if "rating" in columns else len(columns)
-    ratings = [row[place] for row in rows[header:] if len(row) == len(columns) > place]
+    columns: list[Any] = fields.chosen(name, names, options, wanted, named=header, line=True)
+    whole = [row for row in rows[header:] if len(row) == len(columns)]
+    ratings = [row[columns.index("rating")] for row in whole if "rating" in columns]
     commas = sum("," in rating and fields.is_number(rating) for rating in ratings)
     decimal = options.decimal or ("," if commas and not any("." in rating for rating in ratings) else ".")
+    times = [row[columns.index("timestamp")] for row in whole] if "timestamp" in columns else None
     if keep is not None:
         keep[:] = [text.strip() if header else f"column {place}" for place, text in enumerate(names, start=1)]
         columns = [place if column is None else column for place, column in enumerate(columns)]
-    return Layout(separator, header, columns, None, quoted, decimal, skipped)
+    start = 1 + above + (_lines_until_first(text, separator, quoted) if header else 0)
+    return Layout(separator, header, columns, None, quoted, decimal, start), times
 
 
-def _without_preface(text: str, separator: str | None) -> tuple[str, int, str | None]:
-    """The text without comments at its start; how many lines they are; the separator, which `sep=` may say."""
-    skipped = 0
-    while match := re.match(r"(?:[ \t]*\n)+|sep=(\S|\t)\n|[#%][^\n]*\n", text):
-        if text[0] in "#%" and all(fields.by_known_names(re.split(r"[\s,;|]+", match[0][1:].strip()), PAIR)[:2]):
-            break  # a header
-        separator = separator or match[1]
-        skipped += match[0].count("\n")
-        text = text[match.end() :]
-    return text, skipped, separator
+def _table(name: str, text: str, options: Options, wanted: Sequence[str]) -> tuple[str, int, str]:
+    """The separator; how many lines stand above the table: comments, a title, `sep=`; and the table's text."""
+    says = re.match(r"\s*\"?sep=(\S|\t)\"?[ \t]*\n", text, re.IGNORECASE)
+    above = says[0] if says else ""
+    comments = re.match(r"(?:[ \t]*\n|[#%][^\n]*\n)*", text[len(above) :])[0]  # type: ignore[index]
+    if not text[len(above + comments) :].strip():
+        comments = ""  # every line begins so
+    table = text[len(above + comments) :]
+    first = next(line for line in table.split("\n") if line.strip())
+    separator = options.separator or (says[1] if says else _separator(table, len(needed(wanted)), options))
+    if separator is None:
+        raise DataError(
+            f"{name}: no separator found in {shown(first)!r} that gives {', '.join(needed(wanted))}; expected a tab, "
+            f"blanks, or one of :: , ; | between the fields, or {options.flag('separator')}."
+        )
+    counts = [len(row) for row in _rows(table, separator, _is_quoted(table, separator, options))]
+    counts = [count for count in counts if count > 1]  # a title, or a frame, has one field
+    width = max(set(counts), key=counts.count, default=1)
+    if width == 1:
+        raise DataError(
+            f"{name}: no separator {separator!r} in {shown(first)!r}; without {options.flag('separator')} it is found "
+            "out."
+        )
+    for line in comments.split("\n"):
+        parts = _split(line, separator)
+        if len(parts) == width and any(map(fields.is_number, parts)):
+            comments, table = "", comments + table  # ids that begin so
+            break
+    last = comments.rstrip().rpartition("\n")[2]
+    names = _split(last.lstrip("#% "), separator)
+    if len(names) == width and {*PAIR} <= {*fields.by_known_names(names, PAIR)}:
+        comments, table = comments[: len(comments.rstrip()) - len(last)], separator.join(names) + "\n" + table
+    above += comments
+    while len(_split(table.partition("\n")[0], separator)) == 1 and "\n" in table:  # a title, or a frame
+        line, _, table = table.partition("\n")
+        above += line + "\n"
+    return separator, above.count("\n"), table
+
+
+def _lines_until_first(text: str, separator: str, quoted: bool) -> int:
+    """How many lines the first record takes, with blank ones above it."""
+    if not quoted:
+        return next(number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, skipinitialspace=True)
+    return next(reader.line_num for row in reader if any(map(str.strip, row)))
 
 
 def _separator(text: str, least: int, options: Options) -> str | None:
@@ -234,27 +276,11 @@ def _names(name: str, text: str, rows: list[list[str]], options: Options) -> lis
         return ["", *first]
     if options.columns is None or "=" in options.columns:
         raise DataError(
-            f"{name}: the header has {counted(len(first), 'name')}, the lines have {width} fields; say what they are, "
-            f"with - for what is left out: {options.flag('columns')} {','.join(['-'] * (width - 3) + [*FIELDS[:3]])}."
+            f"{name}: the header has {counted(len(first), 'name')}, the lines have {width} fields, such as "
+            f"{shown(others[0])}. If a field has the separator in it, as 3,5 has, the file wants quotes around it, or "
+            f"another separator. If a name is missing, {options.flag('columns')} says by place what the {width} are."
         )
     return [""] * width
-
-
-def _dates(
-    name: str, blocks: Blocks, again: Callable[[], Blocks], layout: Layout, options: Options, say: Say
-) -> str | None:
-    """The format of the dates; by later lines where the first leave two."""
-    place = layout.columns.index("timestamp")
-
-    def later() -> Iterator[list[str]]:
-        more = again()
-        _set_quotes(more, layout, options)
-        for block in more:
-            yield _column(block, layout, place)
-
-    text = _without_preface(blocks.head[:HEAD].decode("utf-8", "surrogateescape"), None)[0]
-    rows = _rows(text, layout.separator, layout.quoted)[layout.header :]
-    return fields.format_of(name, [row[place] for row in rows if len(row) == len(layout.columns)], options, say, later)
 
 
 def _column(block: Block, layout: Layout, place: int) -> list[str]:
@@ -272,12 +298,10 @@ def read_block(
 ) -> pd.DataFrame:
     """The ratings of a block; nan for one that stands for none."""
     number, text, bare = block
-    left = layout.skipped + layout.header if number == 1 else 0
-    while left and text:
-        head, _, text = text.partition(b"\n")
+    while number < layout.start and text:
+        line, _, text = text.partition(b"\n")
         bare = bare.partition(b"\n")[2]
-        number += 1 + head.count(WITHIN)
-        left -= 1 if head.strip() or left > layout.header else 0  # blank lines may come first
+        number += 1 + line.count(WITHIN)
     frame = (_fast_netflix if layout.netflix else _fast)(Block(number, text, bare), layout, options, movie)
     return _line_by_line(source, Block(number, text, bare), layout, options, bad, movie) if frame is None else frame
 
@@ -304,8 +328,9 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     used = [name for name, column in zip(names, layout.columns, strict=True) if column is not None]
     kinds: dict[str, Any] = dict.fromkeys(used, "category") | {"rating": np.float64}
     kinds["timestamp"] = "category" if layout.dates else np.float64
-    if layout.decimal == ",":
-        kinds["rating"] = "category"
+    words = [name for name in ("rating", "timestamp") if kinds[name] is np.float64 and _TRUTHS.search(text)]
+    words = words or (["rating"] if layout.decimal == "," else [])
+    kinds |= dict.fromkeys(words, "category")
     code = options.not_rated if options.not_rated is not None and not fields.is_number(options.not_rated) else None
     missing = {} if code is None else {"na_values": {"rating": [code]}, "keep_default_na": False}
     try:
@@ -333,8 +358,11 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
         return None
     if len(frame) != n_lines or not all(is_text(frame[name]) for name in used if kinds[name] == "category"):
         return None
-    if layout.decimal == "," and "rating" in frame:
-        frame["rating"] = fields.numbers(frame["rating"], options.decimal)
+    for name in {*words} & {*used}:
+        values = fields.numbers(pd.Series(frame[name].cat.categories, dtype=object), options.decimal)
+        if np.isnan(values).any():
+            return None
+        frame[name] = np.append(values, np.nan)[frame[name].cat.codes]
     if "rating" in frame and not (np.isfinite(frame["rating"]) | (frame["rating"].isna() & (code is not None))).all():
         return None
     for name in (name for name in PAIR if name in frame):
@@ -351,6 +379,9 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
             return None
     frame.columns = pd.Index([column for column in layout.columns if column is not None], dtype=object)
     return frame
+
+
+_TRUTHS = re.compile(rb"true|false", re.IGNORECASE)  # which pandas takes for 1 and 0
 
 
 def is_text(column: pd.Series) -> bool:
@@ -403,7 +434,7 @@ def _line_by_line(
         text = line.decode("utf-8", "surrogateescape")
         if layout.netflix and text.rstrip().endswith(":"):
             movie[0] = text.strip()[:-1]
-        elif text.strip():
+        elif text.strip() and text.replace(layout.separator, "").strip():  # spreadsheets write rows of separators
             n_lines += 1
             found = parsed(text, layout, options, movie[0])
             if isinstance(found, Fault):
@@ -466,13 +497,7 @@ def _explained(
     """The faults, with a cure where they are many for one reason."""
     if not faults:
         return []
-    if any(fault.undecoded for *_, fault in faults):
-        utf8 = re.search(rb"[\xc2-\xf4][\x80-\xbf]", block.text)  # other lines show that it is
-        cure = "" if options.encoding is not None or utf8 else (
-            f"{options.flag('encoding')} cp1252 reads text of a Western European Windows; others have other names."
-        )  # fmt: skip
-        faults = [(number, _with_bytes(text), fault._replace(cure=cure) if fault.undecoded else fault)
-                  for number, text, fault in faults]  # fmt: skip
+    faults = decoded(faults, lambda: block.text.decode("utf-8", "surrogateescape").split("\n"), options)
     counts = [len(_fields(text, layout)) for _, text, _ in faults]
     usual = max(set(counts), key=counts.count)
     if usual != len(layout.columns) and counts.count(usual) > n_lines / 2 and usual > 1:
@@ -484,7 +509,3 @@ def _explained(
         )
         faults = [(number, text, fault._replace(cure=cure)) for number, text, fault in faults]
     return faults
-
-
-def _with_bytes(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from recbole_autorec.errors import DataError
@@ -78,7 +79,7 @@ def sources_of(given: str | Path) -> list[Source]:
 def _hidden(name: str) -> bool:
     """What file managers leave behind."""
     parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in (
+    return any(part.startswith((".", "_SUCCESS", "__MACOSX")) for part in parts) or parts[-1].lower() in (
         "thumbs.db", "desktop.ini",
     )  # fmt: skip
 
@@ -159,35 +160,21 @@ def check_kind(name: str, head: bytes, encoding: str | None) -> None:
         found = KINDS[b"\x80\x02}"]
     if found is None and head[257:262] == b"ustar":
         found = "a .tar archive", "unpack it: tar -xf FILE"
-    controls = sum(byte < 9 or 13 < byte < 32 for byte in head[:1000])
+    controls = sum((byte < 9 and byte != 1) or 13 < byte < 32 for byte in head[:1000])  # 1 is Hive's separator
     if found is None and controls * 50 > len(head[:1000]) and encoding is None:
         found = "no text", AS_CSV
     if found:
         raise DataError(f"{name} is {found[0]}, which is not read as ratings: {found[1]}.")
 
 
-def peeked(stream: Any, size: int = 1 << 16) -> tuple[bytes, Any]:
-    """The first bytes, and a stream that has them still."""
-    head = b""
-    while len(head) < size and (more := stream.read(size - len(head))):
-        head += more
-    if stream.seekable():
-        stream.seek(0)
-        return head, stream
-    return head, io.BufferedReader(_Again(head, stream))  # type: ignore[type-var]
-
-
-class _Again(io.RawIOBase):
-    """Bytes that were read already, then the rest of their stream."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]):
-        self._head, self._rest = head, rest
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        data = self._head[: len(buffer)] or self._rest.read(len(buffer))
-        self._head = self._head[len(data) :]
-        buffer[: len(data)] = data
-        return len(data)
+@contextmanager
+def reopenable(source: Source) -> Iterator[Source]:
+    """The source, or a copy of it where it is a pipe: what begins it is read again."""
+    with source.open() as stream:
+        if stream.seekable():
+            yield source
+            return
+        with NamedTemporaryFile() as copy:
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+            yield Source(source.name, partial(open, copy.name, "rb"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,17 @@ PART = 1 << 20  # rows at once
 
 
 def read(
-    name: str, frames: Iterator[pd.DataFrame], options: Options, bad: BadLines, say: Say,
+    name: str, again: Callable[[], Iterator[pd.DataFrame]], options: Options, bad: BadLines, say: Say,
     wanted: Sequence[str], keep: list[str] | None, kind: str,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Frames of the ratings, from frames with the same columns of any type; see ratings.read_ratings."""
+    """Frames of the ratings, from frames with the same columns of any type; see ratings.read_ratings.
+
+    Args:
+        again: gives the frames from the start. Their index is the number of each row.
+    """
     columns: list[str | int | None] | None = None
-    number, dates = 1, None
-    for frame in frames:
+    dates = None
+    for frame in again():
         if columns is None:
             columns = list(fields.chosen(name, list(frame), options, wanted))
             said = ", ".join(
@@ -38,17 +43,22 @@ def read(
                 times = frame.iloc[:, columns.index("timestamp")]
                 typed = pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)
                 if not typed or options.date_format is not None:
-                    texts = times.dropna().head(3000).map(str).tolist()
-                    dates = fields.format_of(name, texts, options, say)
+                    place = columns.index("timestamp")
+
+                    def later() -> Iterator[list[str]]:
+                        for each in again():
+                            yield list({*map(fields.id_text, each.iloc[:, place].dropna())})  # noqa: B023
+
+                    texts = [*map(fields.id_text, times.dropna().head(3000))]
+                    dates = fields.format_of(name, texts, options, say, later)
             say(f"{name}: {kind}, {said}" + (f"; dates as {dates}" if dates else ""))
-        yield _typed(name, number, frame, columns, dates, options, bad)
-        number += len(frame)
+        yield _typed(name, frame, columns, dates, options, bad)
     if columns is None:
         raise DataError(f"{name} has no row.")
 
 
 def _typed(
-    name: str, number: int, frame: pd.DataFrame, columns: list[str | int | None], dates: str | None, options: Options,
+    name: str, frame: pd.DataFrame, columns: list[str | int | None], dates: str | None, options: Options,
     bad: BadLines,
 ) -> pd.DataFrame:  # fmt: skip
     """The frame's ratings, without its bad rows."""
@@ -78,54 +88,65 @@ def _typed(
     faults = []
     for place in np.flatnonzero(~good).tolist():
         row = {column: frame.iloc[place, at] for at, column in enumerate(columns) if isinstance(column, str)}
-        faults.append((number + place, ", ".join(f"{key}={value}" for key, value in row.items()), _why(row, options)))
+        text = ", ".join(f"{key}={value}" for key, value in row.items())
+        faults.append((int(frame.index[place]), text, _why(row, dates, options)))
     bad.add(name, faults, len(frame), options)
     return table[good]
 
 
-def _why(row: dict[str, Any], options: Options) -> Fault:
+def _why(row: dict[str, Any], dates: str | None, options: Options) -> Fault:
     for kind in PAIR:
         if not fields.is_id(fields.id_text(row[kind])):
             return fields.why_no_id(kind, fields.id_text(row[kind]), options)
     if "rating" in row and np.isnan(fields.one_number(row["rating"], options.decimal)):
-        return fields.why_no_number("rating", "" if pd.isna(row["rating"]) else str(row["rating"]), options)
-    return Fault(f"timestamp {str(row['timestamp'])!r} is no time")
+        text = str(row["rating"])
+        return fields.why_no_number("rating", "" if text in ("nan", "None", "<NA>", "NaT") else text, options)
+    time = fields.id_text(row["timestamp"])
+    return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is no time")
 
 
-def parquet(name: str, stream: Any) -> Iterator[pd.DataFrame]:
+def parquet(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
     """The frames of a Parquet file.
 
     Raises:
         DataError: pyarrow is missing, or the file is damaged.
     """
     arrow = _imported("pyarrow.parquet", name, "Parquet", "pyarrow")
-    try:
-        file = arrow.ParquetFile(seekable(stream))
-        for batch in file.iter_batches(PART):
-            yield _frame_of(batch)
-    except _arrow_errors() as error:
-        raise DataError(f"{name} cannot be read: it is a damaged Parquet file.") from error
+    with open_it() as stream, _damages(name, "Parquet"):
+        yield from _numbered(arrow.ParquetFile(seekable(stream)).iter_batches(PART))
 
 
-def feather(name: str, stream: Any) -> Iterator[pd.DataFrame]:
+def feather(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
     """The frames of a Feather (Arrow IPC) file; raises as `parquet`."""
     arrow = _imported("pyarrow.feather", name, "Feather", "pyarrow")
-    try:
-        for batch in arrow.read_table(seekable(stream)).to_batches(PART):
-            yield _frame_of(batch)
-    except _arrow_errors() as error:
-        raise DataError(f"{name} cannot be read: it is a damaged Feather file.") from error
+    with open_it() as stream, _damages(name, "Feather"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the first version of the format
+            batches = arrow.read_table(seekable(stream)).to_batches(PART)
+        yield from _numbered(batches)
 
 
-def _frame_of(batch: Any) -> pd.DataFrame:
-    """Whole numbers stay whole where some are missing."""
-    return batch.to_pandas(types_mapper=lambda kind: pd.Int64Dtype() if str(kind).startswith(("int", "uint")) else None)
-
-
-def _arrow_errors() -> tuple[type[Exception], ...]:
+@contextmanager
+def _damages(name: str, kind: str) -> Iterator[None]:
     import pyarrow
 
-    return pyarrow.ArrowException, OSError
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(f"{name} cannot be read: it is a damaged {kind} file.") from error
+
+
+def _numbered(batches: Iterable[Any]) -> Iterator[pd.DataFrame]:
+    """Batches of Arrow as frames: whole numbers stay whole where some are missing, and an index is columns too."""
+    kinds = {"int": pd.Int64Dtype(), "uint": pd.UInt64Dtype()}
+    number = 1
+    for batch in batches:
+        frame = batch.to_pandas(
+            types_mapper=lambda kind: kinds.get(str(kind).rstrip("0123456789")), ignore_metadata=True
+        )
+        frame = frame[[name for name in frame if not str(name).startswith("__index_level_")]]
+        yield frame.set_axis(range(number, number + len(frame)))
+        number += len(frame)
 
 
 def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> Iterator[pd.DataFrame]:
@@ -141,6 +162,7 @@ def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: 
         raise DataError(f"{name} cannot be read: it is a damaged Excel file.") from error
     if len(sheets) > 1:
         say(f"{name}: sheet {str(sheets[0])!r} is read, the other {len(sheets) - 1} not")
+    table.index += 1  # a sheet's rows begin with 1
     table = table.mask(table.map(lambda cell: isinstance(cell, str) and not cell.strip()))
     table = table.dropna(how="all").dropna(how="all", axis=1)
     if table.empty:
