@@ -20,7 +20,7 @@ LAYERS = [
     ("conversion", "report", "distributed"),
     ("reading",),
     ("model",),
-    ("installation", "invocation", "interruptions", "files", "process_memory"),
+    ("installation", "invocation", "interruptions", "files", "process_memory", "parameter_roles"),
     ("errors",),
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

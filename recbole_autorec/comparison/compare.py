@@ -30,6 +30,7 @@ from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import ConfigError, counted
 from recbole_autorec.files import claimed_folder, make_folder, without_formulas, write_json
 from recbole_autorec.invocation import command, versions
+from recbole_autorec.parameter_roles import OF_A_PART
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 
 logger = getLogger(__name__)
@@ -192,7 +193,7 @@ def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
     first = next(iter(configs.values()))
     load_and_split(first)  # what is wrong with the data is said once, before anything is written
     return {
-        "format": "recbole_autorec comparison 2",
+        "format": "recbole_autorec comparison 3",
         "dataset": first["dataset"],
         "data": data_digest(first),
         "metric": plan.metric,
@@ -201,11 +202,7 @@ def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
         "repeats": plan.repeats,
         "version": recbole_autorec.__version__,
         "rows": {
-            label: {
-                key: value
-                for key, value in config.plain_parameters.items()
-                if key not in ("data_path", "download_url", "checkpoint_dir", "state", "show_progress", "device")
-            }
+            label: {key: value for key, value in config.plain_parameters.items() if key not in OF_A_PART}
             for label, config in configs.items()
         },
     }

@@ -22,6 +22,7 @@ from recbole_autorec.config.values import YamlLoader, parse_value, properties_di
 from recbole_autorec.distributed import collectives
 from recbole_autorec.errors import ConfigError, is_of
 from recbole_autorec.model.registry import get_model, predicts_stars
+from recbole_autorec.parameter_roles import NOT_OF_A_FILE
 
 # Keys that RecBole reads but neither its lists nor its property files have.
 UNLISTED_KEYS = {"encoding"}
@@ -33,13 +34,6 @@ TEXT_KEYS = {"field_separator", "seq_separator"}  # taken as they are: YAML read
 
 # Parameters of AutoRec that an ensemble's members have in common.
 MEMBERS_SHARE = {"offsets", "user_damping", "item_damping", "calibration", "clip_prediction", "cold_start_rating"}
-
-
-# What a stranger's file has no say in: paths, addresses and devices of this machine, and other files to be opened.
-NOT_OF_A_FILE = {"data_path", "checkpoint_dir", "download_url", "use_gpu", "gpu_id", "nproc", "world_size", "ip",
-                 "port", "group_offset", "worker", "log_wandb", "wandb_project", "state", "show_progress",
-                 "use_pretrain", "pretrain_path", "mf_pretrain_path", "mlp_pretrain_path", "pre_model_path",
-                 "warm_up"}  # fmt: skip
 
 
 # Where parameters come from, and they; later ones beat earlier ones.

@@ -20,10 +20,7 @@ from recbole.utils import EvaluatorType
 from torch import Tensor, nn
 
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError
-
-# What may differ between the ranks of one run: nothing of the model, the data or the path of training.
-OWN_PARAMETERS = {"nproc", "ip", "group_offset", "data_path", "checkpoint_dir", "gpu_id", "worker", "show_progress",
-                  "state", "download_url", "saved", "log_wandb", "wandb_project"}  # fmt: skip
+from recbole_autorec.parameter_roles import OF_A_RANK
 
 
 class LostRankError(AutoRecError):
@@ -213,7 +210,7 @@ def check_alike(parameters: dict[str, Any], fingerprint: str) -> None:
         ConfigError, DataError: this one differs from the first.
     """
     theirs, their_fingerprint = first_says((parameters, fingerprint))
-    different = [key for key in parameters if key not in OWN_PARAMETERS and theirs.get(key) != parameters[key]]
+    different = [key for key in parameters if key not in OF_A_RANK and theirs.get(key) != parameters[key]]
     if different:
         values = ", ".join(f"{key}={parameters[key]!r} (there {theirs.get(key)!r})" for key in different)
         raise ConfigError(f"process {rank()} has {values}; give all machines the parameters of the first one.")

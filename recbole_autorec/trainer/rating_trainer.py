@@ -21,6 +21,7 @@ from recbole_autorec.conversion.convert import PARTS
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.distributed import collectives
 from recbole_autorec.errors import AutoRecError, CheckpointError, ConfigError
+from recbole_autorec.parameter_roles import RESUMABLE
 from recbole_autorec.trainer.checkpoint import (
     load_checkpoint,
     load_optimizer,
@@ -31,18 +32,14 @@ from recbole_autorec.trainer.checkpoint import (
 from recbole_autorec.trainer.random_state import random_state, set_random_state
 from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
-# What may differ between a run and the checkpoint it resumes: it changes neither the model nor the path of training.
-RESUMABLE = {"epochs", "stopping_step", "eval_step", "refit", "final", "saved", "data_path", "download_url",
-             "checkpoint_dir", "eval_batch_size", "show_progress", "state", "use_gpu", "gpu_id", "worker", "log_wandb",
-             "wandb_project", "nproc", "world_size", "ip", "port", "group_offset"}  # fmt: skip
-
 
 class RatingTrainer(Trainer):
     """Trains and evaluates any model; those that need a trainer of RecBole's own get it below this one.
 
     Overridden from RecBole, each for its reason: `_train_epoch` (time), `_valid_epoch` (one line an epoch),
     `_save_checkpoint` and `resume_checkpoint` (RecBole pickles its Config, which torch 2.6 refuses to load), `fit`
-    and `evaluate` (saved=False tested the last epoch). Several processes share the batches and the pairs; see ranks.
+    and `evaluate` (saved=False tested the last epoch). Several processes share the batches and the pairs; see
+    distributed/collectives.py.
 
     Attributes:
         best_epoch: epoch with the best validation score, counted from 1; 0 is what training started from, None before

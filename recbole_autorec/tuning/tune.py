@@ -26,8 +26,8 @@ from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
 from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_whole
 from recbole_autorec.installation import check_extra
+from recbole_autorec.parameter_roles import OF_THE_MACHINE
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
-from recbole_autorec.trainer.rating_trainer import RESUMABLE
 from recbole_autorec.tuning.page import report
 from recbole_autorec.tuning.search import FAILED, HINT, STOPPED, Search, Setting, Trial, Trials
 from recbole_autorec.tuning.space import Space, combinations, draws, parameters_of, read_space, space_from
@@ -45,7 +45,7 @@ NEEDED = {
 FIXED = {"model", "dataset", "features", "refit", "final", "saved", "device", *dataset_arguments, *general_arguments,
          *evaluation_arguments}  # fmt: skip
 # They say where a search runs and what it prints; a resumed one may have others.
-MACHINE = RESUMABLE - {"epochs", "stopping_step", "eval_step"}
+MACHINE = {*OF_THE_MACHINE, "refit", "final"}
 
 
 @dataclass
