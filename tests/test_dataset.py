@@ -68,7 +68,7 @@ def test_a_bad_line_is_named(write_dataset, bad, expected):
 
 def test_a_line_with_too_many_fields(write_dataset):
     assert message(write_dataset([*GOOD[:2], "a\tb\t3\t4", *GOOD])) == (
-        "toy.inter: not a table with separator '\\t' in utf-8-sig: Expected 3 fields in line 4, saw 4."
+        "toy.inter line 4: 4 fields with separator '\\t'; the header has 3."
     )
     assert message(write_dataset(["a\tb\t3\t4"] * 3)) == (
         "toy.inter line 2: more fields than the header 'user_id:token\\titem_id:token\\trating:float' has."
@@ -262,7 +262,7 @@ def test_columns_that_are_not_loaded_may_be_anything(write_dataset):
 def test_a_time_that_is_no_number_is_named(write_dataset):
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     assert message(write_dataset([*[f"{line}\t1" for line in GOOD], "a\tb\t1\t2020-01-01"], header)) == (
-        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number."
+        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number, which convert makes of a date."
     )
 
 
@@ -282,11 +282,9 @@ def test_encodings(write_dataset, tmp_path):
     assert "caf\u00e9" in load(path)[0].field2token_id["user_id"]
     file.write_text(text, encoding="latin-1")
     assert "caf\u00e9" in load(path, encoding="latin-1")[0].field2token_id["user_id"]
-    assert message(path).startswith(
-        "toy.inter: not a table with separator '\\t' in utf-8-sig: 'utf-8' codec can't decode byte"
-    )
+    assert message(path) == "toy.inter: the byte 0xe9 is not of utf-8; --encoding names the right one, such as cp1252."
     assert message(path, encoding="latinn") == (
-        "toy.inter: not a table with separator '\\t' in latinn: unknown encoding: latinn."
+        "toy.inter: encoding 'latinn'; expected one that Python knows, such as utf-8 or cp1252."
     )
 
 

@@ -466,7 +466,7 @@ def _why_no_table(path: Path, error: Exception, separator: str, encoding: str) -
     """What pandas says of a file that it cannot read, in words."""
     if isinstance(error, UnicodeError):
         byte = f"the byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "a byte"
-        return f"{path.name}: {byte} is not of {encoding}; --encoding names the right one, such as cp1252."
+        return f"{path.name}: {byte} is not of {encoding.removesuffix('-sig')}; --encoding names the right one, such as cp1252."
     if isinstance(error, LookupError):
         return f"{path.name}: encoding {encoding!r}; expected one that Python knows, such as utf-8 or cp1252."
     found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
