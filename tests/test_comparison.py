@@ -62,7 +62,7 @@ def test_one_test_rating_gives_no_interval_and_no_certainty(write_dataset):
     models = {"Bias": None, "GlobalMean": None}
     once = compare(models, "toy", 1, config_dict=shared, output="one", show_progress=False)
     assert once.table["best_difference"].iloc[1] > 0
-    assert once.table[["best_low", "best_high", "best_p", "best_real"]].isna().all(axis=None)
+    assert once.table[["best_low", "best_high", "best_p", "best_significant"]].isna().all(axis=None)
     text = tables.markdown(once, once.table)
     assert "There is no such interval here: a test part has one rating, which cannot be resampled." in text
     assert "nan" not in text.lower()
@@ -172,7 +172,9 @@ def test_markdown_and_latex_mark_the_best(finished):
     table = finished.table
     best, second = table.index[:2]
     text = (finished.folder / "table.md").read_text()
-    assert text.startswith("# RMSE on tiny\n\n|  | RMSE | MAE | vs best | p vs best | real vs best | best epoch |")
+    assert text.startswith(
+        "# RMSE on tiny\n\n|  | RMSE | MAE | vs best | p vs best | significant vs best | best epoch |"
+    )
     assert f"| {table['rmse'][best]:.4f} ± {table['rmse_interval'][best]:.4f} |" in text
     latex = (finished.folder / "table.tex").read_text()
     assert f"\\textbf{{{table['rmse'][best]:.4f} $\\pm$ {table['rmse_interval'][best]:.4f}}}" in latex
@@ -454,7 +456,7 @@ def test_time_left_is_each_rows_own():
         (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
         (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
         (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\" for it alone."),
-        (["--models", "Bias,FM,Bias"], "Bias stands there twice; give each row a label of its own, such as Bias,tuned=Bias."),
+        (["--models", "Bias,FM,Bias"], "Bias is a duplicate label; give each row its own, such as Bias,tuned=Bias."),
         ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),
         (["--models", "Bias", "--repeats", "0"], "repeats=0; expected a whole number >= 1."),
         (["--models", "Bias", "--repeats", "many"], "repeats='many'; expected a whole number >= 1."),
@@ -469,7 +471,7 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias", "--config", "Bias=no.yaml"], "Bias: config file 'no.yaml' cannot be read: No such file or directory."),
         (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help tells where parameters are listed."),
         (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric: give --metric instead."),
-        (["--models", "Bias,bias=FM"], "bias stands there twice; give each row a label of its own, such as bias,tuned=bias."),
+        (["--models", "Bias,bias=FM"], "bias is a duplicate label; give each row its own, such as bias,tuned=bias."),
         (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO gives the same split each time, which would count as several; give repeats 1."),
         (["ml-100k"], "command line: there is no comparison file 'ml-100k'; a dataset is named by --dataset, models by --models."),
         (["--model", "Bias"], "command line: unknown flag --model; did you mean --models?"),
@@ -481,7 +483,8 @@ def test_time_left_is_each_rows_own():
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path):
     file = [arguments[0]] if arguments and not arguments[0].startswith("-") else []
     given = arguments[len(file) :]
-    assert cli.main(["compare", *file, "--dataset", "tiny", "--data_path", str(DATA), *given]) == 2
+    dataset = [] if "--dataset" in given else ["--dataset", "tiny"]
+    assert cli.main(["compare", *file, *dataset, "--data_path", str(DATA), *given]) == 2
     out, err = capsys.readouterr()
     assert err == f"error: {expected.replace('{data}', str(DATA))}\n"
     assert out == ""
@@ -502,7 +505,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
         ("models: {Bias: }\nparameters: {topk: 3}\n", "c.yaml: topk=3; a comparison has one metric: give --metric instead."),
         ("models: {Bias: }\nparameters: 3\n", "c.yaml: parameters=3; expected lines such as 'refit: True'."),
         ("models: {Bias: }\nconfig_files: a.yaml\n", "c.yaml: config_files='a.yaml'; expected a list of files."),
-        ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: not YAML: key 'Bias' stands there twice."),
+        ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: not YAML: duplicate key 'Bias'."),
         ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; every model is tested on the same data in the same way: give seed for the whole comparison."),
         ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: c.yaml: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
     ],

@@ -230,7 +230,7 @@ def test_a_dataset_that_is_there_is_left_alone(capsys):
     )
     before = (Path("data") / "toy" / "toy.inter").stat()
     assert cli.main(arguments) == 2
-    assert capsys.readouterr().err == ("error: 'data/toy' is there already; give another --name, or delete it first.\n")
+    assert capsys.readouterr().err == ("error: 'data/toy' already exists; give another --name, or delete it first.\n")
     assert (Path("data") / "toy" / "toy.inter").stat() == before
 
 

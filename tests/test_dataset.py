@@ -82,7 +82,7 @@ def test_a_line_with_too_many_fields(write_dataset):
         ("user_id:token\titem_id:token\trating:token", "toy.inter: column 'rating:token'; expected 'rating:float'."),
         ("user_id:float\titem_id:token\trating:float", "toy.inter: column 'user_id:float'; expected 'user_id:token'."),
         ("user_id:token\titem_id:token\trating:float\ttimestamp:token", "toy.inter: column 'timestamp:token'; expected 'timestamp:float', or leave it out of load_col."),
-        ("user_id:token\titem_id:token\titem_id:token", "toy.inter: a column stands twice in the header 'user_id:token\\titem_id:token\\titem_id:token'."),
+        ("user_id:token\titem_id:token\titem_id:token", "toy.inter: duplicate column in the header 'user_id:token\\titem_id:token\\titem_id:token'."),
     ],
 )  # fmt: skip
 def test_a_bad_header_is_quoted(write_dataset, header, expected):

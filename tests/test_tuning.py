@@ -447,7 +447,7 @@ def test_every_faulty_line_is_named_at_once(capsys):
         (["--model", "FM"], "model FM has no search space of its own (BiasedMF, IAutoRec, UAutoRec have); give --space "
          "FILE with lines such as 'learning_rate loguniform -7,-4'."),
         (["--max_eval", "3"], "command line: unknown flag --max_eval; did you mean --max_evals?"),
-        (["a.hyper"], "command line: 'a.hyper' stands alone; did you mean '--space a.hyper'?"),
+        (["a.hyper"], "command line: unexpected argument 'a.hyper'; did you mean '--space a.hyper'?"),
         (["--engine", "optuna"], "engine='optuna'; expected one of hyperopt, ray."),
         (["--algo", "tpe"], "algo='tpe'; expected one of bayes, random, exhaustive."),
         (["--max_evals", "0"], "max_evals=0; expected a whole number >= 1."),

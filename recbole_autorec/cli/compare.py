@@ -9,7 +9,7 @@ from recbole_autorec.errors import AutoRecError, ConfigError
 
 DESCRIPTION = """\
 Train several models on the same splits and put them in one table: RMSE and MAE in stars, times, memory, and which
-differences are real. Ours, and RecBole's that predict ratings (docs/built-in-models.md)."""
+differences are significant. Ours, and RecBole's that predict ratings (docs/built-in-models.md)."""
 
 EPILOG = """\
 every other --key value or --key=value is a parameter of all models, as for training: --refit True, --seed 1.

@@ -166,7 +166,7 @@ def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str
             near = [name for name in difflib.get_close_matches(key, VERBS, n=1) if name != key]
             meant = near[0] if near else f"{FLAG_OF_FILE.get(Path(key).suffix, '--key')} {key}"
             hint = "a verb comes first." if key in VERBS else f"did you mean {meant!r}?"
-            raise ConfigError(f"command line: {key!r} stands alone; {hint}")
+            raise ConfigError(f"command line: unexpected argument {key!r}; {hint}")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"command line: {key} has no value; give {key} VALUE, such as {key} True.")

@@ -305,8 +305,7 @@ def _check_rows(rows: list[Row]) -> None:
     twice = [row.label for number, row in enumerate(rows) if row.label.casefold() in labels[:number]]
     if twice:
         raise ConfigError(
-            f"{', '.join(twice)} stands there twice; give each row a label of its own, such as "
-            f"{twice[0]},tuned={twice[0]}."
+            f"{', '.join(twice)} is a duplicate label; give each row its own, such as {twice[0]},tuned={twice[0]}."
         )
     faults = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""What a comparison gave: its table, which differences are real, and the files it is kept in."""
+"""What a comparison gave: its table, which differences are significant, and the files it is kept in."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Results:
 
         Columns: model; for each metric its mean over repeats, `<metric>_interval` (half of the 95 % interval),
         and, of the first metric only, for `best` and `reference` the difference to that row, the bootstrap interval
-        of it, p over repeats and whether it is real; best_epoch, train_seconds, seconds_per_epoch, eval_seconds,
+        of it, p over repeats and whether it is significant; best_epoch, train_seconds, seconds_per_epoch, eval_seconds,
         peak_memory_mb (means), n_parameters, repeats, error.
         """
         rows = []
@@ -101,7 +101,7 @@ class Results:
         return frame
 
     def _differences(self, reference: str) -> pd.DataFrame:
-        """Each row against `reference`: difference, low, high, p, real; on the repeats that both have."""
+        """Each row against `reference`: difference, low, high, p, significant; on the repeats that both have."""
         metric, lines = self.metrics[0], {}
         bootstrap = self._bootstrap()
         results = ((task, self.result(task)) for task in self.tasks)
@@ -121,8 +121,8 @@ class Results:
                 low, high = np.quantile(bootstrap[label] - bootstrap[reference], [0.025, 0.975])
             known = [p < 0.05] * (not np.isnan(p)) + [low > 0 or high < 0] * (not np.isnan(low))
             lines[label] = {"difference": differences.mean(), "low": low, "high": high, "p": p,
-                            "real": all(known) if known else None}  # fmt: skip
-        columns = ["difference", "low", "high", "p", "real"]
+                            "significant": all(known) if known else None}  # fmt: skip
+        columns = ["difference", "low", "high", "p", "significant"]
         return pd.DataFrame.from_dict(lines, orient="index", columns=columns)
 
     @property

@@ -1,4 +1,4 @@
-"""Which differences are real: over repeats, and over the single test ratings."""
+"""Which differences are significant: over repeats, and over the single test ratings."""
 
 from __future__ import annotations
 

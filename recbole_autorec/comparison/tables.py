@@ -27,7 +27,7 @@ def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
             if f"{name}_difference" in table:
                 line[heading] = _difference(row, name)
                 line[f"p {heading}"] = _number(row[f"{name}_p"], "{:.3g}")
-                line[f"real {heading}"] = {True: "yes", False: "no"}.get(row[f"{name}_real"], "")
+                line[f"significant {heading}"] = {True: "yes", False: "no"}.get(row[f"{name}_significant"], "")
         line |= {
             "best epoch": _number(row.get("best_epoch"), "{:.3g}"),
             "train s": _number(row.get("train_seconds"), "{:,.1f}"),
@@ -55,7 +55,7 @@ def explanation(comparison: Results) -> list[str]:
     if not plan.ranks:
         sentences.append(
             "vs: difference, with the 95 % interval of a paired bootstrap over the test ratings, and p of the "
-            "corrected paired t-test over repeats (Nadeau and Bengio 2003). real: the interval leaves out 0 and, with "
+            "corrected paired t-test over repeats (Nadeau and Bengio 2003). significant: the interval excludes 0 and, with "
             "two repeats or more, p < 0.05."
         )
     else:

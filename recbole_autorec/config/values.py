@@ -26,7 +26,7 @@ class YamlLoader(yaml.SafeLoader):
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands there twice", node.value[number][0].start_mark
+                    None, None, f"duplicate key {key!r}", node.value[number][0].start_mark
                 )
         return super().construct_mapping(node, deep)
 

@@ -103,7 +103,7 @@ def convert(
     if not name or PurePosixPath(name).name != name or name.startswith("."):
         raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
     if (root / name).exists():
-        raise ConfigError(f"'{root / name}' is there already; give another --name, or delete it first.")
+        raise ConfigError(f"'{root / name}' already exists; give another --name, or delete it first.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed={seed!r}; expected a whole number >= 0.")
     sources: list[Source] = []
@@ -135,7 +135,7 @@ def convert(
                 _write(folder / f"{name}.inter", ratings, arrays, np.flatnonzero(kept))
             elif n_duplicates:
                 raise DataError(
-                    f"--split: {counted(n_duplicates, 'pair')} of user and item stand there twice; in a ready split "
+                    f"--split: {counted(n_duplicates, 'pair')} of user and item occur twice; in a ready split "
                     "each may be rated once."
                 )
             else:

@@ -263,7 +263,7 @@ class RatingDataset(Dataset):
         kinds, header = dict(names), self._joined(names)
         typed = [name for name in names if name[0]]
         if len(dict(typed)) < len(typed):
-            raise DataError(f"{path.name}: a column stands twice in the header {header}.")
+            raise DataError(f"{path.name}: duplicate column in the header {header}.")
         needed = {self.uid_field: "token", self.iid_field: "token", self.rating_field: "float"}
         expected = "expected " + ", ".join(f"'{field}:{kind}'" for field, kind in needed.items())
         columns = [field for field, _ in self._to_load(names, FeatureSource.INTERACTION)]
@@ -466,7 +466,8 @@ def _why_no_table(path: Path, error: Exception, separator: str, encoding: str) -
     """What pandas says of a file that it cannot read, in words."""
     if isinstance(error, UnicodeError):
         byte = f"the byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "a byte"
-        return f"{path.name}: {byte} is not of {encoding.removesuffix('-sig')}; --encoding names the right one, such as cp1252."
+        known = encoding.removesuffix("-sig")
+        return f"{path.name}: {byte} is not of {known}; --encoding names the right one, such as cp1252."
     if isinstance(error, LookupError):
         return f"{path.name}: encoding {encoding!r}; expected one that Python knows, such as utf-8 or cp1252."
     found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
