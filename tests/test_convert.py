@@ -275,7 +275,7 @@ def test_a_ready_split_is_used_as_it_is(tmp_path):
     convert("in", "three", "data", split=["u1.train", "u1.valid", "u1.test"])
     assert [len(read("three", part=f".{part}")) for part in found.parts] == [221, 21, 61]
     (tmp_path / "in" / "again").write_text(text(rows[:1], "\t"))
-    with pytest.raises(AutoRecError, match=r"^--split: 1 pair of user and item stand there twice"):
+    with pytest.raises(AutoRecError, match=r"^--split: 1 pair of user and item occur twice"):
         convert("in", "twice", "data", split="u1.base,again")
 
 

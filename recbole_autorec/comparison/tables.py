@@ -55,8 +55,8 @@ def explanation(comparison: Results) -> list[str]:
     if not plan.ranks:
         sentences.append(
             "vs: difference, with the 95 % interval of a paired bootstrap over the test ratings, and p of the "
-            "corrected paired t-test over repeats (Nadeau and Bengio 2003). significant: the interval excludes 0 and, with "
-            "two repeats or more, p < 0.05."
+            "corrected paired t-test over repeats (Nadeau and Bengio 2003). significant: the interval excludes 0 and, "
+            "with two repeats or more, p < 0.05."
         )
     else:
         sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
