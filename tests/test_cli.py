@@ -37,8 +37,8 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
     assert log[0] == "IAutoRec on tiny (cpu): 10 users, 6 items, 50 ratings from 0 to 5, density 83.33%"
     assert re.fullmatch(r"split [0-9a-f]{16}: train 41, valid 4, test 5; seed 1", log[1])
     assert re.fullmatch(
-        r"users differ by [\d.]+ stars, items by [\d.]+, the rest of a rating by [\d.]+ \(standard deviations\); "
-        r"offsets are damped by [\d.e+]+ ratings of a user, [\d.e+]+ of an item",
+        r"standard deviations in stars: users [\d.]+, items [\d.]+, residual [\d.]+; "
+        r"dampings in ratings: [\d.e+]+ per user, [\d.e+]+ per item",
         log[2],
     )
     said = log.pop(4)  # once, with the first checkpoint
@@ -74,7 +74,7 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (
             ["--model", "NMF"],
-            "unknown model 'NMF'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?",
+            "unknown model 'NMF'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?",
         ),
         (["--config_files", "no.yaml"], "config file 'no.yaml' cannot be read: No such file or directory."),
         (["--resume", "no.pth"], "checkpoint 'no.pth': no such file."),

@@ -453,8 +453,8 @@ def test_time_left_is_each_rows_own():
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
-        (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
+        (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
+        (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
         (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\" for it alone."),
         (["--models", "Bias,FM,Bias"], "Bias is a duplicate label; give each row its own, such as Bias,tuned=Bias."),
         ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),

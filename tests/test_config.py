@@ -142,7 +142,7 @@ def test_unknown_model_names_what_there_is(name, hint):
     with pytest.raises(ConfigError) as caught:
         Config(name, "tiny")
     assert str(caught.value) == (
-        f"unknown model {name!r}; there are IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, and RecBole's general and "
+        f"unknown model {name!r}; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and "
         f"context-aware models, such as FM and NeuMF (docs/built-in-models.md).{hint}"
     )
 
@@ -151,14 +151,14 @@ def test_models_that_recbole_runs_otherwise_are_refused():
     with pytest.raises(ConfigError) as caught:
         Config("SASRec", "tiny")
     assert str(caught.value) == (
-        "model 'SASRec' is one of RecBole's sequential models; this project runs its general and context-aware ones. "
-        "RecBole's own run_recbole.py runs it."
+        "model 'SASRec' is one of RecBole's sequential models; this project runs only general and context-aware ones. "
+        "Run it with RecBole's own run_recbole.py."
     )
 
 
 def test_models_that_cannot_run_here_say_why(monkeypatch):
     for name, expected in (
-        ("RaCT", "model 'RaCT' is trained in three stages; RecBole's own run_recbole.py runs them."),
+        ("RaCT", "model 'RaCT' is trained in three stages; run it with RecBole's own run_recbole.py."),
         ("NCL", "model 'NCL' needs the package faiss: pip install faiss-cpu."),
     ):
         monkeypatch.setattr("recbole_autorec.model.registry.find_spec", lambda package: None)

@@ -1,7 +1,7 @@
-"""AutoRec as a RecBole model: what every one is, and one over the rows of a side. IAutoRec and UAutoRec say which side.
+"""AutoRec as a RecBole model: the base class, and one autoencoder over item rows (IAutoRec) or user rows (UAutoRec).
 
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
-Cold     a pair whose user or item has no training rating is predicted by the offsets that are known, or gets
+Cold     a pair whose user or item has no training rating is predicted from the known offsets, or gets
          cold_start_rating (the paper: 3).
 """
 
@@ -22,22 +22,22 @@ from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoenco
 from recbole_autorec.model.rating_matrix import RatingMatrix, rating_matrix
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
-LEAST_ERROR = 1e-6  # mean squared training error, to divide by
+LEAST_ERROR = 1e-6  # lower bound of the mean squared training error, which we divide by
 
 T = TypeVar("T")
 
 
 class AutoRec(RatingRecommender):
-    """Rating prediction by one autoencoder over the rows of the training ratings, or by several.
+    """Rating prediction by one or more autoencoders over the rows of the training ratings.
 
     Attributes:
-        sides: "item" or "user", the rows of each autoencoder.
-        calibration: weighs the parts of their predictions; all alike, unless it is fitted.
-        calibrates: whether training fits it, with offsets only.
-        user_counts, item_counts: training ratings of each, (n_users,) and (n_items,).
-        user_is_rated, item_is_rated: who has a training rating, (n_users,) and (n_items,).
-        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None is what
-            the offsets of the other one are.
+        sides: row type of each autoencoder, "item" or "user".
+        calibration: weighs the parts of their predictions; a plain mean until it is fitted.
+        calibrates: whether training fits it; only with offsets.
+        user_counts, item_counts: number of training ratings of each, (n_users,) and (n_items,).
+        user_is_rated, item_is_rated: whether each has a training rating, (n_users,) and (n_items,).
+        cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None predicts
+            from the known offsets.
     """
 
     def __init__(self, config: Config, dataset: Dataset, sides: Sequence[str]):
@@ -54,50 +54,50 @@ class AutoRec(RatingRecommender):
             self.cold_start_rating = sum(self.rating_range) / 2
 
     def mean(self) -> Tensor | float:
-        """m, on the model's scale; 0 without offsets."""
+        """Return m, on the model's scale; 0 without offsets."""
         raise NotImplementedError
 
     def parts(self, users: Tensor, items: Tensor) -> Parts:
-        """Of the predictions of pairs (P,): (P, n). Without offsets a prediction is an interaction."""
+        """Split predictions for pairs (P,) into parts, (P, n) each. Without offsets everything is interaction."""
         raise NotImplementedError
 
     def parts_of_all(self, users: Tensor) -> Parts:
-        """Of the predictions of all items for the users (B,): (B, n_items, n)."""
+        """Split predictions for users (B,) and all items: (B, n_items, n) each."""
         raise NotImplementedError
 
     def parts_of_new(self, kind: str, known: Tensor, values: Tensor) -> Parts:
-        """Of the predictions for a user or an item that training did not see and everything on the other side: (L, n).
+        """Split predictions for a user or item unseen in training, with everything on the other side: (L, n) each.
 
         Args:
-            kind: "user" or "item", which the new one is.
-            known: what it has rated, or who has rated it, (n_ratings,).
+            kind: type of the new one, "user" or "item".
+            known: ids of the items it rated, or of the users who rated it, (n_ratings,).
             values: those ratings (n_ratings,), on the model's scale.
         """
         raise NotImplementedError
 
     def item_codes(self) -> Tensor:
-        """What is learnt of each item, for similarities: (n_items, K)."""
+        """Return the learnt item vectors, for similarities: (n_items, K)."""
         raise NotImplementedError
 
     def row_autorecs(self) -> list[RowAutoRec]:
-        """The autoencoders."""
+        """Return the autoencoders."""
         raise NotImplementedError
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Ratings of the pairs (P,): (P,) stars."""
+        """Predict the pairs (P,): (P,) stars."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         stars = self.clipped(self._in_stars(self.parts(users, items), *self._x(users, items)))
         return self._or_cold(stars, self.user_is_rated[users] & self.item_is_rated[items])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
+        """Score all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
         calibration = self.calibration
         stars = self._in_stars(self.parts_of_all(users), calibration.x_user[users, None], calibration.x_item)
         return self._or_cold(stars, self.user_is_rated[users, None] & self.item_is_rated).reshape(-1)
 
     def rate_as_new(self, kind: str, known: Tensor, stars: Tensor) -> Tensor:
-        """Ratings, as parts_of_new has them, from and in stars: (L,), unclipped."""
+        """Predict as in parts_of_new, but from ratings in stars: (L,) stars, unclipped."""
         parts, calibration = self.parts_of_new(kind, known, self.scale.on(stars)), self.calibration
         x_new = calibration.x(kind, torch.tensor(len(known), device=known.device))
         x, rated = (x_new, calibration.x_item), self.item_is_rated
@@ -107,7 +107,7 @@ class AutoRec(RatingRecommender):
         return self._or_cold(self._in_stars(parts, *x, solved), rated)
 
     def products(self, interaction: Interaction) -> Tensor:
-        """Calibration.products of rated pairs, less those that get cold_start_rating."""
+        """Return Calibration.products of rated pairs, without those that get cold_start_rating."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         if self.cold_start_rating is not None:
             interaction = interaction[self.user_is_rated[users] & self.item_is_rated[items]]
@@ -126,13 +126,13 @@ class AutoRec(RatingRecommender):
 
 
 class RowAutoRec(AutoRec):
-    """An autoencoder over the rows of one side.
+    """One autoencoder over item rows or user rows.
 
     Attributes:
         ratings: training ratings, (N, D) sparse, on the model's scale. N and D count RecBole's padding id 0.
-        row_scales, column_scales: factors of the input by row_scaling and column_scaling, (N,) and (D,).
-        inputs: the same entries, so scaled: what the encoder sees.
-        autoencoder: the model proper; see MaskedAutoencoder.
+        row_scales, column_scales: input factors from row_scaling and column_scaling, (N,) and (D,).
+        inputs: the same entries after scaling: what the encoder sees.
+        autoencoder: the model itself; see MaskedAutoencoder.
     """
 
     rows: ClassVar[str]  # "item" or "user"
@@ -173,22 +173,22 @@ class RowAutoRec(AutoRec):
         if offsets:
             self.autoencoder.start_at(offsets.mean, *map(torch.from_numpy, self._by_side(offsets.item, offsets.user)))
         self.all_rows = torch.arange(self.ratings.shape[0], device=self.device)
-        self._selection = self.rated_rows, self.all_rows, self.inputs, self.ratings  # a full batch selects nothing
+        self._selection = self.rated_rows, self.all_rows, self.inputs, self.ratings  # a full batch needs no select
         self._codes: Tensor | None = None
         self._codes_of: list[tuple[int, int]] = []
-        self._spread_of: Tensor | None = None  # the codes that _kept_spread belongs to
+        self._spread_of: Tensor | None = None  # the codes that _kept_spread was computed from
         self._given: tuple[Tensor, float] | None = None
 
     def _by_side(self, of_items: T, of_users: T) -> tuple[T, T]:
-        """(rows', columns'); and (items', users') of theirs."""
+        """Reorder (items', users') as (rows', columns'), and back."""
         return (of_items, of_users) if self.rows == "item" else (of_users, of_items)
 
     def forward(self, rows: Tensor) -> Tensor:
-        """Codes of the rows (B,): (B, K)."""
+        """Encode the rows (B,): (B, K)."""
         return self.autoencoder.encode(self.inputs.select(rows))
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """J of the batch's rows, in stars^2; the batches of an epoch add up to the paper's J."""
+        """Return J of the batch's rows, on the model's scale; the batches of an epoch add up to the whole J."""
         rows = interaction[self.row_field]
         if not torch.equal(rows, self._selection[0]):
             targets = self.ratings.select(rows)
@@ -198,7 +198,7 @@ class RowAutoRec(AutoRec):
         return self.autoencoder.objective(inputs, targets, self.autoencoder.levels(numbers), share)
 
     def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:
-        """Ratings (B, D) as the encoder sees them, by the rows' factors (B,) and the columns'."""
+        """Scale ratings (B, D) by the factors of their rows (B,) and columns: what the encoder sees."""
         by_row = row_scales.index_select(0, ratings.rows)
         return ratings.with_values(ratings.values * by_row * self.column_scales.index_select(0, ratings.columns))
 
@@ -237,7 +237,7 @@ class RowAutoRec(AutoRec):
         return model.row_bias[rows] + model.decoder_bias[columns] if model.has_offsets else None
 
     def _parts(self, offsets: Tensor | None, predictions: Tensor) -> Parts:
-        """Of predictions on the model's scale, so far as they have parts."""
+        """Split predictions on the model's scale into parts."""
         if offsets is None:
             return Parts(torch.zeros_like(predictions)[..., None], predictions[..., None])
         return Parts(offsets[..., None], (predictions - self.mean() - offsets)[..., None])
@@ -249,33 +249,33 @@ class RowAutoRec(AutoRec):
         return [self]
 
     def learnt(self) -> tuple[Tensor, float]:
-        """What predictions need of the training ratings, beside their margins: codes (N, K), mean squared error."""
+        """Return what predictions need besides the training ratings' margins: codes (N, K), mean squared error."""
         return self.codes(), self._spread()[1]
 
     def serve(self, codes: Tensor, error: float) -> None:
-        """Take what `learnt` gave, where there are no training ratings any more."""
+        """Predict from what `learnt` returned, instead of from training ratings."""
         if codes.shape != (len(self.all_rows), self.autoencoder.decoder_weight.shape[1]):
             raise ValueError(f"codes of shape {tuple(codes.shape)}")
         self._given = codes, max(error, LEAST_ERROR)
 
     def levels(self) -> Tensor | None:
-        """m + a of all rows (N,), on the model's scale; None without offsets."""
+        """Return m + a of all rows (N,), on the model's scale; None without offsets."""
         return self.autoencoder.levels(self.all_rows)
 
     def encode_new_row(self, columns: Tensor, values: Tensor) -> Tensor:
-        """The encoder's code of a row that training did not see, from its ratings (n,) at n columns: (K,)."""
+        """Encode a row unseen in training from its ratings (n,) at n columns: (K,)."""
         count = torch.tensor([len(values)], device=values.device)
         scale = activity_scales(count, self.row_scaling, self.row_counts)
         row = RatingMatrix.from_entries(torch.zeros_like(columns), columns, values, (1, self.ratings.shape[1]))
         return self.autoencoder.encode(self._scaled(row, scale))[0]
 
     def solve_new_row(self, columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
-        """A better code h (K,) for such a row, and its level m + a (1,), where rows have one. Ours.
+        """Find a better code h (K,) for such a row, and its level m + a (1,) if rows have one. Ours.
 
-        The weights were fitted to the training rows, and a new row's level and taste show in its code only in part. So
-        its ratings are looked at once more: h and a are the minimum of
+        The weights were fitted to the training rows, so the encoder's code reflects a new row's level and taste only
+        in part. We use its ratings once more: h and a minimise
             sum (r - f(m + a + W h + b))^2 / s^2  +  (h - h')^T C^-1 (h - h')  +  row_damping a^2 / s^2
-        with h' the encoder's code, C the covariance of the training rows' codes, s^2 the mean squared training error.
+        where h' is the encoder's code, C the covariance of the training codes, s^2 the mean squared training error.
         """
         model = self.autoencoder
         code = self.encode_new_row(columns, values).double()
@@ -294,16 +294,16 @@ class RowAutoRec(AutoRec):
         return code, (model.mean + found[-1:]).float() if model.has_offsets else None
 
     def solve_new_column(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Output weights w (K,) and bias b of a column that training did not see, by its ratings (n,) in n rows. Ours.
+        """Find output weights w (K,) and bias b of a column unseen in training from its ratings (n,) in n rows. Ours.
 
-        The minimum of J over them, the codes h of the rows being what they are:
+        They minimise J with the rows' codes h fixed:
             sum (r - f(m + a + w . h + b))^2  +  reg_weight / 2 |w - w'|^2  +  column_damping (b - b')^2
-        where w' and b' are the means of all columns: without ratings the new one is like the average. Without offsets
-        b is penalised like w.
+        where w' and b' are means over the rated columns: a column without ratings becomes the average column. Without
+        offsets b is penalised like w.
         """
         rated, model = self.column_is_rated, self.autoencoder
         mean = torch.cat([model.decoder_weight[rated].mean(0), model.decoder_bias[rated].mean()[None]]).double()
-        codes, levels = _pad(self.codes()[rows].double(), 1.0), self.levels()  # (n, K + 1): the bias's is 1
+        codes, levels = _pad(self.codes()[rows].double(), 1.0), self.levels()  # (n, K + 1): 1 for the bias
         score = codes @ mean if levels is None else codes @ mean + levels[rows]
         penalties = torch.full_like(mean, model.reg_weight[1] / 2)
         if model.has_offsets:
@@ -312,10 +312,10 @@ class RowAutoRec(AutoRec):
         return column[:-1].float(), column[-1].float()
 
     def _ridge(self, design: Tensor, score: Tensor, values: Tensor, penalties: Tensor) -> Tensor:
-        """z (P,) with the least sum (values - f(score + design z))^2 + sum penalties z^2.
+        """Find z (P,) that minimises sum (values - f(score + design z))^2 + sum penalties z^2.
 
-        score, values (n,); design (n, P). With f the identity the smaller of the two normal equations is solved;
-        otherwise L-BFGS goes there.
+        score, values (n,); design (n, P). If f is the identity, solve the smaller of the two normal equations;
+        otherwise run L-BFGS.
         """
         roots = penalties.sqrt()
         design = design / roots
@@ -343,7 +343,7 @@ class RowAutoRec(AutoRec):
         return z.detach()
 
     def _spread(self) -> tuple[Tensor, float]:
-        """A root of the covariance of the rated rows' codes (K, K), and the mean squared training error."""
+        """Return a square root of the covariance of the rated rows' codes (K, K), and the mean squared error."""
         codes = self.codes()
         if self._spread_of is not codes:
             centred = (codes[self.rated_rows] - codes[self.rated_rows].mean(0)).double()
@@ -358,7 +358,7 @@ class RowAutoRec(AutoRec):
         return self._kept_spread
 
     def codes(self) -> Tensor:
-        """Codes of all rows (N, K); kept between calls until a parameter changes or training goes on."""
+        """Return the codes of all rows (N, K), cached until a parameter changes or training continues."""
         if self._given is not None:
             return self._given[0]
         if self.training or torch.is_grad_enabled():
@@ -369,22 +369,22 @@ class RowAutoRec(AutoRec):
         return self._codes
 
     def train(self, mode: bool = True):
-        """As nn.Module; forgets the kept codes, since a step through `.data` leaves no trace in a version."""
+        """As nn.Module, and drop the cached codes: a step through `.data` does not change a tensor's version."""
         self._codes = None
         return super().train(mode)
 
     def about(self) -> list[str]:
         encoder, decoder = self.autoencoder.reg_weight
-        line = f"reg_weight [{encoder:.4g}, {decoder:.4g}]: reg_scale by the number of ratings"
+        line = f"reg_weight [{encoder:.4g}, {decoder:.4g}], computed from reg_scale and the number of ratings"
         return [*super().about(), *([line] if self._scales_reg_weight else [])]
 
 
 def _pad(values: Tensor, value: float) -> Tensor:
-    """One more entry in the last dimension."""
+    """Append one entry to the last dimension."""
     return torch.nn.functional.pad(values, (0, 1), value=value)
 
 
 def _pair(value: float | list[float]) -> tuple[float, float]:
-    """[encoder, decoder], or one number for both."""
+    """Return (encoder, decoder) of such a list, or of one number for both."""
     encoder, decoder = value if isinstance(value, list) else (value, value)
     return encoder, decoder

@@ -3,14 +3,15 @@
     r = m + l + sum_k [ w_k o_k + (v_k + s_k x_user + t_k x_item) h_k ]        k = 1 ... n autoencoders
 
 Parts    o = a + b, the offsets of row and column, and h = W (g(V r + mu) - g(mu)), the interaction, on the model's
-         scale; n is 1 but for an ensemble.
-x        (1 + ratings)^-1/2 of the user, or item, over its mean over the training ratings, less 1: 0 for a rating as
-         they are on average. Who has fewer ratings than the least active, to whom a hundredth of the ratings belong,
-         counts as the most active of these: what few have shown is not for fewer.
-Why      In training a rating is among those that predict it, in use it is not: h comes out too flat, the more so the
-         fewer ratings it is made of. And of n parts that say much the same, each deserves its share.
-Found    by least squares on the validation ratings with a prior, so that few of them change little: around the weights
-         of the mean of n predictions, with standard deviation TIGHT for l and the sum of w, and LOOSE for each weight.
+         scale; n is 1 except in an ensemble.
+x        (1 + ratings)^-1/2 of the user or item, divided by its mean over the training ratings, minus 1: 0 for an
+         average rating. The least active users (items), who hold 1 % of the ratings, all count as the most active of
+         them: the fit has too few ratings to extrapolate below that.
+Why      In training, a rating is part of the input that predicts it; in use, it is not. So h comes out too flat, most
+         of all from few ratings. And n autoencoders that largely agree must share the weight.
+Found    by least squares on the validation ratings with a prior, so that few ratings change little. The prior is
+         centred on a plain mean of n predictions; its standard deviation is TIGHT for l and the sum of w, LOOSE for
+         each weight.
 """
 
 from __future__ import annotations
@@ -22,28 +23,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-TIGHT, LOOSE = 0.03, 0.6  # standard deviations of the prior; ratings have one of 1.1 on the model's scale
-FEW = 0.01  # share of the ratings
-TERMS = 4  # weights of each autoencoder: w, v, s, t
+TIGHT, LOOSE = 0.03, 0.6  # standard deviations of the prior; ratings have 1.1 on the model's scale
+FEW = 0.01  # share of the ratings that the least active hold
+TERMS = 4  # weights per autoencoder: w, v, s, t
 
 
 class Parts(NamedTuple):
-    """Of predictions by n autoencoders, (..., n) each."""
+    """Parts of the predictions of n autoencoders, (..., n) each."""
 
     offsets: Tensor
     interactions: Tensor
 
 
 class Calibration(nn.Module):
-    """Weighs the parts of predictions.
+    """Weigh the parts of predictions.
 
     Args:
-        n: autoencoders.
-        user_counts, item_counts: training ratings of each, (n_users,) and (n_items,).
+        n: number of autoencoders.
+        user_counts, item_counts: number of training ratings of each, (n_users,) and (n_items,).
 
     Attributes:
-        weights: l, and w, v, s, t of each autoencoder, (1 + 4 n,); those of a plain mean until `fit`.
-        least: ratings that a "user" and an "item" count as having at least.
+        weights: l, then w, v, s, t of each autoencoder, (1 + 4 n,); a plain mean until `fit`.
+        least: minimum number of ratings that a "user" and an "item" count as having.
         x_user, x_item: (n_users,) and (n_items,).
     """
 
@@ -62,16 +63,16 @@ class Calibration(nn.Module):
             self.register_buffer(f"x_{kind}", self.x(kind, counts), persistent=False)
 
     def x(self, kind: str, counts: Tensor) -> Tensor:
-        """x of users or of items with so many ratings."""
+        """Return x of users or items with these numbers of ratings."""
         return (self._root(kind, counts) / self._mean_root[kind] - 1).float()
 
     def _root(self, kind: str, counts: Tensor) -> Tensor:
         return (1 + counts.clamp(min=self.least[kind]).double()) ** -0.5
 
     def forward(self, parts: Parts, x_user: Tensor, x_item: Tensor, solved: Tensor | None = None) -> Tensor:
-        """r - m of pairs (...,) whose users and items have those x.
+        """Return r - m of pairs (...,) from their parts and the x of their users and items.
 
-        `solved` (n,): whether an interaction is fitted to the ratings at hand, and has its offsets' weight w.
+        `solved` (n,): whether the interaction was fitted to the given ratings; it then gets its offsets' weight w.
         """
         w, v, s, t = self.weights[1:].view(-1, TERMS).t()
         weight_of_h = v + s * x_user[..., None] + t * x_item[..., None]
@@ -81,7 +82,7 @@ class Calibration(nn.Module):
 
     @staticmethod
     def products(parts: Parts, x_user: Tensor, x_item: Tensor, rest: Tensor) -> Tensor:
-        """What `fit` needs of pairs (P,) rated `rest` = r - m: sums of products, (2 + 4 n, 2 + 4 n), float64."""
+        """Return the sums of products of pairs (P,) that `fit` needs; `rest` is r - m: (2 + 4 n, 2 + 4 n), float64."""
         offsets, h = (part.double() for part in parts)
         of_each = torch.stack([offsets, h, h * x_user[:, None], h * x_item[:, None]], dim=2)
         columns = [torch.ones(len(rest), 1, device=rest.device), of_each.flatten(1), rest.double()[:, None]]
@@ -90,7 +91,7 @@ class Calibration(nn.Module):
 
     @torch.no_grad()
     def fit(self, products: Tensor, n: int) -> None:
-        """Set the weights by validation ratings, and those of all but the first n autoencoders to 0."""
+        """Fit the weights of the first n autoencoders to validation ratings; set those of the others to 0."""
         start, found = _plain_mean(n), np.zeros(len(self.weights))
         kept, summed = [*range(len(start)), len(found)], np.arange(len(start)) % TERMS == 1
         found[: len(start)] = least_squares(products.cpu().numpy()[np.ix_(kept, kept)], start, summed)
@@ -98,22 +99,22 @@ class Calibration(nn.Module):
 
 
 def _plain_mean(n: int) -> NDArray[np.float64]:
-    """Weights of the mean of n predictions."""
+    """Return the weights of a plain mean of n predictions."""
     return np.array([0.0, *([1 / n, 1 / n, 0.0, 0.0] * n)])
 
 
 def least_squares(
     products: NDArray[np.float64], start: NDArray[np.float64], summed: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Weights of the least error and the least distance from `start`, (W,).
+    """Return the weights (W,) that minimise the squared error plus the prior's penalty on the distance from `start`.
 
     Args:
-        products: sums of the products of the parts and the ratings, the last, (W + 1, W + 1); the first part is 1.
-        summed: which weights the prior knows the sum of.
+        products: sums of products of the parts and, last, the ratings, (W + 1, W + 1); the first part is constant 1.
+        summed: weights whose sum the prior holds tight.
     """
     gram, moments, square = products[:-1, :-1], products[:-1, -1], products[-1, -1]
     precision = np.diag(np.full(len(start), LOOSE**-2)) + np.outer(summed, summed) * TIGHT**-2
     precision[0, 0] = TIGHT**-2
-    # the rest's variance, no less than it is: few ratings can be fitted without any
+    # residual variance before the fit: afterwards few ratings may have none left
     variance = (square - 2 * start @ moments + start @ gram @ start) / gram[0, 0]
     return start + np.linalg.solve(gram + max(variance, 1e-6) * precision, moments - gram @ start)

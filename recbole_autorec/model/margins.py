@@ -1,4 +1,4 @@
-"""What training ratings say without saying who gave which: all that a trained AutoRec needs of them but its codes."""
+"""Counts and moments of the training ratings: besides its codes, all that a trained AutoRec needs of them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-STEPS = 2**16  # that the range of the ratings is counted in: the same numbers in whatever unit they come
+STEPS = 2**16  # from lowest to highest rating; counted in steps, ratings are the same numbers in any unit
 
 
 class Margins(NamedTuple):
-    """Of training ratings.
+    """Counts and moments of the training ratings.
 
     Attributes:
-        user_counts, item_counts: ratings of each, (n_users,) and (n_items,) int64.
-        low, high, mean: of the ratings, in stars.
-        steps_mean, steps_deviation: mean and standard deviation, counted in STEPS from low to high.
+        user_counts, item_counts: number of ratings of each, (n_users,) and (n_items,) int64.
+        low, high, mean: lowest, highest and mean rating, in stars.
+        steps_mean, steps_deviation: mean and standard deviation, in steps from low; STEPS reach from low to high.
     """
 
     user_counts: Tensor
@@ -30,12 +30,12 @@ class Margins(NamedTuple):
 
     @property
     def step(self) -> float:
-        """Stars."""
+        """Size of a step, in stars."""
         return _step(self.low, self.high)
 
 
 def margins_of(dataset: Dataset, rating_field: str) -> Margins:
-    """Of a training part; of one that has no ratings any more, what it was given with."""
+    """Compute the margins of a training part; a part without ratings carries them in `margins`."""
     if isinstance(known := vars(dataset).get("margins"), Margins):
         return known
     part, stars = dataset.inter_feat, dataset.inter_feat[rating_field]
@@ -53,5 +53,5 @@ def _step(low: float, high: float) -> float:
 
 
 def in_steps(stars: Tensor, low: float, step: float) -> Tensor:
-    """Whole numbers, float64."""
+    """Convert stars to whole numbers of steps above `low`, float64."""
     return ((stars.double() - low) / step).round()

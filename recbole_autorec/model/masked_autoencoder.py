@@ -3,20 +3,20 @@
     h(r) = f(W g(V r + mu) + b)
     J    = sum_observed (r - h(r))^2  +  reg_weight / 2 * (|V|^2 + |W|^2)      biases are not penalised
 
-or, over damped offsets of rows and columns (ours),
+or, with damped offsets of rows and columns (ours),
 
     h(r) = m + a + W (g(V r + mu) - g(mu)) + b                                 a: the row's offset
     J    = sum_observed (r - h(r))^2  +  reg_weight / 2 * (|V|^2 + |W|^2)  +  row_damping |a|^2  +  column_damping |b|^2
 
 Shapes   B rows in the batch; D row length (users for item rows, items for user rows); K hidden units;
          M observed ratings in the batch.
-Units    ratings and predictions in stars, or on the scale they are given on; J in their square.
+Units    ratings and predictions in stars, or on whatever scale the ratings have; J in its square.
 Missing  an entry counts iff it is stored. The value 0 is a legal rating and says nothing about presence.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 Differs  reg_weight here is 4 x the authors' `lamda`, whose loss halves the squared error. Bounded decoder
-         activations are stretched onto the range of the training ratings. `activity_scales` are ours, and so are
-         offsets: codes g are then taken relative to the empty row's, or the hidden units' level would be an offset
-         that nothing damps, and a row or a column without ratings is predicted by what is known of the other.
+         activations are stretched onto the range of the training ratings. `activity_scales` and offsets are ours.
+         With offsets, codes are relative to the code of an empty row, because the hidden units would otherwise add
+         an undamped offset; a row or column without ratings is predicted from the other's offset.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ OUTPUT_RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}  # activations that 
 
 
 class Damping(NamedTuple):
-    """Penalties of the offsets: as if so many more ratings of a row, and of a column, were average."""
+    """Penalties of the offsets: the number of average ratings added to each row and each column."""
 
     row: float
     column: float
@@ -54,24 +54,24 @@ class MaskedAutoencoder(nn.Module):
 
     Args:
         n_columns: D.
-        hidden_size: units of each hidden layer, K last; one number is the paper, several the deep variant.
+        hidden_size: units of each hidden layer, K last; one layer is the paper, several the deep variant.
         encoder_activation: g, after every hidden layer; a key of ACTIVATIONS.
         decoder_activation: f, after the output; a key of ACTIVATIONS.
-        reg_weight: (encoder, decoder) penalties; the paper's lambda is both. The decoder's is that of the output
-            weights, the encoder's that of all others.
-        init_std: standard deviation of the initial V and W; hidden_layers start as torch's do, biases at 0.
+        reg_weight: (encoder, decoder) penalties; in the paper both are lambda. The decoder's applies to the output
+            weights, the encoder's to all others.
+        init_std: standard deviation of the initial V and W; hidden_layers use torch's default, biases start at 0.
         dropout_prob: probability that an input rating is hidden from the encoder during training; it still counts
             in the loss, and the remaining input is scaled up by 1 / (1 - dropout_prob).
         rating_range: lowest and highest training rating; a bounded f is stretched onto it.
-        rated_columns: (D,) bool, those with a rating; the weights of the others are 0. None is all.
-        n_rows: rows to have an offset; 0 is the paper's model, without.
-        damping: (row, column), of the offsets, where there are any; f is the identity then.
+        rated_columns: (D,) bool, columns with a rating; the weights of the others are 0. None means all.
+        n_rows: number of rows, each with an offset; 0 is the paper's model, without offsets.
+        damping: (row, column) of the offsets, if any; f must then be the identity.
 
     Attributes:
         encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
         hidden_layers: dense layers K_1 -> ... -> K of the deep variant; empty in the paper's model.
         decoder_weight: W, (D, K).                 decoder_bias: b, (D,).
-        row_bias: a, (n_rows,).                    mean: m, which training leaves as it is. Both with offsets only.
+        row_bias: a, (n_rows,).                    mean: m, fixed in training. Both exist only with offsets.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class MaskedAutoencoder(nn.Module):
             self.row_bias = nn.Parameter(torch.zeros(n_rows))
             self.mean = nn.Parameter(torch.zeros(()), requires_grad=False)
         rated = torch.ones(n_columns, dtype=torch.bool) if rated_columns is None else rated_columns.cpu()
-        # with offsets W starts at 0: what training starts from is the offsets alone
+        # with offsets W starts at 0, so that training starts from the offsets alone
         for weight in [self.encoder_weight] if self.has_offsets else [self.encoder_weight, self.decoder_weight]:
             weight.data[rated] = init_std * torch.randn(int(rated.sum()), weight.shape[1])
 
@@ -119,53 +119,50 @@ class MaskedAutoencoder(nn.Module):
             parameter.copy_(torch.as_tensor(value))
 
     def encode(self, ratings: RatingMatrix) -> Tensor:
-        """Codes of sparse rows (B, D): (B, K); g(V r + mu), less g(mu) where there are offsets."""
+        """Encode sparse rows (B, D): (B, K); g(V r + mu), minus g(mu) with offsets."""
         if self.training and self.dropout_prob:
             ratings = ratings.with_values(nn.functional.dropout(ratings.values, self.dropout_prob))
         hidden = self._activated(encode(ratings, self.encoder_weight) + self.encoder_bias)
         return hidden - self._activated(self.encoder_bias) if self.has_offsets else hidden
 
     def _activated(self, score: Tensor) -> Tensor:
-        """Hidden units (..., K) from the first layer's scores (..., K_1)."""
+        """Compute hidden units (..., K) from the first layer's scores (..., K_1)."""
         hidden = self.encoder_activation(score)
         for layer in self.hidden_layers:
             hidden = self.encoder_activation(layer(hidden))
         return hidden
 
     def output(self, score: Tensor) -> Tensor:
-        """f, in stars, of any shape of W h + b."""
+        """Apply f to W h + b of any shape: stars."""
         return self.decoder_activation(score) * self.stretch + self.shift
 
     def levels(self, rows: Tensor) -> Tensor | None:
-        """m + a of the rows (B,): (B,). None without offsets."""
+        """Return m + a of the rows (B,): (B,). None without offsets."""
         return self.mean + self.row_bias[rows] if self.has_offsets else None
 
     def decode(self, hidden: Tensor, levels: Tensor | None, observed: RatingMatrix) -> Tensor:
-        """Predictions at the observed entries of rows with codes (B, K) and levels (B,): (M,) stars."""
+        """Predict the observed entries of rows with codes (B, K) and levels (B,): (M,) stars."""
         return self.output(decode_observed(hidden, self.decoder_weight, levels, self.decoder_bias, observed))
 
     def decode_pairs(self, hidden: Tensor, levels: Tensor | None, rows: Tensor, columns: Tensor) -> Tensor:
-        """Prediction n from the code (N, K) and level (N,) of row n (P,) at column n (P,): (P,) stars.
-
-        Pairs may repeat.
-        """
+        """Predict pairs of rows and columns (P,) from codes (N, K) and levels (N,): (P,) stars. Pairs may repeat."""
         shape = len(hidden), len(self.decoder_bias)
-        # as a sparse matrix, in a tenth of the time of gathering codes and weights; torch's may hold no pair twice
+        # a sparse matrix takes a tenth of the time of gathering codes and weights, but must hold each pair once
         keys, places = torch.unique(rows * shape[1] + columns, return_inverse=True)
         pairs = RatingMatrix.from_sorted(keys // shape[1], keys % shape[1], hidden.new_empty(len(keys)), shape)
         return self.decode(hidden, levels, pairs)[places]
 
     def decode_all(self, hidden: Tensor, levels: Tensor | None, columns: Tensor) -> Tensor:
-        """Predictions of every row with codes (B, K) and levels (B,) at every column of (C,): (B, C) stars."""
+        """Predict rows with codes (B, K) and levels (B,) at all of the columns (C,): (B, C) stars."""
         score = hidden @ self.decoder_weight[columns].t() + self.decoder_bias[columns]
         return self.output(score if levels is None else score + levels[:, None])
 
     def squared_error(self, inputs: RatingMatrix, targets: RatingMatrix, levels: Tensor | None = None) -> Tensor:
-        """Sum over the observed entries of (r - h(r))^2, in stars^2: scalar. Unobserved entries cost nothing."""
+        """Sum (r - h(r))^2 over the observed entries, in stars^2: scalar. Unobserved entries cost nothing."""
         return (self.decode(self.encode(inputs), levels, targets) - targets.values).square().sum()
 
     def penalty(self) -> Tensor:
-        """reg_weight / 2 * (|V|^2 + |W|^2), and that of the offsets: scalar. Biases are free without offsets."""
+        """Return reg_weight / 2 * (|V|^2 + |W|^2) plus that of offsets: scalar. Biases are free without offsets."""
         encoder, decoder = self.reg_weight
         total = decoder / 2 * _squared_norm(self.decoder_weight) + encoder / 2 * _squared_norm(self.encoder_weight)
         for name, weight in self.hidden_layers.named_parameters():
@@ -179,12 +176,12 @@ class MaskedAutoencoder(nn.Module):
     def objective(
         self, inputs: RatingMatrix, targets: RatingMatrix, levels: Tensor | None = None, share: float = 1.0
     ) -> Tensor:
-        """J of a batch of rows, which carries `share` of the penalty so that an epoch's batches add up to J."""
+        """Return J of a batch of rows with `share` of the penalty, so that an epoch's batches add up to J."""
         return self.squared_error(inputs, targets, levels) + share * self.penalty()
 
 
 class _SquaredNorm(Function):
-    # torch's own gradient of square().sum() makes five passes over memory; with mini-batches that is half the time
+    # torch's own gradient of square().sum() makes five passes over memory: half of the time with mini-batches
     @staticmethod
     def forward(ctx, weight: Tensor) -> Tensor:
         ctx.save_for_backward(weight)
@@ -201,12 +198,11 @@ def _squared_norm(weight: Tensor) -> Tensor:
 
 
 def activity_scales(counts: Tensor, power: float, known: Tensor | None = None) -> Tensor:
-    """Ours: factor n^-power * mean(n^power) for rows or columns of n ratings (N,), the mean over those that have any.
+    """Return the factors n^-power * mean(n^power) of rows or columns with n ratings, `counts` (N,): (N,). Ours.
 
-    The mean is that of the numbers of ratings `known`, where they are given, instead of `counts`.
-
-    0 is the paper. By rows: long rows saturate the sigmoid and short ones barely move it; 1 averages. By columns: a
-    user who rates everything says less with one rating (for item rows).
+    The mean is over the counts > 0 of `known` if given, else of `counts`. Power 0 is the paper. Scaling rows: long rows
+    saturate the sigmoid and short ones barely move it; power 1 averages. Scaling columns (for item rows): one rating
+    of a user who rates everything says less.
     """
     known = counts if known is None else known
     mean = known[known > 0].double().pow(power).mean()

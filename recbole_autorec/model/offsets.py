@@ -1,14 +1,14 @@
-"""Damped user and item offsets, and the damping that the ratings themselves ask for.
+"""Damped user and item offsets, and dampings estimated from the ratings.
 
     r(u, i) = m + a_u + b_i
     J       = sum_observed (r - m - a_u - b_i)^2  +  user_damping |a|^2  +  item_damping |b|^2
 
-Units    as the ratings'; a damping counts ratings: with n ratings an offset is shrunk by about n / (n + damping).
+Units    those of the ratings; a damping counts ratings: with n ratings an offset shrinks to about n / (n + damping).
 Source   Koren, Factor in the Neighbors, TKDD 2010, doi:10.1145/1644873.1644874, section 2.1. Variances: Gao and Owen,
          Efficient moment calculations for variance components in large unbalanced crossed random effects models,
          EJS 2017, doi:10.1214/17-EJS1236.
-Differs  m is minimised as well, where Koren takes the mean of the ratings: active users and popular items do not decide
-         what is predicted for a pair of which nothing is known.
+Differs  m is fitted as well, where Koren takes the mean rating: active users and popular items then do not dominate
+         the prediction for an unknown pair.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, cg
 
-LEAST = 1e-3  # share of all variance that the rest has at least: with none, offsets would not be damped at all
-MOST = 500.0  # damping: by it no offset is worth anything, and beyond it learners that take steps would diverge
+LEAST = 1e-3  # minimum share of the residual in the total variance: with none, offsets would not be damped at all
+MOST = 500.0  # maximum damping: it leaves little of any offset, and beyond it gradient steps would diverge
 
 
 class Variances(NamedTuple):
-    """Of r = m + a_u + b_i + e, in squared units of the ratings."""
+    """Variances of a, b and e in r = m + a_u + b_i + e, in squared units of the ratings."""
 
     user: float
     item: float
@@ -33,17 +33,17 @@ class Variances(NamedTuple):
 
     @property
     def user_damping(self) -> float:
-        """The best: var(e) / var(a)."""
+        """Optimal damping var(e) / var(a), at most MOST."""
         return self.rest / self.user if self.user * MOST > self.rest else MOST
 
     @property
     def item_damping(self) -> float:
-        """The best: var(e) / var(b)."""
+        """Optimal damping var(e) / var(b), at most MOST."""
         return self.rest / self.item if self.item * MOST > self.rest else MOST
 
 
 class Offsets(NamedTuple):
-    """The minimum of J: m, a (n_users,) and b (n_items,), with the dampings and what they were estimated from."""
+    """The minimum of J: m, a (n_users,) and b (n_items,), with the dampings and the estimated variances."""
 
     mean: float
     user: NDArray[np.float64]
@@ -61,11 +61,11 @@ def fit_offsets(
     user_damping: float | None = None,
     item_damping: float | None = None,
 ) -> Offsets:
-    """Offsets of n_users and n_items (`shape`) from M ratings, each of user users[m] and item items[m].
+    """Fit offsets of `shape` = (n_users, n_items) to M ratings, each of user users[m] and item items[m].
 
-    A damping that is None is what the ratings ask for. Users and items without ratings have offset 0.
+    A damping of None is estimated from the ratings. Users and items without ratings get offset 0.
     """
-    if not len(ratings):  # of a model that only serves: its weights have them
+    if not len(ratings):  # a model that only serves has its offsets in its weights
         none = Variances(0.0, 0.0, 0.0)
         return Offsets(0.0, np.zeros(shape[0]), np.zeros(shape[1]), user_damping or 0.0, item_damping or 0.0, none)
     variances = estimate_variances(users, items, ratings)
@@ -76,14 +76,14 @@ def fit_offsets(
 
 
 def estimate_variances(users: NDArray, items: NDArray, ratings: NDArray) -> Variances:
-    """By the method of moments, from M ratings, each of user users[m] and item items[m]; in one pass.
+    """Estimate variances by the method of moments, in one pass over M ratings of users[m] and items[m].
 
-    Expected are, for M ratings, U users of n_u ratings and I items of n_i,
-        the squares within users   (var(b) + var(e)) (M - U)
-        the squares within items   (var(a) + var(e)) (M - I)
-        all squares                var(a) (M - sum n_u^2 / M) + var(b) (M - sum n_i^2 / M) + var(e) (M - 1)
-    A variance that comes out negative is 0, and the others are solved for again. A side on which nobody has two
-    ratings has variance 0: nothing tells its offsets from the rest.
+    Expected sums of squares, for M ratings, U users with n_u ratings and I items with n_i:
+        within users   (var(b) + var(e)) (M - U)
+        within items   (var(a) + var(e)) (M - I)
+        in all         var(a) (M - sum n_u^2 / M) + var(b) (M - sum n_i^2 / M) + var(e) (M - 1)
+    A variance that comes out negative is set to 0 and the others are solved again. If no user (item) has two ratings,
+    the variance of users (items) is 0: their offsets cannot be told from the residual.
     """
     n, centred = len(ratings), ratings - ratings.mean()
     total = float(centred @ centred)
@@ -103,7 +103,7 @@ def estimate_variances(users: NDArray, items: NDArray, ratings: NDArray) -> Vari
     kept = [free_users > 0, free_items > 0, True]
     found = np.zeros(3)
     while True:
-        found[:] = 0  # of a side without variance the squares within it go, as in a one-way layout
+        found[:] = 0  # a side without variance drops out with its equation, as in a one-way layout
         found[kept] = np.linalg.lstsq(equations[kept][:, kept], squares[kept], rcond=None)[0]
         negative = [k for k in (0, 1) if found[k] < 0]
         if not negative:
@@ -115,7 +115,7 @@ def estimate_variances(users: NDArray, items: NDArray, ratings: NDArray) -> Vari
 def _minimum(
     users: NDArray, items: NDArray, ratings: NDArray, shape: tuple[int, int], user_damping: float, item_damping: float
 ) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-    """m, a and b, exactly: the normal equations of J are linear, sparse and positive semi-definite."""
+    """Solve for m, a and b exactly: the normal equations of J are linear, sparse and positive semi-definite."""
     n, (n_users, n_items) = len(ratings), shape
     rated = sparse.csr_matrix((np.ones(n), (users, items)), shape=shape)
     by_user, by_item = np.bincount(users, minlength=n_users), np.bincount(items, minlength=n_items)

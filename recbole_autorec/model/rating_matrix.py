@@ -1,4 +1,4 @@
-"""Ratings as a sparse matrix, and the three products AutoRec needs, each at the cost of the ratings.
+"""Ratings as a sparse matrix, and the three products AutoRec needs, each in time proportional to the ratings.
 
 An entry is observed because it is stored, never because its value is non-zero.
 Imports torch only, so that the model can be read, tested and reused without RecBole.
@@ -18,11 +18,11 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-WIDTH = 32  # hidden units at once on a CPU: a slice of the weights that its cache holds, however many columns there are
-FEW_ROWS = 1 << 14  # of the dense matrices together, so few that a slice of twice the width stays in a core's own cache
-LEAST_USES = 8  # of a row of weights, on average, for slices to pay
+WIDTH = 32  # hidden units per slice on a CPU: a CPU's cache holds such a slice of the weights, however many columns
+FEW_ROWS = 1 << 14  # of the dense matrices together: up to here a slice of twice the width fits a core's own cache
+LEAST_USES = 8  # of a row of weights, on average, for slices to pay off
 
-with warnings.catch_warnings():  # torch says once per process that its CSR tensors are in beta; said here, unheard
+with warnings.catch_warnings():  # triggers torch's one-time beta warning for CSR tensors here, suppressed
     warnings.simplefilter("ignore")
     torch.sparse_csr_tensor(
         torch.zeros(1, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0), (0, 0)
@@ -30,13 +30,13 @@ with warnings.catch_warnings():  # torch says once per process that its CSR tens
 
 
 def _pointers(sorted_ids: Tensor, count: int) -> Tensor:
-    """Where each id's run starts in `sorted_ids`: (count + 1,), as in CSR."""
+    """Return where each id's run starts in `sorted_ids`: (count + 1,), as in CSR."""
     bounds = torch.arange(count + 1, dtype=sorted_ids.dtype, device=sorted_ids.device)
     return torch.searchsorted(sorted_ids, bounds, out_int32=True)
 
 
 class RatingMatrix:
-    """CSR matrix of ratings that also knows its transpose.
+    """CSR matrix of ratings that caches its transpose.
 
     Attributes:
         row_ptr: (N + 1,) int32; row n owns entries row_ptr[n] to row_ptr[n + 1].
@@ -52,13 +52,13 @@ class RatingMatrix:
 
     @classmethod
     def from_entries(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> RatingMatrix:
-        """Sort M loose entries into a matrix. Each (row, column) may occur once."""
+        """Build a matrix from M entries in any order. Each (row, column) may occur once."""
         order = torch.argsort(rows * shape[1] + columns)  # int64 keys: N * D exceeds int32
         return cls.from_sorted(rows[order], columns[order], values[order], shape)
 
     @classmethod
     def from_sorted(cls, rows: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> RatingMatrix:
-        """M entries that are sorted by row."""
+        """Build a matrix from M entries sorted by row."""
         return cls(_pointers(rows, shape[0]), rows.int(), columns.int(), values, shape[1])
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class RatingMatrix:
 
     @property
     def row_counts(self) -> Tensor:
-        """(N,) number of ratings in each row."""
+        """Number of ratings in each row, (N,)."""
         return self.row_ptr.diff()
 
     def to(self, device: torch.device | str) -> RatingMatrix:
@@ -74,13 +74,13 @@ class RatingMatrix:
         return RatingMatrix(row_ptr, rows, columns, values, self.shape[1])
 
     def with_values(self, values: Tensor) -> RatingMatrix:
-        """The same observed entries with other values (M,); the transpose is shared."""
+        """Return the same observed entries with other values (M,); the transpose is shared."""
         other = RatingMatrix(self.row_ptr, self.rows, self.columns, values, self.shape[1])
         other._transpose = self.transpose
         return other
 
     def select(self, row_ids: Tensor) -> RatingMatrix:
-        """The rows `row_ids` (B,), in that order, as a matrix of shape (B, D)."""
+        """Return the rows `row_ids` (B,), in that order, as a matrix of shape (B, D)."""
         starts, counts = self.row_ptr[row_ids], self.row_counts[row_ids]
         row_ptr = torch.nn.functional.pad(counts.cumsum(0, dtype=torch.int32), (1, 0))
         rows = torch.repeat_interleave(torch.arange(len(row_ids), device=counts.device, dtype=torch.int32), counts)
@@ -98,49 +98,49 @@ class RatingMatrix:
         return self._transpose
 
     def matmul(self, entries: Tensor, dense: Tensor) -> Tensor:
-        """Sparse (N, D) with values `entries` (M,) times dense (D, K): (N, K)."""
+        """Multiply sparse (N, D) with values `entries` (M,) by dense (D, K): (N, K)."""
         return _weighted_row_sums(dense, self.columns, self.row_ptr, entries)
 
     def transposed_matmul(self, entries: Tensor, dense: Tensor) -> Tensor:
-        """Sparse (N, D) with values `entries` (M,), transposed, times dense (N, K): (D, K)."""
+        """Multiply the transpose of sparse (N, D) with values `entries` (M,) by dense (N, K): (D, K)."""
         column_ptr, rows, order = self.transpose
         return _weighted_row_sums(dense, rows, column_ptr, entries.index_select(0, order))
 
     def column_sums(self, entries: Tensor) -> Tensor:
-        """Sum of `entries` (M,) in each column: (D,). Always in the same order, unlike torch's own on many threads."""
+        """Sum `entries` (M,) in each column: (D,). The order is fixed; that of torch's own sum depends on threads."""
         return self.transposed_matmul(entries, entries.new_ones(self.shape[0], 1)).squeeze(1)
 
     def row_sums(self, entries: Tensor) -> Tensor:
-        """Likewise in each row: (N,)."""
+        """Sum `entries` (M,) in each row, likewise: (N,)."""
         return self.matmul(entries, entries.new_ones(self.shape[1], 1)).squeeze(1)
 
     def sampled_matmul(self, left: Tensor, right: Tensor) -> Tensor:
-        """left (N, K) times right (D, K) transposed, at the observed entries only: (M,)."""
+        """Multiply left (N, K) by right (D, K) transposed, at the observed entries only: (M,)."""
         n_rows, n_columns = self.shape
         if n_rows >= n_columns or len(self) < n_columns:
             return _sampled_products(left, right, self.columns, self.row_ptr)
-        # by columns: the smaller of the two matrices is the one whose rows are gathered again and again
+        # by columns: the rows that are gathered repeatedly then come from the smaller of the two matrices
         column_ptr, rows, order = self.transpose
         values = _sampled_products(right, left, rows, column_ptr)
         return torch.empty_like(values).index_copy_(0, order.long(), values)
 
 
 def _sampled_products(dense: Tensor, other: Tensor, ids: Tensor, pointers: Tensor) -> Tensor:
-    """Of each row of `dense` with the rows of `other` that its run of `ids` names: (M,)."""
+    """Multiply each row of `dense` by the rows of `other` that its run of `ids` names: (M,)."""
     n_rows = len(dense) + len(other)
     pattern = torch.sparse_csr_tensor(
         pointers, ids, dense.new_zeros(len(ids)), (len(dense), len(other)), check_invariants=False
     )
     for units in _slices(dense, len(ids), n_rows) if n_rows > FEW_ROWS else (slice(None),):
         one, others = dense[:, units].contiguous(), other[:, units].contiguous()
-        torch.sparse.sampled_addmm(pattern, one, others.t(), out=pattern)  # adds to what is there
+        torch.sparse.sampled_addmm(pattern, one, others.t(), out=pattern)  # adds to the previous slices
     return pattern.values()
 
 
 def _slices(dense: Tensor, n_entries: int, n_rows: int) -> Iterator[slice]:
-    """The columns of (R, K) in slices that are worked on one after the other, where that pays for copying them.
+    """Yield the columns of (R, K) in slices to process one by one; a single slice where copying would not pay off.
 
-    Each of the dense matrices' `n_rows` rows must be used some times; a card has the bandwidth without.
+    Slices pay off where each of the dense matrices' `n_rows` rows is used several times; a GPU does not need them.
     """
     width = dense.shape[1]
     if not dense.is_cuda and n_entries >= LEAST_USES * n_rows:
@@ -151,7 +151,7 @@ def _slices(dense: Tensor, n_entries: int, n_rows: int) -> Iterator[slice]:
 
 def _weighted_row_sums(dense: Tensor, ids: Tensor, pointers: Tensor, weights: Tensor) -> Tensor:
     # embedding_bag prefetches the rows it gathers: 2 to 4 times faster on a CPU than MKL's CSR product.
-    dense = dense.detach()  # embedding_bag prepares for a gradient otherwise
+    dense = dense.detach()  # otherwise embedding_bag prepares for a gradient
     sums, weights = dense.new_empty(len(pointers) - 1, dense.shape[1]), weights.to(dense.dtype)
     for units in _slices(dense, len(ids), len(dense) + len(sums)):
         sums[:, units] = torch.nn.functional.embedding_bag(
@@ -192,7 +192,7 @@ class _DecodeObserved(Function):
     def backward(ctx, grad: Tensor):
         hidden, weight = ctx.saved_tensors
         observed = ctx.observed
-        # the sums are the gradients of level[rows] and bias[columns]; torch's own makes no two runs alike
+        # the sums are the gradients of level[rows] and bias[columns]; torch's own differ from run to run
         return (
             observed.matmul(grad, weight),
             observed.transposed_matmul(grad, hidden),
@@ -203,18 +203,18 @@ class _DecodeObserved(Function):
 
 
 def encode(ratings: RatingMatrix, weight: Tensor) -> Tensor:
-    """ratings (N, D) sparse times weight (D, K) dense: (N, K). Differentiable in `weight`."""
+    """Multiply sparse ratings (N, D) by dense weight (D, K): (N, K). Differentiable in `weight`."""
     return _Encode.apply(weight, ratings)
 
 
 def decode_observed(
     hidden: Tensor, weight: Tensor, level: Tensor | None, bias: Tensor, observed: RatingMatrix
 ) -> Tensor:
-    """hidden (N, K) times weight (D, K) transposed, plus level (N,) and bias (D,), at the observed entries: (M,).
+    """Multiply hidden (N, K) by weight (D, K) transposed, plus level (N,) and bias (D,), at the observed entries: (M,).
 
-    Differentiable. No level is 0.
+    Differentiable. A level of None counts as 0.
     """
-    hidden = hidden.to(weight.dtype)  # autocast may have halved the codes
+    hidden = hidden.to(weight.dtype)  # autocast may have made the codes half precision
     return _DecodeObserved.apply(hidden, weight, level, bias, observed)
 
 

@@ -1,4 +1,4 @@
-"""Models that predict ratings in stars: a base class for ours, and a star scale for RecBole's."""
+"""Models that predict ratings in stars: the base class of ours, and a wrapper for RecBole's."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from torch import Tensor
 from recbole_autorec.model.margins import Margins, in_steps, margins_of
 from recbole_autorec.model.offsets import Offsets, Variances, fit_offsets
 
-MEAN, DEVIATION = 3.6, 1.1  # MovieLens's, where the defaults were found
+MEAN, DEVIATION = 3.6, 1.1  # of MovieLens, on which the defaults were tuned
 
 
 class AsGiven:
-    """The scale that ratings are given on.
+    """The scale of the ratings themselves.
 
     Attributes:
-        zero: the scale's 0, in stars.
-        unit: stars in one of its units.
+        zero: position of the scale's 0, in stars.
+        unit: size of its unit, in stars.
     """
 
     zero, unit = 0.0, 1.0
 
     def on(self, stars: Tensor) -> Tensor:
-        """Ratings in stars on this scale, float32."""
+        """Convert stars to this scale, float32."""
         return stars
 
     def in_stars(self, ratings):
-        """Numbers on this scale in stars."""
+        """Convert numbers on this scale to stars."""
         return ratings * self.unit + self.zero
 
 
 class RatingScale(AsGiven):
-    """The scale that models see, on which the training ratings have MovieLens's mean and standard deviation. Ours."""
+    """The scale that models see: it gives the training ratings MovieLens's mean and standard deviation. Ours."""
 
     def __init__(self, ratings: Margins):
         self.low, self.step = ratings.low, ratings.step
@@ -52,20 +52,20 @@ class RatingScale(AsGiven):
 
 
 class RatingRecommender(GeneralRecommender):
-    """A model whose `predict` gives stars by itself.
+    """A model whose `predict` returns stars.
 
     Attributes:
-        margins: of the training ratings.
-        rating_range: lowest and highest of them, in stars.
-        scale: that the model computes on; as given where it has no offsets.
-        variances: of users' and items' offsets and of the rest, in stars^2; of models that have offsets.
-        user_damping, item_damping: of theirs, in ratings: as configured, or what the variances say.
-        clip_prediction: keep predictions in that range. Never in a ranking: it would tie the best items.
+        margins: counts and moments of the training ratings.
+        rating_range: lowest and highest training rating, in stars.
+        scale: the scale that the model computes on; AsGiven without offsets.
+        variances: of user offsets, item offsets and the residual, in stars^2; only with offsets.
+        user_damping, item_damping: dampings of the offsets, in ratings: as configured, or from the variances.
+        clip_prediction: keep predictions in rating_range. Never in a ranking: it would tie the best items.
     """
 
     input_type = InputType.POINTWISE
-    starts_at_offsets = False  # its training: they are a candidate for the best epoch, number 0
-    loss_is_sum = True  # over the batch, so that several processes' losses of its shares add up
+    starts_at_offsets = False  # whether training starts from them: they are epoch 0, a candidate for the best epoch
+    loss_is_sum = True  # over the batch, so that the losses of several processes' shares add up
 
     def __init__(self, config: Config, dataset: Dataset):
         super().__init__(config, dataset)
@@ -75,7 +75,7 @@ class RatingRecommender(GeneralRecommender):
         self.clip_prediction = bool(config["clip_prediction"]) and config["eval_type"] == EvaluatorType.VALUE
 
     def fit_offsets(self, config: Config, dataset: Dataset) -> Offsets:
-        """Offsets of users and items, damped as configured, or as the training ratings ask for; sets the scale."""
+        """Fit user and item offsets, damped as configured or as estimated from the training ratings; set the scale."""
         ratings = dataset.inter_feat
         users, items = (ratings[field].numpy() for field in (self.USER_ID, self.ITEM_ID))
         stars = ratings[config["RATING_FIELD"]]
@@ -89,14 +89,13 @@ class RatingRecommender(GeneralRecommender):
         return offsets
 
     def about(self) -> list[str]:
-        """What the training ratings have decided, in lines for people: the variances and dampings."""
+        """Describe what was estimated from the training ratings, in lines for the log: variances and dampings."""
         if not hasattr(self, "variances"):
             return []
         user, item, rest = map(math.sqrt, self.variances)
         return [
-            f"users differ by {user:.2g} stars, items by {item:.2g}, the rest of a rating by {rest:.2g} (standard "
-            f"deviations); offsets are damped by {self.user_damping:.2g} ratings of a user, {self.item_damping:.2g} of "
-            "an item"
+            f"standard deviations in stars: users {user:.2g}, items {item:.2g}, residual {rest:.2g}; dampings in "
+            f"ratings: {self.user_damping:.2g} per user, {self.item_damping:.2g} per item"
         ]
 
     def clipped(self, prediction: Tensor) -> Tensor:
@@ -105,11 +104,11 @@ class RatingRecommender(GeneralRecommender):
 
 @cache
 def in_stars(model_class: type) -> type:
-    """RecBole's `model_class`, which learns and predicts a probability, in stars. Ours.
+    """Wrap RecBole's `model_class`, which learns and predicts a probability, so that it predicts stars. Ours.
 
-    Cross-entropy with a soft target in [0, 1] is least at the conditional mean. The label is mapped onto [0, 1] by
-    the training part's range on the way into `calculate_loss`, and the probability back on the way out of `predict`.
-    Parameters and their names are `model_class`'s own.
+    Cross-entropy with a soft target in [0, 1] is minimal at the conditional mean. `calculate_loss` maps the label from
+    the range of the training ratings onto [0, 1], and `predict` maps the probability back. Parameters and their names
+    are `model_class`'s own.
     """
 
     class InStars(model_class):
@@ -124,7 +123,7 @@ def in_stars(model_class: type) -> type:
             return super().calculate_loss(Interaction({**interaction.interaction, self.label_field: label}))
 
         def predict(self, interaction: Interaction) -> Tensor:
-            # a last batch of one pair loses its axis in some models
+            # some models drop the axis of a last batch of one pair
             return super().predict(interaction).reshape(-1) * self.rating_span + self.lowest_rating
 
     InStars.__name__ = InStars.__qualname__ = model_class.__name__

@@ -1,4 +1,4 @@
-"""Which class a model has: ours first, RecBole's otherwise. And who can predict ratings."""
+"""Look up model classes, ours first, then RecBole's; and tell which of them can predict ratings."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ OURS = ("IAutoRec", "UAutoRec", "AutoRecEnsemble", "BiasedMF", "Bias", "GlobalMe
 _PAIRS = "it learns which of two items a user prefers, not how much either is liked"
 _WHICH = "it learns which items a user has, not how they were rated"
 _SIMILAR = "it adds up similarities to the items a user has"
-# RecBole's general and context-aware models -> why it predicts no ratings, None if it does.
-# docs/built-in-models.md has what each was seen to do.
+# RecBole's general and context-aware models -> why the model predicts no ratings; None if it does.
+# docs/built-in-models.md shows how each behaved in tests.
 RECBOLE: dict[str, str | None] = {
     "DMF": None, "FISM": None, "NAIS": None, "NeuMF": None, "NNCF": None,
     "AFM": None, "AutoInt": None, "DCN": None, "DCNV2": None, "DeepFM": None, "DSSM": None, "EulerNet": None,
@@ -33,15 +33,15 @@ RECBOLE: dict[str, str | None] = {
     "Pop": "it counts how often an item was rated", "Random": "it scores at random",
 }  # fmt: skip
 MODELS = (*OURS, *RECBOLE)
-# How to have what RecBole 1.2.0 lacks; the 1.2.1 that pip would take by itself brings a Ray of 2023.
+# How to get what RecBole 1.2.0 lacks; without --no-deps, RecBole 1.2.1 pulls in a Ray of 2023.
 NEWER = "RecBole 1.2.1 has it: pip install --no-deps recbole==1.2.1"
 
 
 def get_model(model: str | type) -> type:
-    """The model class called `model`; a class passes if RecBole could train it on users and items.
+    """Return the model class called `model`; a class is returned as it is if RecBole can train it on users and items.
 
     Raises:
-        ConfigError: there is none; names what there is.
+        ConfigError: there is no such model; the message lists the known ones.
     """
     if isinstance(model, type):
         from recbole.model.abstract_recommender import ContextRecommender, GeneralRecommender
@@ -55,7 +55,7 @@ def get_model(model: str | type) -> type:
     if model in OURS:
         return getattr(import_module(f"recbole_autorec.model.general_recommender.{model.lower()}"), model)
     if model == "RaCT":
-        raise ConfigError("model 'RaCT' is trained in three stages; RecBole's own run_recbole.py runs them.")
+        raise ConfigError("model 'RaCT' is trained in three stages; run it with RecBole's own run_recbole.py.")
     if model == "NCL" and find_spec("faiss") is None:
         raise ConfigError("model 'NCL' needs the package faiss: pip install faiss-cpu.")
     if model in RECBOLE:
@@ -67,23 +67,23 @@ def get_model(model: str | type) -> type:
     for kind in ("sequential", "knowledge_aware", "exlib"):
         if _recbole_has(kind, model):
             raise ConfigError(
-                f"model {model!r} is one of RecBole's {kind.replace('_', '-')} models; this project runs its general "
-                "and context-aware ones. RecBole's own run_recbole.py runs it."
+                f"model {model!r} is one of RecBole's {kind.replace('_', '-')} models; this project runs only general "
+                "and context-aware ones. Run it with RecBole's own run_recbole.py."
             )
     by_lower_case = {name.lower(): name for name in MODELS}
     close = difflib.get_close_matches(str(model).lower(), by_lower_case, n=2)
     hint = f" Did you mean {' or '.join(by_lower_case[name] for name in close)}?" if close else ""
     raise ConfigError(
-        f"unknown model {model!r}; there are {', '.join(OURS)}, and RecBole's general and context-aware models, such "
-        f"as FM and NeuMF (docs/built-in-models.md).{hint}"
+        f"unknown model {model!r}; expected {', '.join(OURS)}, or one of RecBole's general and context-aware models, "
+        f"such as FM and NeuMF (docs/built-in-models.md).{hint}"
     )
 
 
 def _recboles(kind: str, model: str) -> type:
-    """A class of RecBole's.
+    """Import a model class of RecBole's.
 
-    RecBole 1.2.0 (model/general_recommender/__init__.py) imports LDiffRec with all others, as the last, and that a
-    package which RecBole does not ask for; the others are there when it fails.
+    RecBole 1.2.0 (model/general_recommender/__init__.py) imports LDiffRec last, which imports a package that RecBole
+    does not require. If that import fails, all other models are loaded by then.
     """
     name = f"recbole.model.{kind}_recommender.{model.lower()}"
     try:
@@ -100,27 +100,27 @@ def _recboles(kind: str, model: str) -> type:
 
 
 def _recbole_has(kind: str, model: object) -> bool:
-    """Whether RecBole has the model's file; importing a kind to ask would import all its models."""
+    """Return whether RecBole has the model's file; importing the kind would import all its models."""
     return (Path(recbole.__file__).parent / "model" / f"{kind}_recommender" / f"{str(model).lower()}.py").is_file()
 
 
 def why_no_ratings(model_class: Any) -> str | None:
-    """Why a model predicts no ratings, in half a sentence; None if it does."""
+    """Say why a model predicts no ratings, in half a sentence; None if it does predict them."""
     from recbole.utils import InputType, ModelType
 
     if predicts_stars(model_class):
         return None
-    for base in model_class.__mro__:  # a model of the user's own does what the one it extends does
+    for base in model_class.__mro__:  # a user's subclass behaves like the model it extends
         if base.__name__ in RECBOLE and base.__module__.startswith("recbole."):
             return RECBOLE[base.__name__]
     if model_class.type not in (ModelType.GENERAL, ModelType.CONTEXT):
-        return f"its type is {model_class.type.name}, so that it learns no label"
+        return f"its type is {model_class.type.name}, so it learns no label"
     learns_labels = getattr(model_class, "input_type", None) == InputType.POINTWISE
-    return None if learns_labels else "its input_type is not POINTWISE, so that it learns no label"
+    return None if learns_labels else "its input_type is not POINTWISE, so it learns no label"
 
 
 def predicts_stars(model_class: type) -> bool:
-    """True of our models and their subclasses; others of RecBole's predict a probability."""
+    """Return True for our models and their subclasses; RecBole's other models predict a probability."""
     from recbole_autorec.model.rating_recommender import RatingRecommender
 
     return issubclass(model_class, RatingRecommender)

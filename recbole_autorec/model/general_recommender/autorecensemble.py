@@ -1,7 +1,7 @@
-"""Several AutoRecs as one model: each trained by its own objective, put together by validation ratings.
+"""Several AutoRecs as one model: each trained on its own objective, combined with weights fitted to validation ratings.
 
-Source   ours. The rows of one side and of the other say different things about a pair; minimising one squared error
-         over the sum of both overfits.
+Source   ours. Item rows and user rows say different things about a pair; minimising one squared error over the sum of
+         both overfits.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class AutoRecEnsemble(AutoRec):
     """IAutoRecs and UAutoRecs; parameters in properties/model/AutoRecEnsemble.yaml.
 
     Attributes:
-        configs: of the members.
+        configs: configurations of the members.
         members: the AutoRecs; their own calibrations are not used.
-        member_epochs: how many each was trained, (n,).
+        member_epochs: number of epochs that each was trained, (n,).
     """
 
     members: Any
@@ -57,6 +57,6 @@ class AutoRecEnsemble(AutoRec):
         return Parts(torch.cat(offsets, dim=-1), torch.cat(interactions, dim=-1))
 
     def item_codes(self) -> Tensor:
-        """The members', each centred and of mean square 1: a similarity weighs them alike."""
+        """Concatenate the members' codes, each centred with mean square 1: they count equally in a similarity."""
         centred = (codes - codes[self.item_is_rated].mean(0) for codes in (m.item_codes() for m in self.members))
         return torch.cat([codes / codes.square().mean().sqrt().clamp(min=1e-12) for codes in centred], dim=1)

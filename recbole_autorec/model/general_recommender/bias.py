@@ -1,8 +1,8 @@
-"""Damped user and item offsets around a mean, in closed form: see model/offsets.py for what they minimise.
+"""Damped user and item offsets around a mean, in closed form; model/offsets.py has the objective.
 
-Units    stars; a damping counts ratings: with n ratings an offset is shrunk by about n / (n + damping).
+Units    stars; a damping counts ratings: with n ratings an offset shrinks to about n / (n + damping) of itself.
 Source   Koren, Factor in the Neighbors, TKDD 2010, doi:10.1145/1644873.1644874, section 2.1.
-Solved   exactly; scikit-surprise's BaselineOnly walks towards the same solution, with the mean of the ratings for m.
+Solved   exactly; scikit-surprise's BaselineOnly iterates towards the same solution, with m fixed at the mean rating.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recbole_autorec.model.rating_recommender import RatingRecommender
 
 
 class Bias(RatingRecommender):
-    """User and item offsets; a user or an item without training rating has offset 0.
+    """User and item offsets; a user or item without training ratings has offset 0.
 
     Attributes:
         mean: m, in stars.
@@ -33,10 +33,10 @@ class Bias(RatingRecommender):
         )
 
     def predict(self, interaction) -> Tensor:
-        """Ratings of the pairs (P,): (P,) stars."""
+        """Predict the pairs (P,): (P,) stars."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         return self.clipped(self.mean + self.user_bias[users] + self.item_bias[items])
 
     def full_sort_predict(self, interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
+        """Score all items for the users (B,): (B * n_items,) stars, unclipped."""
         return (self.mean + self.user_bias[interaction[self.USER_ID], None] + self.item_bias).reshape(-1)

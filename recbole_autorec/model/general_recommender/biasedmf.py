@@ -6,11 +6,10 @@
 
 Shapes   B ratings in the batch; K = embedding_size.
 Units    predictions in stars; parameters and J on the model's scale (RatingScale).
-Differs  offsets start at Bias's closed form instead of 0, and are damped as there, not by reg_weight.
+Differs  offsets start at Bias's closed form instead of 0 and are damped as in Bias, not by reg_weight.
 Source   Koren, Bell, Volinsky, Matrix Factorization Techniques for Recommender Systems, Computer 2009,
-         doi:10.1109/MC.2009.263, equation 5; scikit-surprise's SVD has the same J and the same meaning of
-         learning_rate, the step for one rating. A batch's loss is a sum, so that small batches of sgd come to the
-         same as ratings one by one.
+         doi:10.1109/MC.2009.263, equation 5. scikit-surprise's SVD has the same J and the same learning_rate, the
+         step per rating. The loss of a batch is a sum, so that sgd with small batches matches sgd with single ratings.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from torch import Tensor, nn
 
 from recbole_autorec.model.rating_recommender import RatingRecommender
 
-MOST = 10.0  # damping for one rating: more than learning_rate could follow
+MOST = 10.0  # maximum damping per rating: learning_rate could not follow more
 
 
 class BiasedMF(RatingRecommender):
-    """Biased matrix factorisation; a user or an item without training rating keeps offset and factors 0.
+    """Biased matrix factorisation; a user or item without training ratings keeps offset and factors 0.
 
     Attributes:
-        mean: Bias's m; fixed.
+        mean: m of Bias; fixed.
         user_factors, item_factors: (n_users, K) and (n_items, K). user_bias, item_bias: (n_users, 1), (n_items, 1).
-        user_damping_of, item_damping_of: the damping for each rating of a user (n_users,) or an item (n_items,).
+        user_damping_of, item_damping_of: damping per rating of each user (n_users,) and each item (n_items,).
     """
 
     def __init__(self, config, dataset):
@@ -39,7 +38,7 @@ class BiasedMF(RatingRecommender):
         offsets = self.fit_offsets(config, dataset)
         self.mean = nn.Parameter(torch.tensor(offsets.mean, dtype=torch.float32), requires_grad=False)
 
-        # sparse gradients: a batch costs its ratings, not all users and items
+        # sparse gradients: the cost of a batch depends on its ratings, not on the number of users and items
         self.user_factors, self.user_bias, self.item_factors, self.item_bias = (
             nn.Embedding.from_pretrained(torch.zeros(count, size), freeze=False, sparse=True)
             for count in (self.n_users, self.n_items)
@@ -57,13 +56,13 @@ class BiasedMF(RatingRecommender):
         self.user_damping_of, self.item_damping_of = dampings
 
     def forward(self, users: Tensor, items: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Predictions of the pairs (B,), on the model's scale, and what went into them: (B, K) and (B,), twice."""
+        """Predict the pairs (B,) on the model's scale; return also p, q (B, K) and b_u, b_i (B,)."""
         p, q = self.user_factors(users), self.item_factors(items)  # (B, K)
         b_u, b_i = self.user_bias(users).squeeze(1), self.item_bias(items).squeeze(1)  # (B,)
         return self.mean + b_u + b_i + (p * q).sum(1), (p, q, b_u, b_i)
 
     def calculate_loss(self, interaction) -> Tensor:
-        """J of the batch's ratings."""
+        """Return J of the batch's ratings."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         prediction, (p, q, b_u, b_i) = self.forward(users, items)
         error = self.scale.on(interaction[self.RATING]) - prediction
@@ -71,11 +70,11 @@ class BiasedMF(RatingRecommender):
         return (error.square().sum() + self.reg_weight * (p.square().sum() + q.square().sum()) + damped) / 2
 
     def predict(self, interaction) -> Tensor:
-        """Ratings of the pairs (P,): (P,) stars."""
+        """Predict the pairs (P,): (P,) stars."""
         return self.clipped(self.scale.in_stars(self.forward(interaction[self.USER_ID], interaction[self.ITEM_ID])[0]))
 
     def full_sort_predict(self, interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars, unclipped."""
+        """Score all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
         scores = self.user_factors(users) @ self.item_factors.weight.t()  # (B, n_items)
         return self.scale.in_stars(self.mean + self.user_bias(users) + self.item_bias.weight.t() + scores).reshape(-1)

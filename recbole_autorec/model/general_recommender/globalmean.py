@@ -1,4 +1,4 @@
-"""The mean of the training ratings, for every pair: what any model must beat."""
+"""The mean training rating for every pair: the baseline that any model must beat."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from recbole_autorec.model.rating_recommender import RatingRecommender
 
 
 class GlobalMean(RatingRecommender):
-    """Predicts one number; there is nothing to train.
+    """Predict one number; there is nothing to train.
 
     Attributes:
-        mean: of the training ratings, in stars; a parameter without gradient, so that checkpoints hold it.
+        mean: mean training rating, in stars; a parameter without gradient, so that checkpoints hold it.
     """
 
     type = ModelType.TRADITIONAL
@@ -23,9 +23,9 @@ class GlobalMean(RatingRecommender):
         self.mean = nn.Parameter(torch.tensor(self.margins.mean), requires_grad=False)
 
     def predict(self, interaction) -> Tensor:
-        """Ratings of the pairs (P,): (P,) stars."""
+        """Predict the pairs (P,): (P,) stars."""
         return self.mean.expand(len(interaction[self.ITEM_ID]))
 
     def full_sort_predict(self, interaction) -> Tensor:
-        """Scores of all items for the users (B,): (B * n_items,) stars; all tied."""
+        """Score all items for the users (B,): (B * n_items,) stars; all tied."""
         return self.mean.repeat(len(interaction[self.USER_ID]) * self.n_items)

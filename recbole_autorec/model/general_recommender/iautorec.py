@@ -1,6 +1,6 @@
-"""I-AutoRec, the paper's best: an item's ratings by all users in, the same ratings out.
+"""I-AutoRec, the paper's best model: it reconstructs each item's ratings by all users.
 
-Rows     items; D = n_users, so V and W have a row for each user.
+Rows     items; D = n_users, so V and W have one row per user.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 """
 
@@ -8,6 +8,6 @@ from recbole_autorec.model.autorec import RowAutoRec
 
 
 class IAutoRec(RowAutoRec):
-    """Item-based AutoRec; parameters in properties/model/IAutoRec.yaml, everything else in RowAutoRec."""
+    """Item-based AutoRec; parameters in properties/model/IAutoRec.yaml, the rest in RowAutoRec."""
 
     rows = "item"

@@ -1,6 +1,6 @@
-"""U-AutoRec: a user's ratings of all items in, the same ratings out.
+"""U-AutoRec: it reconstructs each user's ratings of all items.
 
-Rows     users; D = n_items, so V and W have a row for each item.
+Rows     users; D = n_items, so V and W have one row per item.
 Source   Sedhain et al., AutoRec, WWW 2015 Companion, doi:10.1145/2740908.2742726.
 """
 
@@ -8,6 +8,6 @@ from recbole_autorec.model.autorec import RowAutoRec
 
 
 class UAutoRec(RowAutoRec):
-    """User-based AutoRec; parameters in properties/model/UAutoRec.yaml, everything else in RowAutoRec."""
+    """User-based AutoRec; parameters in properties/model/UAutoRec.yaml, the rest in RowAutoRec."""
 
     rows = "user"
