@@ -1,11 +1,11 @@
-"""Explicit rating prediction in RecBole with AutoRec. Names load on first use, so that importing is instant."""
+"""Explicit rating prediction in RecBole with AutoRec. Names load on first use, so importing is instant."""
 
 import sys
 
-# Said before anything is imported that an old Python could not even parse; so this file has no newer syntax itself.
+# Checked before importing code that an old Python cannot parse; this file itself has no newer syntax for that reason.
 if not (3, 10) <= sys.version_info < (3, 15):
     sys.stderr.write(
-        "error: recbole_autorec runs on Python 3.10 to 3.14; this is {0}.{1}. In a checkout, name another: "
+        "error: recbole_autorec needs Python 3.10 to 3.14; this is {0}.{1}. In a checkout, choose one: "
         "make run PYTHON=python3.12\n".format(*sys.version_info)
     )
     sys.exit(2)
@@ -64,12 +64,12 @@ _HOME = {
     "tune": "tuning.tune",
 }
 
-if not TYPE_CHECKING:  # type checkers know the names from above, and that there are no others
+if not TYPE_CHECKING:  # type checkers use the imports above and reject other names
 
     def __getattr__(name):
         if name not in _HOME:
             raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
-        if _HOME[name] not in ("errors", "conversion.convert"):  # which do not need it
+        if _HOME[name] not in ("errors", "conversion.convert"):  # these do not need RecBole
             import_module("recbole_autorec.installation").check_recbole()
         return getattr(import_module("{}.{}".format(__name__, _HOME[name])), name)
 

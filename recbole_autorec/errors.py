@@ -1,8 +1,8 @@
-"""Errors that a person can act on: where, what came in, what is allowed, what to do."""
+"""Errors that a user can act on: where, what came in, what is allowed, what to do."""
 
 
 class AutoRecError(Exception):
-    """A mistake the user can mend. The command line prints it without a traceback, exit code 2."""
+    """A mistake that the user can fix. The command line prints it without a traceback and exits with code 2."""
 
 
 class ConfigError(AutoRecError):
@@ -14,11 +14,11 @@ class DataError(AutoRecError):
 
 
 class CheckpointError(AutoRecError):
-    """A checkpoint is damaged, foreign, or does not belong to this data or model."""
+    """A checkpoint is damaged, not one of ours, or does not belong to this data or model."""
 
 
 def is_of(error: BaseException, package: str) -> bool:
-    """Whether an error comes from inside a package that was called, or from what that called, rather than from here."""
+    """Return whether an error was raised by a package that we called, or by what it called, rather than by us."""
     frames, trace = [], error.__traceback__
     while trace is not None:
         frames.append(trace.tb_frame.f_globals.get("__name__", "").partition(".")[0])
@@ -27,10 +27,10 @@ def is_of(error: BaseException, package: str) -> bool:
 
 
 def counted(number: int, noun: str) -> str:
-    """1 trial, 2,000 trials."""
+    """Format a count: "1 trial", "2,000 trials"."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def in_one_line(error: BaseException) -> str:
-    """Another library's error, short enough for a table."""
+    """Shorten another library's error to fit in a table."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Write files whole or not at all; create and lock folders."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from filelock import FileLock, Timeout
 
 from recbole_autorec.errors import AutoRecError, ConfigError
 
-# The last four of the first brackets are = + - @ as wide as a Chinese letter.
+# The last four characters in the first brackets are the full-width = + - @.
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20](?!(?<=[+-])(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)")
-_LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # what write_whole had begun, and the process that had
+_LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # a temporary file of write_whole, with its process id
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: type[AutoRecError], hint: str) -> None:
-    """Let `write` fill a temporary file, then put it in place of `path`, which stays as it is until then.
+    """Let `write` fill a temporary file, then move it to `path`, which stays untouched until then.
 
     Raises:
-        error_class: the disk is full or the folder cannot be written; `hint` says what to do.
+        error_class: the disk is full or the folder is not writable; `hint` says what to do.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        if not os.access(path, os.W_OK) and os.path.exists(path):  # os.replace would not mind
+        if not os.access(path, os.W_OK) and os.path.exists(path):  # os.replace ignores this
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         clear_leftovers(path.parent, glob.escape(path.name))
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # x: a link that somebody put there is not followed
+        with temporary.open("xb") as file:  # x: do not follow a planted link
             write(file)
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        # torch makes a RuntimeError of a full disk, and of Ctrl-C; any other comes from what was to be written
+        # torch turns a full disk, and Ctrl-C, into a RuntimeError; any other one comes from `write`
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error) and error.__context__ is None:
             raise
         chain: list[BaseException] = [error]
@@ -58,10 +58,10 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
 
 
 def clear_leftovers(folder: Path, names: str, age: float = 0.0) -> None:
-    """Delete what processes that died had begun to write as `names`, a pattern, and left so many seconds ago."""
+    """Delete temporary files of `names`, a glob pattern, that dead processes left at least `age` seconds ago."""
     for left in folder.glob(f"{names}.*.tmp"):
         found = _LEFTOVER.search(left.name)
-        with suppress(OSError, OverflowError):  # somebody else's, or no number of a process
+        with suppress(OSError, OverflowError):  # not permitted, or not a process id
             if found and not psutil.pid_exists(int(found[1])) and time.time() - left.stat().st_mtime >= age:
                 left.unlink()
 
@@ -73,13 +73,13 @@ def write_json(path: Path, content: Any, hint: str) -> None:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """For a .csv file: text that begins like a formula of a spreadsheet gets an apostrophe before it; numbers stay."""
+    """Prefix an apostrophe to text that a spreadsheet would take for a formula, for .csv files; numbers stay."""
     safe = table.copy(deep=False)
     for place, kind in enumerate(table.dtypes):
         if pd.api.types.is_numeric_dtype(kind):
             continue
         texts = table.iloc[:, place].to_numpy(dtype=object).tolist()
-        different = {text for text in texts if isinstance(text, str)}  # ids come again and again
+        different = {text for text in texts if isinstance(text, str)}  # ids repeat
         unsafe = {text for text in different if _FORMULA.match(text)}
         if unsafe:
             safe.isetitem(place, [f"'{text}" if isinstance(text, str) and text in unsafe else text for text in texts])
@@ -87,40 +87,40 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_to_digest(digest: Any, path: Path) -> None:
-    """Feed a file's content to one of hashlib's."""
+    """Feed a file's content to a digest of hashlib's."""
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
 
 
 def make_folder(folder: str | Path) -> Path:
-    """The folder, made if it was not there.
+    """Return the folder as a path; create it if it does not exist.
 
     Raises:
-        ConfigError: it cannot be made or written to.
+        ConfigError: it cannot be created or is not writable.
     """
     path = Path(folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        there = "a link that leads nowhere" if os.path.islink(path) else "a file" if os.path.isfile(path) else None
-        why = f"{there} of that name is there" if there else error.strerror
-        raise ConfigError(f"folder '{path}' cannot be made: {why}; give another one.") from error
+        there = "a broken link" if os.path.islink(path) else "a file" if os.path.isfile(path) else None
+        why = f"{there} of that name exists" if there else error.strerror
+        raise ConfigError(f"folder '{path}' cannot be created: {why}; give another one.") from error
     if not os.access(path, os.W_OK):
-        raise ConfigError(f"folder '{path}' cannot be written to; give another one.")
+        raise ConfigError(f"folder '{path}' is not writable; give another one.")
     return path
 
 
 @contextmanager
 def locked(folder: str | Path, work: str) -> Iterator[Path]:
-    """Make or open a folder; it is ours as long as the context lasts.
+    """Create or open a folder and lock it while the context lasts.
 
     Raises:
-        ConfigError: another process works there, or the folder cannot be written to.
+        ConfigError: another process works there, or the folder is not writable.
     """
     path = make_folder(folder)
     file = path / ".lock"
-    if file.is_symlink():  # FileLock would empty what it points to
+    if file.is_symlink():  # FileLock would truncate its target
         raise ConfigError(f"--output '{folder}': '{file}' is a link; delete it, or give another --output.")
     lock = FileLock(file)
     try:
@@ -140,25 +140,25 @@ def claimed_folder(
     folder: Path, name: str, identity: dict[str, Any], what: str,
     refusal: Callable[[dict[str, Any] | None], str | None], hint: str,
 ) -> Iterator[None]:  # fmt: skip
-    """Make a folder for long work, or open the one that it was begun in; it is ours as long as the context lasts.
+    """Create a folder for long work, or reopen the one where it began, and lock it while the context lasts.
 
     Args:
-        folder: of the work.
-        name: of its JSON file with the identity.
-        identity: what may not change in the midst of the work; its "format" names its keys.
-        what: the kind of work.
-        refusal: given the identity of the work that the folder holds, None if it holds none: why it cannot be used.
+        folder: folder of the work.
+        name: name of the JSON file that holds the identity.
+        identity: what must not change until the work ends; its "format" tells which keys it has.
+        what: kind of work, for messages.
+        refusal: takes the identity found in the folder, or None; returns why the folder cannot be used, or None.
         hint: what to do when the disk is full.
 
     Raises:
-        ConfigError: `refusal`, or the folder holds something else, or another process works in it.
+        ConfigError: `refusal` gave a reason, the folder holds something else, or another process works in it.
     """
     file, known = folder / name, None
     if file.is_file():
         with suppress(ValueError):
             known = json.loads(file.read_text())
         if not isinstance(known, dict) or known.keys() != identity.keys() or known["format"] != identity["format"]:
-            raise ConfigError(f"'{file}' is damaged or of another release; give another --output.")
+            raise ConfigError(f"'{file}' is damaged or from another release; give another --output.")
     elif folder.is_dir() and any(
         inside.name != ".lock" and not _LEFTOVER.search(inside.name) for inside in folder.iterdir()
     ):
@@ -168,8 +168,8 @@ def claimed_folder(
         raise ConfigError(reason)
     with locked(folder, what):
         for left in folder.rglob("*.tmp"):
-            if _LEFTOVER.search(left.name):  # of a process that died: ours is the only one
+            if _LEFTOVER.search(left.name):  # left by a dead process: we hold the lock
                 with suppress(OSError):
                     left.unlink()
-        write_json(file, identity, hint)  # first: without it the folder is nobody's
+        write_json(file, identity, hint)  # first: it marks the folder as ours
         yield

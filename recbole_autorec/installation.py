@@ -1,4 +1,4 @@
-"""What has to be installed, and in one sentence what to do where it is not."""
+"""Check for required packages; a message for a missing one says how to install it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ALL = "pip install recbole-autorec, or in a checkout pip install ."
 
 
 def check_recbole() -> None:
-    """Whether RecBole can be imported, and is one that the classes here extend.
+    """Check that RecBole is installed in a version that our classes can extend.
 
     Raises:
-        ConfigError: it is missing, or another one.
+        ConfigError: it is missing, or another version.
     """
     try:
         found = import_module("recbole").__version__
@@ -27,12 +27,12 @@ def check_recbole() -> None:
 
 
 def check_extra(extra: str, needed: Mapping[str, str], what: str) -> None:
-    """Whether an extra of setup.cfg is installed.
+    """Check that an extra of setup.cfg is installed.
 
     Args:
         extra: its name.
-        needed: package -> oldest version that will do; "" for any.
-        what: needs them.
+        needed: package -> oldest version that works; "" for any.
+        what: the feature that needs them, for the message.
 
     Raises:
         ConfigError: a package is missing or too old.
@@ -45,7 +45,7 @@ def check_extra(extra: str, needed: Mapping[str, str], what: str) -> None:
             faults.append(package)
             continue
         if oldest and _numbers(found) < _numbers(oldest):
-            faults.append(f"{package} {oldest} or later (there is {found})")
+            faults.append(f"{package} {oldest} or later (found {found})")
     if faults:
         raise ConfigError(
             f"{what} needs {', '.join(faults)}: pip install 'recbole-autorec[{extra}]', or in a checkout "
@@ -53,7 +53,7 @@ def check_extra(extra: str, needed: Mapping[str, str], what: str) -> None:
         )
 
 
-# What some of RecBole's models, and readers, import beside what is always installed -> what pip calls it.
+# Optional packages that some of RecBole's models, or our readers, import -> their names for pip.
 OPTIONAL = {"faiss": "faiss-cpu", "community": "python-louvain"} | {
     name: name
     for name in (
@@ -64,7 +64,7 @@ OPTIONAL = {"faiss": "faiss-cpu", "community": "python-louvain"} | {
 
 
 def missing(error: ModuleNotFoundError) -> str | None:
-    """A sentence about a package that is not there; None where the error is one of this project's own."""
+    """Say how to install a package that is missing; None if what is missing is a module of this project."""
     name = error.name
     if not name or "." in name or name == "recbole_autorec":
         return None

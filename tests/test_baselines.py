@@ -159,16 +159,16 @@ def test_models_solved_by_their_constructor_run_one_epoch():
 @pytest.mark.parametrize(
     ("model", "key", "value", "expected"),
     [
-        ("Bias", "user_damping", -1, "a number >= 0, or ~ for what the ratings ask for"),
-        ("BiasedMF", "item_damping", "x", "a number >= 0, or ~ for what the ratings ask for"),
+        ("Bias", "user_damping", -1, "a number >= 0, or ~ to estimate it from the ratings"),
+        ("BiasedMF", "item_damping", "x", "a number >= 0, or ~ to estimate it from the ratings"),
         ("Bias", "clip_prediction", 1, "True or False"),
         ("BiasedMF", "embedding_size", 0, "a whole number >= 1"),
         ("BiasedMF", "reg_weight", -0.1, "a number >= 0"),
         ("BiasedMF", "init_std", 0, "a number > 0"),
         ("BiasedMF", "clip_prediction", None, "True or False"),
         ("BiasedMF", "learner", "adam", "one of sgd, adagrad, sparse_adam"),
-        ("BiasedMF", "weight_decay", 0.1, "0: it would penalise the biases as well; use reg_weight"),
-        ("BiasedMF", "clip_grad_norm", {"max_norm": 5}, "~: torch clips no sparse gradients"),
+        ("BiasedMF", "weight_decay", 0.1, "0 (it would also penalise biases; use reg_weight)"),
+        ("BiasedMF", "clip_grad_norm", {"max_norm": 5}, "~ (torch cannot clip sparse gradients)"),
         ("FM", "learner", "lbfgs", "one of adam, adamw, sgd, adagrad, rmsprop"),
     ],
 )

@@ -69,8 +69,7 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         (["my.yaml"], "command line: unexpected argument 'my.yaml'; did you mean '--config_files my.yaml'?"),
         (["--ouput", "out"], "command line: unknown flag --ouput; did you mean --output?"),
         (["--model"], "command line: argument --model: expected one argument; --help has the flags."),
-        (["--data_path=nowhere"], "dataset 'tiny': data_path 'nowhere' is no folder; give the one that has the "
-         "dataset."),
+        (["--data_path=nowhere"], "dataset 'tiny': data_path 'nowhere' is not a folder; give the one with the dataset."),
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (
             ["--model", "NMF"],
@@ -84,11 +83,11 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         ),
         (
             ["--checkpoint_dir", "/dev/null/x"],
-            "folder '/dev/null/x' cannot be made: Not a directory; give another one.",
+            "folder '/dev/null/x' cannot be created: Not a directory; give another one.",
         ),
-        (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be made: Not a directory; give another one."),
-        (["--output", str(ROOT / "setup.cfg")], f"folder '{ROOT / 'setup.cfg'}' cannot be made: a file of that name is "
-         "there; give another one."),
+        (["--output", "/dev/null/x"], "folder '/dev/null/x' cannot be created: Not a directory; give another one."),
+        (["--output", str(ROOT / "setup.cfg")], f"folder '{ROOT / 'setup.cfg'}' cannot be created: a file of that name "
+         "exists; give another one."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, capsys):
@@ -193,7 +192,7 @@ def test_an_unsupported_python_is_refused_readably(version, how, tmp_path):
     done = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: recbole_autorec runs on Python 3.10 to 3.14; this is {version[0]}.{version[1]}. In a checkout, name "
+        f"error: recbole_autorec needs Python 3.10 to 3.14; this is {version[0]}.{version[1]}. In a checkout, name "
         "another: make run PYTHON=python3.12\n"
     )
 

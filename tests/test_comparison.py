@@ -254,7 +254,7 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
     (tmp_path / "out" / "comparison.json").write_text("{")
     with pytest.raises(ConfigError) as caught:
         run({"Bias": None})
-    assert str(caught.value) == "'out/comparison.json' is damaged or of another release; give another --output."
+    assert str(caught.value) == "'out/comparison.json' is damaged or from another release; give another --output."
 
 
 def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
@@ -455,7 +455,7 @@ def test_time_left_is_each_rows_own():
     [
         (["--models", "IAutorec,Bias"], "unknown model 'IAutorec'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean IAutoRec or UAutoRec?"),
         (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
-        (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\" for it alone."),
+        (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings with compare --metric ndcg@10, or run it with --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\"."),
         (["--models", "Bias,FM,Bias"], "Bias is a duplicate label; give each row its own, such as Bias,tuned=Bias."),
         ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),
         (["--models", "Bias", "--repeats", "0"], "repeats=0; expected a whole number >= 1."),
@@ -469,7 +469,7 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias", "--config", "FM=a.yaml"], "config for 'FM', but the rows are Bias."),
         (["--models", "Bias", "--config", "Bias"], "command line: --config 'Bias'; expected LABEL=FILE, such as FM=fm.yaml."),
         (["--models", "Bias", "--config", "Bias=no.yaml"], "Bias: config file 'no.yaml' cannot be read: No such file or directory."),
-        (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help tells where parameters are listed."),
+        (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help shows where parameters are listed."),
         (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric: give --metric instead."),
         (["--models", "Bias,bias=FM"], "bias is a duplicate label; give each row its own, such as bias,tuned=bias."),
         (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO gives the same split each time, which would count as several; give repeats 1."),
@@ -477,7 +477,7 @@ def test_time_left_is_each_rows_own():
         (["--model", "Bias"], "command line: unknown flag --model; did you mean --models?"),
         (["--models", "Bias", "--repeat", "2"], "command line: unknown flag --repeat; did you mean --repeats?"),
         (["--models", "IAutoRec,FM,UAutoRec", "--reg_wieght", "2"], "command line: unknown key 'reg_wieght'; did you mean 'reg_weight'?"),
-        (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; there are tiny in '{data}', and ml-100k comes with RecBole. Write it there: recbole-autorec convert --input FILE --name nope --data_path {data}, or point --data_path elsewhere."),
+        (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; datasets in '{data}': tiny; ml-100k comes with RecBole. Create it: recbole-autorec convert --input FILE --name nope --data_path {data}, or give another --data_path."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path):
@@ -505,7 +505,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
         ("models: {Bias: }\nparameters: {topk: 3}\n", "c.yaml: topk=3; a comparison has one metric: give --metric instead."),
         ("models: {Bias: }\nparameters: 3\n", "c.yaml: parameters=3; expected lines such as 'refit: True'."),
         ("models: {Bias: }\nconfig_files: a.yaml\n", "c.yaml: config_files='a.yaml'; expected a list of files."),
-        ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: not YAML: duplicate key 'Bias'."),
+        ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: invalid YAML: duplicate key 'Bias'."),
         ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; every model is tested on the same data in the same way: give seed for the whole comparison."),
         ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: c.yaml: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
     ],
@@ -560,7 +560,7 @@ def test_a_class_of_the_running_script_is_refused():
     with pytest.raises(ConfigError) as caught:
         make_plan([mine])
     assert str(caught.value) == (
-        "Mine: the class is defined in the script that runs, or in a function; put it in a module."
+        "Mine: the class is defined in the running script or in a function; move it to a module."
     )
 
 

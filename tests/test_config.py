@@ -16,50 +16,50 @@ from recbole_autorec.config.config import parse_value, properties_dir
 from recbole_autorec.model.registry import get_model
 from tests.conftest import DATA, ROOT, config_for
 
-METRICS = "for ratings rmse, mae; for rankings recall, mrr, ndcg, hit, map, precision, gauc"
+METRICS = "expected rmse, mae for ratings, or recall, mrr, ndcg, hit, map, precision, gauc for rankings"
 FAULTS = {
     "hidden_size": (-5, "a list of whole numbers >= 1, such as [500] (the paper's)"),
     "encoder_activation": ("sigmoidd", "one of identity, sigmoid, tanh, relu, elu"),
     "decoder_activation": (1, "one of identity, sigmoid, tanh, relu, elu"),
     "reg_weight": (
         [1, -1],
-        "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
+        "a number >= 0, a pair [encoder, decoder] of them, or ~ to compute it from the number of ratings",
     ),
     "dataset": ("../elsewhere", "the name of a folder in data_path"),
     "download_url": ("grouplens", "an address, such as https://host/folder, or ~ for GroupLens's"),
-    "reg_scale": (None, "a number >= 0, or a pair [encoder, decoder] of such"),
-    "row_scaling": (2, "a number from -1 to 1; 0 is the paper"),
-    "column_scaling": ([0.5], "a number from -1 to 1; 0 is the paper"),
+    "reg_scale": (None, "a number >= 0, or a pair [encoder, decoder] of them"),
+    "row_scaling": (2, "a number from -1 to 1 (the paper: 0)"),
+    "column_scaling": ([0.5], "a number from -1 to 1 (the paper: 0)"),
     "init_std": (0, "a number > 0"),
     "offsets": (1, "True or False"),
     "calibration": ("valid", "True or False"),
-    "user_damping": (-1, "a number >= 0, or ~ for what the ratings ask for"),
-    "item_damping": ("x", "a number >= 0, or ~ for what the ratings ask for"),
+    "user_damping": (-1, "a number >= 0, or ~ to estimate it from the ratings"),
+    "item_damping": ("x", "a number >= 0, or ~ to estimate it from the ratings"),
     "reg_floor": (None, "a number >= 0"),
     "dropout_prob": (1.0, "a number from 0 to less than 1"),
-    "cold_start_rating": ("three", "a rating in stars, or ~ for what the offsets say"),
+    "cold_start_rating": ("three", "a rating in stars, or ~ to predict from the offsets"),
     "clip_prediction": (1, "True or False"),
     "learner": ("adamm", "one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop"),
     "lbfgs_max_iter": (0, "a whole number >= 1"),
     "lbfgs_history_size": (2.5, "a whole number >= 1"),
     "rprop_steps": (True, "a whole number >= 1"),
-    "weight_decay": (0.1, "0: it would penalise the biases as well; use reg_weight"),
+    "weight_decay": (0.1, "0 (it would also penalise biases; use reg_weight)"),
     "seed": (2**32, "a whole number from 0 to 4294967295"),
     "worker": (-1, "a whole number >= 0"),
     "clip_grad_norm": ({"max_normm": 5}, "~, or {max_norm: 5}"),
-    "train_neg_sample_args": ({"distribution": "uniform"}, "~: an unrated item is unknown, not bad"),
+    "train_neg_sample_args": ({"distribution": "uniform"}, "~ (an unrated item is unknown, not disliked)"),
     "loss_decimal_place": ("x", "a whole number >= 1"),
-    "log_wandb": (None, "False, or True where wandb is installed (pip install wandb)"),
+    "log_wandb": (None, "False, or True if wandb is installed (pip install wandb)"),
     "shuffle": ("x", "True or False"),
     "enable_amp": ("x", "True or False"),
     "enable_scaler": ("x", "True or False"),
     "field_separator": ("::", "one character"),
     "seq_separator": ("", "one character"),
     "benchmark_filename": (["train", "test"], "three names, such as [train, valid, test]"),
-    "threshold": ({"rating": 3}, "~: RMSE would not be in stars"),
-    "normalize_all": (True, "~: RMSE would not be in stars"),
-    "normalize_field": (["rating"], "~: RMSE would not be in stars"),
-    "numerical_features": (["age"], "[]: AutoRec sees ids and ratings only"),
+    "threshold": ({"rating": 3}, "~ (otherwise RMSE is not in stars)"),
+    "normalize_all": (True, "~ (otherwise RMSE is not in stars)"),
+    "normalize_field": (["rating"], "~ (otherwise RMSE is not in stars)"),
+    "numerical_features": (["age"], "[] (AutoRec uses only ids and ratings)"),
     "epochs": (0, "a whole number >= 1"),
     "eval_step": (0, "a whole number >= 1"),
     "stopping_step": (-1, "a whole number >= 0"),
@@ -82,7 +82,7 @@ FAULTS = {
     "state": ("LOUD", "one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
     "checkpoint_dir": (1, "a folder"),
     "data_path": (1, "a folder"),
-    "rm_dup_inter": (None, "first or last: a pair may be rated once only"),
+    "rm_dup_inter": (None, "first or last (each pair keeps one rating)"),
 }
 
 
@@ -105,11 +105,11 @@ def test_all_faults_come_at_once_each_with_its_place(tmp_path):
     with pytest.raises(ConfigError) as caught:
         Config("IAutoRec", "tiny", [str(file)], {"epochs": 0, True: 1}, {"learner": "adamm"})
     assert str(caught.value).splitlines() == [
-        "config_dict: unknown key True; --help tells where parameters are listed.",
+        "config_dict: unknown key True; --help shows where parameters are listed.",
         "mine.yaml: unknown key 'hiden_size'; did you mean 'hidden_size'?",
         "command line: learner='adamm'; expected one of lbfgs, rprop, adam, adamw, sgd, adagrad, rmsprop.",
         "config_dict: epochs=0; expected a whole number >= 1.",
-        "mine.yaml: row_scaling=-2; expected a number from -1 to 1; 0 is the paper.",
+        "mine.yaml: row_scaling=-2; expected a number from -1 to 1 (the paper: 0).",
     ]
 
 
@@ -127,7 +127,7 @@ def test_every_checked_key_has_a_test_of_its_message():
 
 
 def test_unknown_key_without_a_neighbour():
-    assert message(qqqqqq=1) == "config_dict: unknown key 'qqqqqq'; --help tells where parameters are listed."
+    assert message(qqqqqq=1) == "config_dict: unknown key 'qqqqqq'; --help shows where parameters are listed."
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_a_config_with_a_model_of_recboles_reaches_another_process(tmp_path):
 def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():
     assert message(model="BPR") == (
         "model BPR ranks items instead of predicting ratings: it learns which of two items a user prefers, not how much "
-        "either is liked. Compare rankings instead: compare --metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 "
-        '--eval_args "{mode: full}" for it alone.'
+        "either is liked. Compare rankings with compare --metric ndcg@10, or run it with --metrics [NDCG] --valid_metric NDCG@10 "
+        '--eval_args "{mode: full}".'
     )
     ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "full"}}
     config = Config("BPR", "tiny", config_dict={"data_path": str(DATA), **ranked})
@@ -233,37 +233,37 @@ def test_a_model_that_ranks_is_refused_for_ratings_and_welcome_for_rankings():
 
 def test_the_rating_is_no_feature():
     assert message(model="FM", numerical_features=["rating"]) == (
-        "config_dict: numerical_features=['rating'] has 'rating', which is what is predicted; leave it out."
+        "config_dict: numerical_features=['rating'] contains 'rating', the value to predict; leave it out."
     )
 
 
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [
-        ({"dropout_prob": 0.5}, "config_dict: dropout_prob=0.5 with learner 'lbfgs', whose line search needs the same loss twice; set it to 0, or use learner adam."),
-        ({"clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'lbfgs', which needs the gradient as it is; remove it, or use learner adam."),
+        ({"dropout_prob": 0.5}, "config_dict: dropout_prob=0.5 with learner 'lbfgs', whose line search needs a deterministic loss; set it to 0, or use learner adam."),
+        ({"clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'lbfgs', which needs the unclipped gradient; remove it, or use learner adam."),
         ({"metrics": "nDCGG"}, f"config_dict: unknown metric 'nDCGG'; {METRICS}."),
         ({"metrics": []}, "config_dict: metrics=[]; expected a list of names, such as [RMSE, MAE]."),
         ({"metrics": ["RMSE", "NDCG"]}, f"config_dict: metrics=['RMSE', 'NDCG'] mixes two kinds; {METRICS}."),
         ({"metrics": ["AUC"]}, f"config_dict: unknown metric 'AUC'; {METRICS}."),
         ({"metrics": ["ItemCoverage"]}, f"config_dict: unknown metric 'ItemCoverage'; {METRICS}."),
-        ({"learner": "rprop", "clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'rprop', which needs the gradient as it is; remove it, or use learner adam."),
-        ({"LABEL_FIELD": "label"}, "config_dict: LABEL_FIELD='label'; expected 'rating', the RATING_FIELD, or nothing: predictions are compared with ratings."),
-        ({"unused_col": {"inter": ["rating"]}}, "config_dict: unused_col={'inter': ['rating']} drops 'rating'; the rating is needed."),
+        ({"learner": "rprop", "clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'rprop', which needs the unclipped gradient; remove it, or use learner adam."),
+        ({"LABEL_FIELD": "label"}, "config_dict: LABEL_FIELD='label'; expected 'rating', the RATING_FIELD (predictions are compared with ratings); or leave it out."),
+        ({"unused_col": {"inter": ["rating"]}}, "config_dict: unused_col={'inter': ['rating']} drops 'rating', which is needed; leave it in."),
         ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "config_dict: split={'TS': [8, 1, 1]} is by time, but order='RO'; expected order TO."),
-        ({"eval_args": {"mode": {"validd": "labeled"}}}, "config_dict: mode={'validd': 'labeled'}; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
-        ({"metrics": ["NDCG"], "valid_metric": "NDCG@10"}, "config_dict: metrics=['NDCG'] rank items, but mode 'labeled' has rated pairs only; add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."),
+        ({"eval_args": {"mode": {"validd": "labeled"}}}, "config_dict: mode={'validd': 'labeled'}; expected labeled, full, uni100 or similar, or a mode for valid and one for test."),
+        ({"metrics": ["NDCG"], "valid_metric": "NDCG@10"}, "config_dict: metrics=['NDCG'] rank items, but mode 'labeled' has only rated pairs; add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."),
         ({"eval_args": {"mode": "full"}}, "config_dict: mode='full' ranks items, but metrics=['RMSE', 'MAE'] compare ratings; use mode labeled, or ranking metrics such as [NDCG, Recall]."),
-        ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, or uni100 and the like, or one of them for valid and for test."),
+        ({"eval_args": {"mode": "ful"}}, "config_dict: mode='ful'; expected labeled, full, uni100 or similar, or a mode for valid and one for test."),
         ({"eval_args": {"modes": "full"}}, "config_dict: unknown key 'modes' in eval_args; expected split, group_by, order, mode."),
         ({"eval_args": "full"}, "config_dict: eval_args='full'; expected keys split, group_by, order, mode."),
         ({"eval_args": {"split": {"RS": [0.8, 0.2]}}}, "config_dict: split={'RS': [0.8, 0.2]}; expected three shares > 0: train, valid, test; 0 for no valid or no test part."),
         ({"eval_args": {"split": {"RS": [0, 0.5, 0.5]}}}, "config_dict: split={'RS': [0, 0.5, 0.5]}; expected three shares > 0: train, valid, test; 0 for no valid or no test part."),
         ({"refit": True, "eval_args": {"split": {"RS": [0.9, 0, 0.1]}}}, "config_dict: refit=True, but split={'RS': [0.9, 0, 0.1]} has no valid part to add; leave refit out."),
         ({"final": True, "eval_args": {"split": {"RS": [0.9, 0, 0.1]}}}, "config_dict: final=True, but split={'RS': [0.9, 0, 0.1]} has no valid part to choose the epoch by; leave final out and train on {RS: [1, 0, 0]}."),
-        ({"final": True, "eval_args": {"split": {"RS": [0.9, 0.1, 0]}}}, "config_dict: final=True, but split={'RS': [0.9, 0.1, 0]} has no test part to add; give refit: True instead."),
-        ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
-        ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
+        ({"final": True, "eval_args": {"split": {"RS": [0.9, 0.1, 0]}}}, "config_dict: final=True, but split={'RS': [0.9, 0.1, 0]} has no test part to add; use refit: True instead."),
+        ({"eval_args": {"split": {"XX": 1}}}, "config_dict: split={'XX': 1}; expected {RS: [0.81, 0.09, 0.1]} or similar, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
+        ({"eval_args": {"split": {"LS": "test_only"}}}, "config_dict: split={'LS': 'test_only'}; expected {RS: [0.81, 0.09, 0.1]} or similar, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."),
         ({"eval_args": {"split": {"KF": [6, 5]}}}, "config_dict: split={'KF': [6, 5]}; expected a fold and the number of folds, such as {KF: [1, 5]}."),
         ({"eval_args": {"split": {"KF": [1, 5]}, "order": "TO"}}, "config_dict: split={'KF': [1, 5]} draws folds over all ratings; expected order RO and group_by none."),
         ({"eval_args": {"order": "XO"}}, "config_dict: order='XO'; expected RO (random) or TO (by time)."),
@@ -296,10 +296,10 @@ def test_valid_metric_of_a_ranking_names_its_cutoffs():
     ("content", "expected"),
     [
         (None, "config file '{}' cannot be read: No such file or directory."),
-        (b"a: [1\nb: 2\n", "config file '{}': line 2: not YAML: expected ',' or ']', but got ':'."),
+        (b"a: [1\nb: 2\n", "config file '{}': line 2: invalid YAML: expected ',' or ']', but got ':'."),
         (b"- 1\n", "config file '{}': expected lines such as 'learning_rate: 0.001', got list."),
-        (b"\xff\xfe\x00", "config file '{}': not YAML: it is not text."),
-        (b"a: !!python/object/apply:os.system [id]\n", "config file '{}': line 1: not YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'."),
+        (b"\xff\xfe\x00", "config file '{}': invalid YAML: not a text file."),
+        (b"a: !!python/object/apply:os.system [id]\n", "config file '{}': line 1: invalid YAML: could not determine a constructor for the tag 'tag:yaml.org,2002:python/object/apply:os.system'."),
     ],
 )  # fmt: skip
 def test_unreadable_config_file(tmp_path, content, expected):

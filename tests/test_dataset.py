@@ -36,17 +36,16 @@ def test_ratings_are_read_as_they_stand(write_dataset):
 
 def test_unknown_dataset_says_what_there_is():
     assert message(str(DATA), "nope") == (
-        f"dataset 'nope': no file '{DATA}/nope/nope.inter'; there are tiny in '{DATA}', and ml-100k comes with RecBole. "
-        f"Write it there: recbole-autorec convert --input FILE --name nope --data_path {DATA}, or point --data_path "
-        "elsewhere."
+        f"dataset 'nope': no file '{DATA}/nope/nope.inter'; datasets in '{DATA}': tiny; ml-100k comes with RecBole. "
+        f"Create it: recbole-autorec convert --input FILE --name nope --data_path {DATA}, or give another --data_path."
     )
 
 
 def test_empty_data_folder(tmp_path):
     assert message(str(tmp_path), "nope") == (
-        f"dataset 'nope': no file '{tmp_path}/nope/nope.inter'; there is no dataset in '{tmp_path}', and ml-100k "
-        f"comes with RecBole. Write it there: recbole-autorec convert --input FILE --name nope --data_path {tmp_path}, "
-        "or point --data_path elsewhere."
+        f"dataset 'nope': no file '{tmp_path}/nope/nope.inter'; datasets in '{tmp_path}': none; ml-100k "
+        f"comes with RecBole. Create it: recbole-autorec convert --input FILE --name nope --data_path {tmp_path}, "
+        "or give another --data_path."
     )
 
 
@@ -71,7 +70,7 @@ def test_a_line_with_too_many_fields(write_dataset):
         "toy.inter line 4: 4 fields with separator '\\t'; the header has 3."
     )
     assert message(write_dataset(["a\tb\t3\t4"] * 3)) == (
-        "toy.inter line 2: more fields than the header 'user_id:token\\titem_id:token\\trating:float' has."
+        "toy.inter line 2: more fields than the header 'user_id:token\\titem_id:token\\trating:float'."
     )
 
 
@@ -97,8 +96,8 @@ def test_rating_column_not_loaded(write_dataset):
 
 def test_one_single_rating_value(write_dataset):
     assert message(write_dataset([f"u{k}\ti{k % 7}\t1" for k in range(40)])) == (
-        "dataset 'toy': every rating is 1; expected explicit ratings with at least two values. Clicks or purchases are "
-        "for RecBole's ranking models."
+        "dataset 'toy': every rating is 1; expected explicit ratings with at least two different values. For clicks or "
+        "purchases, use RecBole's ranking models."
     )
 
 
@@ -106,39 +105,39 @@ def test_one_single_rating_value_in_the_train_part(write_dataset):
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     path = write_dataset([f"u{k}\ti{k % 7}\t{3 if k < 39 else 5}\t{k}" for k in range(40)], header)
     assert message(path, eval_args={"order": "TO"}) == (
-        "dataset 'toy': every rating of the train part is 3; there is nothing to learn. Give another --seed, eval_args "
-        "other shares, or more data."
+        "dataset 'toy': every rating in the train part is 3; there is nothing to learn. Use another --seed, set "
+        "other shares in eval_args, or give more data."
     )
 
 
 def test_no_rating_at_all(write_dataset):
-    assert message(write_dataset([])) == "dataset 'toy': there is no rating in it."
+    assert message(write_dataset([])) == "dataset 'toy': it contains no ratings; give more data."
 
 
 def test_one_rating_only(write_dataset):
-    assert message(write_dataset(["a\tb\t1"])) == "dataset 'toy': there is one rating in it only; give more data."
+    assert message(write_dataset(["a\tb\t1"])) == "dataset 'toy': it contains only one rating; give more data."
 
 
 def test_an_empty_part_of_the_split(write_dataset):
     assert message(write_dataset(["a\tb\t1", "c\td\t2"])) == (
-        "dataset 'toy': the valid part of the split is empty (2 ratings in all); give eval_args other shares, or more data."
+        "dataset 'toy': the valid part of the split is empty (2 ratings in all); set other shares in eval_args, or give more data."
     )
     one_each = write_dataset([f"u{k}\ti{k}\t{k}" for k in range(5)])
     assert message(one_each, eval_args={"split": {"LS": "valid_and_test"}}) == (
-        "dataset 'toy': the valid part of the split is empty (5 ratings in all); give eval_args another split, or more data."
+        "dataset 'toy': the valid part of the split is empty (5 ratings in all); set another split in eval_args, or give more data."
     )
 
 
 def test_order_by_time_without_times(write_dataset):
     assert message(write_dataset(GOOD), eval_args={"order": "TO"}) == (
-        "dataset 'toy': eval_args want the ratings by time, but there is no column 'timestamp:float'; use order RO, or "
+        "dataset 'toy': eval_args need ratings in order of time, but there is no column 'timestamp:float'; use order RO, or "
         "name the column with --TIME_FIELD."
     )
 
 
 def test_ranking_deeper_than_the_items():
     assert message(str(DATA), "tiny", metrics=["NDCG"], valid_metric="NDCG@10", eval_args={"mode": "full"}) == (
-        "dataset 'tiny': topk=[10], but it has 6 items only."
+        "dataset 'tiny': topk=[10], but there are only 6 items; give a smaller topk."
     )
 
 
@@ -147,7 +146,7 @@ def test_a_pair_rated_twice_counts_once(write_dataset, caplog, keep, rating):
     data, parts = load(write_dataset(["a\tb\t1", *GOOD, "a\tb\t5"]), rm_dup_inter=keep)
     assert data.n_duplicates == 1
     assert caplog.messages == [
-        f"dataset 'toy': 1 pairs of user and item were rated again; the {keep} rating in the file of each is kept."
+        f"dataset 'toy': 1 repeated rating dropped; each pair of user and item keeps its {keep} one in the file."
     ]
     user = data.field2token_id["user_id"]["a"]
     assert [
@@ -187,8 +186,8 @@ def test_ready_made_split_is_used_and_checked(write_dataset):
     with (folder / "toy.test.inter").open("a") as file:
         file.write(GOOD[0] + "\n")
     assert message(path, benchmark_filename=names) == (
-        "dataset 'toy': 1 pairs of user and item occur twice in the files of benchmark_filename ['train', 'valid', "
-        "'test']; each may be rated once, in one of them."
+        "dataset 'toy': 1 repeated user-item pair in the files of benchmark_filename ['train', 'valid', 'test']; "
+        "keep each pair once, in one file."
     )
 
 
@@ -262,7 +261,7 @@ def test_columns_that_are_not_loaded_may_be_anything(write_dataset):
 def test_a_time_that_is_no_number_is_named(write_dataset):
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     assert message(write_dataset([*[f"{line}\t1" for line in GOOD], "a\tb\t1\t2020-01-01"], header)) == (
-        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number, which convert makes of a date."
+        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number (convert reads dates)."
     )
 
 
@@ -282,15 +281,15 @@ def test_encodings(write_dataset, tmp_path):
     assert "caf\u00e9" in load(path)[0].field2token_id["user_id"]
     file.write_text(text, encoding="latin-1")
     assert "caf\u00e9" in load(path, encoding="latin-1")[0].field2token_id["user_id"]
-    assert message(path) == "toy.inter: the byte 0xe9 is not of utf-8; --encoding names the right one, such as cp1252."
+    assert message(path) == "toy.inter: the byte 0xe9 is not valid utf-8; give the right --encoding, such as cp1252."
     assert message(path, encoding="latinn") == (
-        "toy.inter: encoding 'latinn'; expected one that Python knows, such as utf-8 or cp1252."
+        "toy.inter: unknown encoding 'latinn'; expected one that Python has, such as utf-8 or cp1252."
     )
 
 
 def test_what_recbole_refuses_is_said_with_the_datasets_name(write_dataset):
     assert message(write_dataset(GOOD), val_interval={"rating": "[6,inf)"}) == (
-        "dataset 'toy': RecBole refuses it: Some feat is empty, please check the filtering settings."
+        "dataset 'toy': RecBole rejects it: Some feat is empty, please check the filtering settings."
     )
 
 
@@ -336,13 +335,15 @@ def test_ratings_too_large_for_single_precision_are_named_by_line(write_dataset,
     with pytest.raises(DataError) as caught:
         load(write_dataset(lines))
     assert str(caught.value).startswith(f"toy.inter line {place + 2}: rating=")
-    assert str(caught.value).endswith("; expected a rating from -1e+15 to 1e+15: give another unit.")
+    assert str(caught.value).endswith("; expected a rating from -1e+15 to 1e+15: use another unit.")
 
 
 @pytest.mark.parametrize(("times", "plus"), [(1e-5, 0), (1e-30, 0), (1, 1e7), (1e-3, 1e3)])
 def test_ratings_that_hardly_differ_are_refused(write_dataset, times, plus):
     lines = [f"u{u}\ti{i}\t{times * (1 + (u * i) % 5) + plus!r}" for u in range(6) for i in range(6)]
-    with pytest.raises(DataError, match=r"^dataset 'toy': its ratings range from \S+ to \S+ only, which is lost in "):
+    with pytest.raises(
+        DataError, match=r"^dataset 'toy': its ratings range only from \S+ to \S+, a difference lost in "
+    ):
         load(write_dataset(lines))
 
 
@@ -363,11 +364,11 @@ def test_ratings_that_a_feature_file_lacks_the_item_of_are_counted_aloud(write_d
         caplog.clear()
         data, _ = load(path, features=True)
         assert data.inter_num == left
-        said = [message for message in caplog.messages if "left out" in message]
+        said = [message for message in caplog.messages if "dropped" in message]
         assert said == [
-            "dataset 'toy': 12 of 36 ratings are left out: their user or item is not in the .user or .item file. "
-            "--features False leaves the files out instead."
+            "dataset 'toy': 12 of 36 ratings dropped: their user or item is missing from the .user or .item file. "
+            "--features False ignores these files instead."
         ] * (left < 36)
     (Path(path) / "toy" / "toy.item").write_text("item_id:token\tyear:token\nx\t1\n")
-    with pytest.raises(DataError, match="has the user or the item of no rating"):
+    with pytest.raises(DataError, match="files match no rating; do their ids differ"):
         load(path, features=True)

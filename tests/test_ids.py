@@ -213,7 +213,7 @@ def test_a_type_that_features_cannot_have_is_named(tmp_path, write_dataset, head
     path = write_dataset([f"{user}\t{item}\t{stars}" for user, item, stars in ratings_by(["u", "v"], ["i", "j", "k"])])
     Path(path, "toy", "toy.item").write_text(f"{header}\ni\t1990\n")
     with pytest.raises(
-        DataError, match=r"^toy\.item: column '.*'; expected a type of token, float, token_seq, float_seq\.$"
+        DataError, match=r"^toy\.item: column '.*'; expected type token, float, token_seq, float_seq\.$"
     ):
         RatingDataset(config_for("FM", "toy", data_path=path, features=True))
 

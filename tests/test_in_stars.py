@@ -109,8 +109,8 @@ def test_dmf_may_not_multiply_the_rating_by_itself():
     with pytest.raises(ConfigError) as caught:
         config_for("DMF", inter_matrix_type="rating")
     assert str(caught.value) == (
-        "config_dict: inter_matrix_type='rating'; expected '01' where ratings are predicted: RecBole would multiply the "
-        "rating by itself."
+        "config_dict: inter_matrix_type='rating'; expected '01' when predicting ratings (otherwise RecBole multiplies "
+        "the rating by itself)."
     )
 
 

@@ -218,7 +218,7 @@ def test_failing_trials_and_searched_epochs():
                   show_progress=False)  # fmt: skip
     table = tuning.trials.set_index(["learner", "epochs"])
     assert list(table.loc["lbfgs", "status"]) == ["failed", "failed"]
-    assert all("whose line search needs the same loss twice" in error for error in table.loc["lbfgs", "error"])
+    assert all("whose line search needs a deterministic loss" in error for error in table.loc["lbfgs", "error"])
     assert table.loc[("adam", 12), "epochs_run"] == 12  # its epochs, not the default's
     assert table.loc[("adam", 12), "status"] == "done"
 

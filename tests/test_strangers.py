@@ -101,7 +101,7 @@ def test_no_item_embeddings_are_unpickled():
     faults = find_faults(
         {**Config("Bias", "tiny").plain_parameters, "n_cate": 2}, type("LDiffRec", (get_model("EASE"),), {}), str
     )
-    assert "n_cate: n_cate=2; expected 1: RecBole would unpickle a file beside the data, which may run code." in faults
+    assert "n_cate: n_cate=2; expected 1 (else RecBole unpickles a file beside the data, which may run code)." in faults
 
 
 def forged(checkpoint: str, **parameters) -> str:

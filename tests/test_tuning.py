@@ -185,7 +185,7 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on():
     failed = tuning.trials[tuning.trials["status"] == "failed"]
     assert len(tuning.trials) == 4
     assert list(failed["error"]) == [
-        "the search: dropout_prob=0.2 with learner 'lbfgs', whose line search needs the same loss twice; set it to 0, or "
+        "the search: dropout_prob=0.2 with learner 'lbfgs', whose line search needs a deterministic loss; set it to 0, or "
         "use learner adam."
     ]
     assert (
@@ -528,7 +528,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     assert capsys.readouterr().err == f"error: engine hyperopt needs hyperopt: {how}"
     assert cli.main([*arguments, "--engine", "ray"]) == 2
     assert capsys.readouterr().err == (
-        f"error: engine ray needs hyperopt, ray {NEEDED['ray']['ray']} or later (there is 2.6.3), requests, pydantic: {how}"
+        f"error: engine ray needs hyperopt, ray {NEEDED['ray']['ray']} or later (found 2.6.3), requests, pydantic: {how}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which values a parameter may have, and what to say when it has another: where, what came in, what is allowed."""
+"""Allowed values of each parameter, and messages for others: where, what came in, what is allowed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from recbole_autorec.model.registry import NEWER, predicts_stars, why_no_ratings
 FULL_BATCH_LEARNERS = ("lbfgs", "rprop")  # need the gradient of the whole objective
 RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 LEARNERS = (*FULL_BATCH_LEARNERS, *RECBOLE_LEARNERS)
-SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # those that take sparse gradients
+SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # they accept sparse gradients
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -28,7 +28,7 @@ RANKING_METRICS = ("recall", "mrr", "ndcg", "hit", "map", "precision", "gauc")
 
 
 def is_number(value: Any, low: float = -inf, high: float = inf) -> bool:
-    """A finite number in [low, high]."""
+    """Return whether `value` is a finite number in [low, high]."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf and low <= value <= high
 
 
@@ -41,7 +41,7 @@ def _are_penalties(value: Any) -> bool:
 
 
 def _is_plain_name(value: Any) -> bool:
-    """Of a file or folder in its place, not of one elsewhere."""
+    """Return whether `value` names a file or folder without leading to another folder."""
     return isinstance(value, str) and value not in ("", ".", "..") and not set(value) & {"/", "\\", "\0"}
 
 
@@ -59,20 +59,20 @@ def _one_of(*choices: str) -> Check:
 
 _SWITCH = (lambda value: isinstance(value, bool), "True or False")
 _FOLDER = (lambda value: isinstance(value, str) and value != "", "a folder")
-_OFF = (lambda value: not value, "~: RMSE would not be in stars")
-_POWER = (lambda value: is_number(value, -1, 1), "a number from -1 to 1; 0 is the paper")
+_OFF = (lambda value: not value, "~ (otherwise RMSE is not in stars)")
+_POWER = (lambda value: is_number(value, -1, 1), "a number from -1 to 1 (the paper: 0)")
 _SEPARATOR = (lambda value: isinstance(value, str) and len(value) == 1, "one character")
 _THREE = (
     lambda v: v is None or (isinstance(v, list) and len(v) == 3 and all(map(_is_plain_name, v))),
     "three names, such as [train, valid, test]",
 )
 
-_NO_DECAY = (lambda value: value == 0, "0: it would penalise the biases as well; use reg_weight")
+_NO_DECAY = (lambda value: value == 0, "0 (it would also penalise biases; use reg_weight)")
 _POSITIVE = (lambda value: is_number(value, 0) and value > 0, "a number > 0")
 _NOT_NEGATIVE = (lambda value: is_number(value, 0), "a number >= 0")
-_DAMPING = (lambda value: value is None or is_number(value, 0), "a number >= 0, or ~ for what the ratings ask for")
+_DAMPING = (lambda value: value is None or is_number(value, 0), "a number >= 0, or ~ to estimate it from the ratings")
 
-# key -> (is it allowed?, what is allowed), for every model. Defaults are not here: they stand in properties/*.yaml.
+# key -> (is it allowed?, what is allowed), for every model. Defaults are in properties/*.yaml.
 CHECKS: dict[str, Check] = {
     "dataset": (_is_plain_name, "the name of a folder in data_path"),
     "learner": _one_of(*RECBOLE_LEARNERS),
@@ -110,7 +110,7 @@ CHECKS: dict[str, Check] = {
     "enable_scaler": _SWITCH,
     "log_wandb": (
         lambda v: v is False or (v is True and find_spec("wandb") is not None),
-        "False, or True where wandb is installed (pip install wandb)",
+        "False, or True if wandb is installed (pip install wandb)",
     ),
     "state": (
         lambda v: isinstance(v, str) and v.upper() in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
@@ -124,14 +124,14 @@ CHECKS: dict[str, Check] = {
     ),
     "field_separator": _SEPARATOR,
     "seq_separator": _SEPARATOR,
-    "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last: a pair may be rated once only"),
+    "rm_dup_inter": (lambda v: v in ("first", "last"), "first or last (each pair keeps one rating)"),
     "benchmark_filename": _THREE,
     "threshold": _OFF,
     "normalize_all": _OFF,
     "normalize_field": _OFF,
 }
 
-# class -> the same for its parameters, and its subclasses'.
+# class -> the same for its own parameters; subclasses inherit them.
 MODEL_CHECKS: dict[str, dict[str, Check]] = {
     "AutoRec": {
         "hidden_size": (
@@ -142,7 +142,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "decoder_activation": _one_of(*ACTIVATIONS),
         "reg_weight": (
             lambda v: v is None or _are_penalties(v),
-            "a number >= 0, or a pair [encoder, decoder] of such, or ~ to follow the number of ratings",
+            "a number >= 0, a pair [encoder, decoder] of them, or ~ to compute it from the number of ratings",
         ),
         "offsets": _SWITCH,
         "user_damping": _DAMPING,
@@ -150,7 +150,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
         "cold_start_rating": (
             lambda v: v is None or is_number(v, -1e15, 1e15),
-            "a rating in stars, or ~ for what the offsets say",
+            "a rating in stars, or ~ to predict from the offsets",
         ),
         "clip_prediction": _SWITCH,
         "learner": _one_of(*LEARNERS),
@@ -158,11 +158,11 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "lbfgs_history_size": _whole(1),
         "rprop_steps": _whole(1),
         "weight_decay": _NO_DECAY,
-        "numerical_features": (lambda v: not v, "[]: AutoRec sees ids and ratings only"),
+        "numerical_features": (lambda v: not v, "[] (AutoRec uses only ids and ratings)"),
         "calibration": _SWITCH,
     },
     "RowAutoRec": {
-        "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of such"),
+        "reg_scale": (lambda v: _are_penalties(v), "a number >= 0, or a pair [encoder, decoder] of them"),
         "reg_floor": _NOT_NEGATIVE,
         "row_scaling": _POWER,
         "column_scaling": _POWER,
@@ -173,12 +173,12 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
             lambda v: isinstance(v, list) and len(v) > 0 and all(map(_is_member, v)),
             "a list of IAutoRecs and UAutoRecs, such as [{model: IAutoRec}, {model: UAutoRec, hidden_size: [250]}]",
         ),
-        "offsets": (lambda v: v is True, "True: an ensemble puts offsets and interactions together"),
+        "offsets": (lambda v: v is True, "True (an ensemble combines offsets and interactions)"),
     },
-    # RecBole evaluates the name (model/context_aware_recommender/kd_dagfm.py), and for more categories than one it
-    # unpickles item_emb.npy beside the data (model/general_recommender/ldiffrec.py)
+    # RecBole evaluates the name (model/context_aware_recommender/kd_dagfm.py), and with more than one category it
+    # unpickles item_emb.npy beside the data (model/general_recommender/ldiffrec.py).
     "KD_DAGFM": {"teacher": _one_of("CrossNet", "CIN")},
-    "LDiffRec": {"n_cate": (lambda v: v == 1, "1: RecBole would unpickle a file beside the data, which may run code")},
+    "LDiffRec": {"n_cate": (lambda v: v == 1, "1 (else RecBole unpickles a file beside the data, which may run code)")},
     "Bias": {"user_damping": _DAMPING, "item_damping": _DAMPING, "clip_prediction": _SWITCH},
     "BiasedMF": {
         "user_damping": _DAMPING,
@@ -188,14 +188,14 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "init_std": _POSITIVE,
         "clip_prediction": _SWITCH,
         "learner": _one_of(*SPARSE_LEARNERS),
-        "clip_grad_norm": (lambda v: v is None, "~: torch clips no sparse gradients"),
+        "clip_grad_norm": (lambda v: v is None, "~ (torch cannot clip sparse gradients)"),
         "weight_decay": _NO_DECAY,
     },
 }
 
 
 def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
-    """A line for each fault; `where` names the place a key's value was given in."""
+    """Return one line per fault; `where` returns the place where a key's value was given."""
     checks = dict(CHECKS)
     for base in reversed(model_class.__mro__):
         checks |= MODEL_CHECKS.get(base.__name__, {})
@@ -217,7 +217,7 @@ def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callabl
 
 
 def compares_ratings(parameters: Mapping[str, Any]) -> bool:
-    """True if the metrics are of ratings, False if of rankings."""
+    """Return True if the metrics are for ratings, False if they are for rankings."""
     metrics = parameters["metrics"]
     first = metrics[0] if isinstance(metrics, list) and metrics else metrics
     return str(first).lower() not in RANKING_METRICS
@@ -228,31 +228,31 @@ def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Calla
     of_ratings, reason = compares_ratings(parameters), why_no_ratings(model_class)
     if of_ratings and reason:
         faults.append(
-            f"model {name} ranks items instead of predicting ratings: {reason}. Compare rankings instead: compare "
-            '--metric ndcg@10, or --metrics [NDCG] --valid_metric NDCG@10 --eval_args "{mode: full}" for it alone.'
+            f"model {name} ranks items instead of predicting ratings: {reason}. Compare rankings with compare "
+            '--metric ndcg@10, or run it with --metrics [NDCG] --valid_metric NDCG@10 --eval_args "{mode: full}".'
         )
     rates = of_ratings or predicts_stars(model_class)
     if rates and parameters.get("train_neg_sample_args") is not None:
         sampling = parameters["train_neg_sample_args"]
         faults.append(
-            f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~: "
-            "an unrated item is unknown, not bad."
+            f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~ "
+            "(an unrated item is unknown, not disliked)."
         )
     if of_ratings and parameters.get("inter_matrix_type", "01") != "01":  # DMF
         faults.append(
-            f"{where('inter_matrix_type')}: inter_matrix_type={parameters['inter_matrix_type']!r}; expected '01' where "
-            "ratings are predicted: RecBole would multiply the rating by itself."
+            f"{where('inter_matrix_type')}: inter_matrix_type={parameters['inter_matrix_type']!r}; expected '01' when "
+            "predicting ratings (otherwise RecBole multiplies the rating by itself)."
         )
     rating = parameters["RATING_FIELD"]
     if rates and parameters["LABEL_FIELD"] != rating:
         faults.append(
-            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD,"
-            " or nothing: predictions are compared with ratings."
+            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD "
+            "(predictions are compared with ratings); or leave it out."
         )
     if rating in (parameters.get("numerical_features") or []):
         faults.append(
-            f"{where('numerical_features')}: numerical_features={parameters['numerical_features']!r} has {rating!r}, "
-            "which is what is predicted; leave it out."
+            f"{where('numerical_features')}: numerical_features={parameters['numerical_features']!r} contains "
+            f"{rating!r}, the value to predict; leave it out."
         )
     return faults
 
@@ -262,17 +262,17 @@ def _contradictions(parameters: Mapping[str, Any], where: Callable[[str], str]) 
     if parameters.get("offsets") and parameters["decoder_activation"] != "identity":
         faults.append(
             f"{where('decoder_activation')}: decoder_activation={parameters['decoder_activation']!r} with offsets, "
-            "which are added up; give offsets False, or decoder_activation identity."
+            "which need a linear output; set offsets False, or decoder_activation identity."
         )
     if learner == "lbfgs" and parameters["dropout_prob"]:
         faults.append(
             f"{where('dropout_prob')}: dropout_prob={parameters['dropout_prob']!r} with learner 'lbfgs', "
-            "whose line search needs the same loss twice; set it to 0, or use learner adam."
+            "whose line search needs a deterministic loss; set it to 0, or use learner adam."
         )
     if learner in FULL_BATCH_LEARNERS and parameters.get("clip_grad_norm"):
         faults.append(
             f"{where('clip_grad_norm')}: clip_grad_norm={parameters['clip_grad_norm']!r} with learner {learner!r}, "
-            "which needs the gradient as it is; remove it, or use learner adam."
+            "which needs the unclipped gradient; remove it, or use learner adam."
         )
     return faults
 
@@ -282,13 +282,13 @@ def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Cal
     if offset + nproc > world_size:
         return [
             f"{where('nproc')}: nproc={nproc} and group_offset={offset} with world_size={world_size}; expected "
-            "group_offset + nproc <= world_size, which is the number of processes on all machines."
+            "group_offset + nproc <= world_size, the number of processes on all machines."
         ]
     reason = why_no_ratings(model_class)
     if world_size > 1 and reason:
         return [
-            f"world_size={world_size}: model {model_class.__name__} is trained by one process only, like all that "
-            f"predict no ratings ({reason}): its loss is not the sum, or the mean, of its shares'."
+            f"world_size={world_size}: model {model_class.__name__} must be trained by one process, like all models "
+            f"that predict no ratings ({reason}): its loss is not a sum or mean over shares of a batch."
         ]
     return []
 
@@ -297,7 +297,7 @@ def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
     faults, rating = [], parameters["RATING_FIELD"]
     unused = parameters.get("unused_col") or {}
     if isinstance(unused, dict) and rating in (unused.get("inter") or []):
-        faults.append(f"{where('unused_col')}: unused_col={unused!r} drops {rating!r}; the rating is needed.")
+        faults.append(f"{where('unused_col')}: unused_col={unused!r} drops {rating!r}, which is needed; leave it in.")
     return faults
 
 
@@ -321,7 +321,7 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
     split = eval_args.get("split")
     kind, shares = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     if kind not in ("RS", "TS", "LS", "KF") or (kind == "LS" and shares != "valid_and_test"):
-        expected = "{RS: [0.81, 0.09, 0.1]} and the like, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}"
+        expected = "{RS: [0.81, 0.09, 0.1]} or similar, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}"
         faults.append(f"{place}: split={split!r}; expected {expected}.")
     elif kind == "TS" and recbole.__version__ == "1.2.0":
         faults.append(
@@ -353,18 +353,18 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
 
 
 def lacks(parameters: Any, part: str) -> str:
-    """That the split gives valid or test a share of 0; "" if it does not. A Config has parameters too."""
+    """Say that the split has no valid or test part; "" if it has one. `parameters` may be a Config."""
     split = parameters["eval_args"]["split"]
     share = 1 if parameters["benchmark_filename"] else split.get("RS", [1, 1, 1])[PARTS.index(part)]
     return "" if share else f"split={split!r} has no {part} part"
 
 
 def _part_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
-    """What cannot be without a part of the split."""
+    """Return faults of parameters that need a part which the split lacks."""
     needs = [
         ("refit", "valid", "to add; leave refit out"),
         ("final", "valid", "to choose the epoch by; leave final out and train on {RS: [1, 0, 0]}"),
-        ("final", "test", "to add; give refit: True instead"),
+        ("final", "test", "to add; use refit: True instead"),
     ]
     faults = [
         f"{where(key)}: {key}=True, but {lack} {why}."
@@ -383,13 +383,13 @@ def _metric_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -
     if not isinstance(metrics, list) or not metrics or not all(isinstance(m, str) for m in metrics):
         return [f"{place}: metrics={metrics!r}; expected a list of names, such as [RMSE, MAE]."]
     names = [m.lower() for m in metrics]
-    there = f"for ratings {', '.join(RATING_METRICS)}; for rankings {', '.join(RANKING_METRICS)}"
+    known_metrics = f"{', '.join(RATING_METRICS)} for ratings, or {', '.join(RANKING_METRICS)} for rankings"
     unknown = [m for m in metrics if m.lower() not in RATING_METRICS + RANKING_METRICS]
     if unknown:
-        return [f"{place}: unknown metric {m!r}; {there}." for m in unknown]
+        return [f"{place}: unknown metric {m!r}; expected {known_metrics}." for m in unknown]
     ranks = names[0] in RANKING_METRICS
     if any((name in RANKING_METRICS) != ranks for name in names):
-        return [f"{place}: metrics={metrics!r} mixes two kinds; {there}."]
+        return [f"{place}: metrics={metrics!r} mixes two kinds; expected {known_metrics}."]
 
     faults = []
     if isinstance(parameters["eval_args"], dict):
@@ -399,7 +399,7 @@ def _metric_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -
         if not known or not all(
             isinstance(m, str) and re.fullmatch(r"labeled|full|(uni|pop)[1-9]\d*", m) for m in modes
         ):
-            expected = "labeled, full, or uni100 and the like, or one of them for valid and for test"
+            expected = "labeled, full, uni100 or similar, or a mode for valid and one for test"
             faults.append(f"{where('eval_args')}: mode={mode!r}; expected {expected}.")
         elif not ranks and set(modes) != {"labeled"}:
             faults.append(
@@ -408,7 +408,7 @@ def _metric_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -
             )
         elif ranks and "labeled" in modes:
             faults.append(
-                f"{place}: metrics={metrics!r} rank items, but mode 'labeled' has rated pairs only; "
+                f"{place}: metrics={metrics!r} rank items, but mode 'labeled' has only rated pairs; "
                 "add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."
             )
 

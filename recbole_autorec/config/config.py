@@ -1,4 +1,4 @@
-"""RecBole's Config with our property files over RecBole's, and every value checked before anything runs."""
+"""RecBole's Config with our property files layered over RecBole's; every value is checked before anything runs."""
 
 from __future__ import annotations
 
@@ -24,19 +24,15 @@ from recbole_autorec.errors import ConfigError, is_of
 from recbole_autorec.model.registry import get_model, predicts_stars
 from recbole_autorec.parameter_roles import NOT_OF_A_FILE
 
-# Keys that RecBole reads but neither its lists nor its property files have.
+# Keys that RecBole reads but that are in neither its lists nor its property files.
 UNLISTED_KEYS = {"encoding"}
-# Keys that RecBole has, or works out from others, and that do nothing when given here.
+# Keys that RecBole lists or computes from others; setting them here has no effect.
 IDLE_KEYS = {"config_file", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path",
              "valid_metric_bigger", "MODEL_TYPE"}  # fmt: skip
-TEXT_KEYS = {"field_separator", "seq_separator"}  # taken as they are: YAML reads "|" and "::" as something else
-
-
-# Parameters of AutoRec that an ensemble's members have in common.
+TEXT_KEYS = {"field_separator", "seq_separator"}  # never parsed: YAML reads "|" and "::" as something else
+# Parameters of AutoRec that all members of an ensemble share.
 MEMBERS_SHARE = {"offsets", "user_damping", "item_damping", "calibration", "clip_prediction", "cold_start_rating"}
-
-
-# Where parameters come from, and they; later ones beat earlier ones.
+# (place where the parameters were given, parameters); later layers override earlier ones.
 Layer = tuple[str, Mapping[str, Any]]
 
 
@@ -45,20 +41,20 @@ class Config(RecBoleConfig):
 
     Precedence is RecBole's: flags over config_dict over config files over property files, later files over
     earlier ones. `eval_args` may be given in part. Unlike RecBole's, this Config never reads sys.argv and never
-    evaluates a string: text values are read as YAML.
+    evaluates a string: text values are parsed as YAML.
 
     Args:
         model: name of the model, or its class.
         dataset: name of the dataset, a folder in `data_path`.
-        config_file_list: YAML files, or (where they come from, parameters by name) in a file's place.
+        config_file_list: YAML files, or a Layer (source, parameters by name) in place of a file.
         config_dict: parameters by name.
         flags: parameters by name, as text from the command line.
 
     Attributes:
-        plain_parameters: every parameter, as plain values: what a checkpoint keeps.
+        plain_parameters: all parameters as plain values, for checkpoints.
 
     Raises:
-        ConfigError: one message with every fault.
+        ConfigError: one message with all faults.
     """
 
     def __init__(
@@ -73,19 +69,18 @@ class Config(RecBoleConfig):
         self._sources: dict[str, str] = {}  # key -> where its value was given
         try:
             super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
-        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # what RecBole checks itself
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:  # RecBole's own checks
             if not is_of(error, "recbole"):
                 raise
-            raise ConfigError(f"RecBole refuses the configuration: {error}") from error
-        if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads gpu_id only
+            raise ConfigError(f"RecBole rejects the configuration: {error}") from error
+        if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads only gpu_id
             self["device"] = torch.device("cpu")
         elif self["device"].type == "cuda" and collectives.world_size() > 1:
             self["device"] = torch.device("cuda", torch.cuda.current_device())
-        if collectives.rank() > 0:  # the first one speaks for all
+        if collectives.rank() > 0:  # only the first rank reports
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
-    # A class of RecBole's is found by its name in another process: see registry on how RecBole 1.2.0 imports them.
-
+    # Pickles hold a RecBole model by name: a plain import may fail in RecBole 1.2.0, see registry._recboles.
     model_class: type
 
     def __getstate__(self):
@@ -97,7 +92,7 @@ class Config(RecBoleConfig):
         self.model_class = self.model_class or get_model(self.model)
 
     def compatibility_settings(self):
-        # RecBole's own (config/configurator.py) fails on numpy 2, which has no np.float_. These names are used, by
+        # RecBole's version (config/configurator.py) fails on numpy 2, which has no np.float_. These names are used in
         # data/interaction.py, evaluator/metrics.py, model/layers.py, model/abstract_recommender.py and others.
         names = {"bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128, "object": np.object_,
                  "str": np.str_, "long": np.int_, "unicode": np.str_}  # fmt: skip
@@ -107,7 +102,7 @@ class Config(RecBoleConfig):
         if not hasattr(dok_matrix, "_update"):  # RecBole's graph models call it; scipy dropped it in 1.13
             dok_matrix._update = lambda matrix, data: matrix._dict.update(data)
 
-    # Reading: RecBole's layers, with YAML for eval, and a record of who said what.
+    # Reading: RecBole's layers, with YAML in place of eval, and the source of every value.
 
     def _build_yaml_loader(self):
         return YamlLoader
@@ -161,7 +156,7 @@ class Config(RecBoleConfig):
             defaults["load_col"] |= {"user": "*", "item": "*"}
         if compares_ratings(final) or predicts_stars(self.model_class):
             defaults |= {"LABEL_FIELD": final["RATING_FIELD"], "train_neg_sample_args": None}
-        else:  # RecBole's context-aware.yaml has it off, for data with 0/1 labels
+        else:  # off in RecBole's context-aware.yaml, which is for data with 0/1 labels
             defaults["train_neg_sample_args"] = {"distribution": "uniform", "sample_num": 1}
         for key, value in defaults.items():
             if key not in self.external_config_dict:
@@ -170,7 +165,7 @@ class Config(RecBoleConfig):
         return final
 
     def changed_parameters(self) -> dict[str, Any]:
-        """Parameters given by the user that differ from the defaults."""
+        """Return the parameters given by the user that differ from the defaults."""
         ours, defaults = self.plain_parameters, self.internal_config_dict
         given = (key for key in self.external_config_dict if key not in ("model", "dataset"))
         return {key: ours[key] for key in given if ours[key] != defaults.get(key)}
@@ -178,10 +173,10 @@ class Config(RecBoleConfig):
     # Ensembles.
 
     def of_members(self) -> list[Config]:
-        """The configurations of an ensemble's members: its own, but for what a member has by itself.
+        """Return the configurations of an ensemble's members: the ensemble's, overridden by each member's parameters.
 
         Raises:
-            ConfigError: with every member's faults.
+            ConfigError: one message with all members' faults.
         """
         shared = {key: value for key, value in self.plain_parameters.items() if key != "members"}
         shared |= {"saved": False, "log_wandb": False}
@@ -192,7 +187,7 @@ class Config(RecBoleConfig):
             place = f"{self._sources['members']}: member {number}"
             known = {key for path in _files_of_model(get_model(model)) for key in read_yaml(path)} - MEMBERS_SHARE
             for key in sorted(own.keys() - known, key=str):
-                why = "is the ensemble's own: give it there" if key in shared else f"is no parameter of {model}"
+                why = "belongs to the ensemble; set it there" if key in shared else f"is not a parameter of {model}"
                 faults.append(f"{place}: {key!r} {why}.")
             own = {key: value for key, value in own.items() if key in known}
             try:
@@ -213,7 +208,7 @@ class Config(RecBoleConfig):
         faults = []
         for key in sorted(set(self.external_config_dict) - known, key=str):
             nearest = difflib.get_close_matches(str(key), known | {"config_files"}, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else "--help tells where parameters are listed."
+            hint = f"did you mean {nearest[0]!r}?" if nearest else "--help shows where parameters are listed."
             faults.append(f"{self._sources[key]}: unknown key {key!r}; {hint}")
         faults += find_faults(
             self.final_config_dict, self.model_class, lambda key: self._sources.get(key, "RecBole's defaults")
@@ -225,18 +220,18 @@ class Config(RecBoleConfig):
         self.final_config_dict["state"] = self.final_config_dict["state"].upper()
         own = Path(self.final_config_dict["data_path"]) / self.dataset
         super()._set_default_parameters()
-        if own.is_dir():  # RecBole takes its packaged ml-100k even where data_path has one
+        if own.is_dir():  # RecBole prefers its packaged ml-100k to that in data_path
             self.final_config_dict["data_path"] = str(own)
 
 
 def _files_of_model(model_class: type) -> list[Path]:
-    """Its property files; a model of the user's own has those of the one that it extends."""
+    """Return a model's property files; a user's subclass has those of the model it extends."""
     paths = (properties_dir() / f"model/{base.__name__}.yaml" for base in reversed(model_class.__mro__))
     return [path for path in paths if path.is_file()]
 
 
 def is_parameter(name: str) -> bool:
-    """Whether RecBole, or any model, has a parameter of that name; model and dataset are none."""
+    """Return whether RecBole, or any model, has a parameter of that name; model and dataset do not count."""
     listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments, *UNLISTED_KEYS}
     line = re.compile(rf"^{re.escape(name)}\s*:", re.MULTILINE)
     roots = (properties_dir(), Path(recbole.__file__).parent / "properties")
@@ -245,7 +240,7 @@ def is_parameter(name: str) -> bool:
 
 
 def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters given in Python: text as YAML reads it, as HyperTuning's "[500]"; everything else as plain values."""
+    """Convert parameters given in Python: text, such as HyperTuning's "[500]", as YAML; the rest to plain values."""
     return {
         key: parse_value(value) if isinstance(value, str) and key not in TEXT_KEYS else _plain(value)
         for key, value in values.items()
@@ -253,7 +248,7 @@ def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Plain parameters so that Config reads them back as they are: the text "01" must not become a number."""
+    """Quote plain parameters so that Config reads them back unchanged: the text "01" must not become a number."""
     return {
         key: json.dumps(value) if isinstance(value, str) and key not in TEXT_KEYS else value
         for key, value in parameters.items()
@@ -261,17 +256,17 @@ def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Without paths, addresses and devices."""
+    """Return the parameters without paths, addresses and devices."""
     return {key: value for key, value in parameters.items() if key not in NOT_OF_A_FILE}
 
 
 def of_a_file(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint's parameters as Config reads them back, without what is not its to say."""
+    """Return a checkpoint's parameters, quoted for Config, without those that a file must not set."""
     return quoted(portable(parameters))
 
 
 def _plain(value: Any) -> Any:
-    """NumPy values, tuples and paths as plain ones, since a checkpoint holds no others."""
+    """Convert NumPy values, tuples and paths to plain values, which is all that a checkpoint may hold."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -282,7 +277,7 @@ def _plain(value: Any) -> Any:
 
 
 def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` over `below`; eval_args key by key, since a mode given alone must not reset the split."""
+    """Merge `above` over `below`; eval_args key by key, because a mode given alone must not reset the split."""
     merged = {**below, **above}
     if isinstance(below.get("eval_args"), dict) and isinstance(above.get("eval_args"), dict):
         merged["eval_args"] = {**below["eval_args"], **above["eval_args"]}
@@ -290,5 +285,5 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def file_layer(path: str | Path) -> Layer:
-    """A YAML file's parameters."""
+    """Return the parameters of a YAML file as a layer."""
     return Path(path).name, read_yaml(Path(path))

@@ -1,4 +1,4 @@
-"""Property files, and values as YAML: read, never evaluated."""
+"""Read property files and YAML values, without evaluating anything."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from recbole_autorec.errors import ConfigError
 
 
 def properties_dir() -> Path:
-    """The property files: inside the package when installed from a wheel, beside it in a checkout."""
+    """Return the folder of property files: inside the package if installed from a wheel, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "properties"
     return inside if inside.is_dir() else package.parent / "properties"
 
 
 class YamlLoader(yaml.SafeLoader):
-    """Plain YAML, where 1e-3 and 1.5e2 are numbers, as for RecBole, a date is text, and no key comes twice."""
+    """Plain YAML, in which 1e-3 and 1.5e2 are numbers (as in RecBole), a date is text, and keys must be unique."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -46,9 +46,9 @@ _OF_YAML_1_1 = re.compile(
 
 
 def parse_value(text: str) -> Any:
-    """A value as YAML reads it, and None as Python spells it; other text stays text. Nothing is evaluated.
+    """Parse text as YAML, and None as in Python; other text stays text. Nothing is evaluated.
 
-    So does what YAML 1.1 alone takes for something else: on, no, 010 and 1:30, which RecBole's flags leave alone too.
+    Text that only YAML 1.1 converts (on, no, 010, 1:30) stays text too, as in RecBole's flags.
     """
     if _OF_YAML_1_1.fullmatch(text.strip()):
         return text
@@ -69,8 +69,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or "it is not text"
-        raise ConfigError(f"config file '{path}':{line} not YAML: {problem}.") from error
+        problem = getattr(error, "problem", None) or "not a text file"
+        raise ConfigError(f"config file '{path}':{line} invalid YAML: {problem}.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -19,7 +19,7 @@ class RowDataLoader(AbstractDataLoader):
         self.row_field = dataset.iid_field if config.model_class.rows == "item" else dataset.uid_field
         self.row_ids = torch.unique(dataset.inter_feat[self.row_field])
         self.sample_size = len(self.row_ids)
-        in_order = config["learner"] in FULL_BATCH_LEARNERS  # the whole batch is the same in any order
+        in_order = config["learner"] in FULL_BATCH_LEARNERS  # order does not matter in a full batch
         super().__init__(config, dataset, sampler, shuffle=shuffle and not in_order)
 
     def _init_batch_size_and_step(self):

@@ -1,4 +1,4 @@
-"""RecBole's Dataset, made strict about ratings: what RecBole would fill in, drop or crash on is said instead."""
+"""RecBole's Dataset, made strict about ratings: errors and warnings where RecBole would fill in, drop or crash."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recbole_autorec.config.checks import lacks
 from recbole_autorec.config.config import Config
 from recbole_autorec.conversion.convert import PARTS, fetch
 from recbole_autorec.conversion.movielens import ARCHIVES
-from recbole_autorec.errors import DataError, is_of
+from recbole_autorec.errors import DataError, counted, is_of
 from recbole_autorec.files import add_to_digest
 from recbole_autorec.invocation import command_line
 from recbole_autorec.model.margins import Margins, margins_of
@@ -35,8 +35,8 @@ from recbole_autorec.reading.separated import AS_TEXT, is_text
 logger = getLogger(__name__)
 
 PART = 1 << 24  # lines of an .inter file read at once
-LARGEST = 1e15  # rating: single precision holds the sum of the squares of a hundred million
-LEAST_RANGE, LEAST_SHARE = 1e-3, 1e-5  # of the ratings, and of the largest of them
+LARGEST = 1e15  # rating: single precision holds the sum of squares of a hundred million
+LEAST_RANGE, LEAST_SHARE = 1e-3, 1e-5  # minimum range of the ratings, absolute and relative to the largest
 
 
 class RatingDataset(Dataset):
@@ -44,14 +44,14 @@ class RatingDataset(Dataset):
 
     Attributes:
         rating_field: column of the rating, in stars.
-        n_duplicates: ratings dropped because their pair was rated again.
+        n_duplicates: number of ratings dropped because their pair was rated more than once.
 
     Raises:
-        DataError: no such dataset, no rating column, a rating that is no finite number or too large, ratings that
-            hardly differ, one single rating value, an empty part of the split, or what RecBole itself refuses.
+        DataError: no such dataset, no rating column, a rating that is not finite or is too large, ratings that hardly
+            differ, a single rating value, an empty part of the split, or anything that RecBole rejects.
     """
 
-    inter_feat: Any  # a DataFrame at first, an Interaction once it is split
+    inter_feat: Any  # a DataFrame until the split, then an Interaction
 
     def __init__(self, config: Config):
         self.rating_field = config["RATING_FIELD"]
@@ -63,8 +63,8 @@ class RatingDataset(Dataset):
         folder, names = Path(dataset_path), self.config["benchmark_filename"]
         fetch_known(self.config)
         given = self.config.changed_parameters().get("data_path")
-        if given is not None and not Path(given).is_dir():  # RecBole would take its own ml-100k in silence
-            raise DataError(f"dataset {token!r}: data_path {given!r} is no folder; give the one that has the dataset.")
+        if given is not None and not Path(given).is_dir():  # RecBole would silently use its own ml-100k
+            raise DataError(f"dataset {token!r}: data_path {given!r} is not a folder; give the one with the dataset.")
         for file in [f"{token}.{name}.inter" for name in names] if names else [f"{token}.inter"]:
             if not (folder / file).is_file():
                 raise DataError(_no_dataset(token, folder, file))
@@ -73,21 +73,21 @@ class RatingDataset(Dataset):
     def _load_inter_feat(self, token, dataset_path):
         super()._load_inter_feat(token, dataset_path)
         if self.inter_feat is None or self.inter_feat.empty:
-            raise DataError(f"dataset '{token}': there is no rating in it.")
+            raise DataError(f"dataset '{token}': it contains no ratings; give more data.")
         values = self.inter_feat[self.rating_field]
         if len(values) == 1:
-            raise DataError(f"dataset '{token}': there is one rating in it only; give more data.")
+            raise DataError(f"dataset '{token}': it contains only one rating; give more data.")
         if values.min() == values.max():
             raise DataError(
                 f"dataset '{token}': every rating is {values.iloc[0]:g}; expected explicit ratings with at least two "
-                "values. Clicks or purchases are for RecBole's ranking models."
+                "different values. For clicks or purchases, use RecBole's ranking models."
             )
         low, high = values.min(), values.max()
         if high - low < max(LEAST_RANGE, LEAST_SHARE * max(abs(low), abs(high))):
             raise DataError(
-                f"dataset '{token}': its ratings range from {low:.10g} to {high:.10g} only, which is lost in single "
-                f"precision and the {self.config['metric_decimal_place']} decimal places of a metric; give them in "
-                "another unit, or less what they all have."
+                f"dataset '{token}': its ratings range only from {low:.10g} to {high:.10g}, a difference lost in "
+                f"single precision or in a metric's {self.config['metric_decimal_place']} decimal places; rescale the "
+                "ratings, or subtract a constant."
             )
         others = values[values != low] if low <= 0 else values[values != high]
         interval = f"--val_interval \"{{{self.rating_field}: '[{others.min():g},{others.max():g}]'}}\" leaves it out"
@@ -98,13 +98,13 @@ class RatingDataset(Dataset):
             repeated = int(self.inter_feat.duplicated([self.uid_field, self.iid_field]).sum())
             if repeated:
                 raise DataError(
-                    f"dataset '{token}': {repeated} pairs of user and item occur twice in the files of "
-                    f"benchmark_filename {self.benchmark_filename_list}; each may be rated once, in one of them."
+                    f"dataset '{token}': {counted(repeated, 'repeated user-item pair')} in the files of "
+                    f"benchmark_filename {self.benchmark_filename_list}; keep each pair once, in one file."
                 )
 
     def _load_feat(self, filepath, source):
-        # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line. Here a part of the
-        # file is text at a time, and every id only once.
+        # RecBole reads with pandas' Python engine: ten times slower, and its errors name no line. We hold one part of
+        # the file as text at a time, and each id only once.
         if source != FeatureSource.INTERACTION:
             return self._load_features(Path(filepath), source)
         path, separator = Path(filepath), self.config["field_separator"]
@@ -122,13 +122,13 @@ class RatingDataset(Dataset):
                 encoding=encoding,
                 quoting=csv.QUOTE_NONE,
                 keep_default_na=False,
-                skip_blank_lines=False,  # so that a row's number is its line's
+                skip_blank_lines=False,  # so that row numbers follow line numbers
                 low_memory=False,
             )
             texts = [f"{c}:{kind}" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value]
             for part in read(dtype=dict.fromkeys(texts, "category"), chunksize=PART, **AS_TEXT):
-                if not isinstance(part.index, pd.RangeIndex):  # pandas takes the surplus for row names
-                    raise DataError(f"{path.name} line 2: more fields than the header {self._joined(names)} has.")
+                if not isinstance(part.index, pd.RangeIndex):  # pandas takes surplus fields for row names
+                    raise DataError(f"{path.name} line 2: more fields than the header {self._joined(names)}.")
                 for text in (text for text in texts if not is_text(part[text])):
                     lines = {"skiprows": range(1, part.index[0] + 1), "nrows": len(part)}
                     part[text] = pd.Categorical(read(dtype=object, usecols=[text], **lines)[text])
@@ -150,17 +150,17 @@ class RatingDataset(Dataset):
         return pd.DataFrame(frame, copy=False)
 
     def _load_features(self, path: Path, source: FeatureSource | str) -> pd.DataFrame | None:
-        """The columns of a .user or .item file, or of another one beside the ratings.
+        """Read the columns of a .user or .item file, or of another file beside the ratings.
 
-        RecBole's (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does not do,
-        and takes the id "NA" for a missing one.
+        RecBole's version (data/dataset/dataset.py, _load_feat) fills missing sequences in place, which pandas 3 does
+        not support, and takes the id "NA" for a missing one.
         """
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8-sig"
         allowed = [each.value for each in FeatureType]
         kinds = {}
         for field, kind in self._to_load(_header(path, self.config), source):
             if kind not in allowed:
-                raise DataError(f"{path.name}: column '{field}:{kind}'; expected a type of {', '.join(allowed)}.")
+                raise DataError(f"{path.name}: column '{field}:{kind}'; expected type {', '.join(allowed)}.")
             kinds[field] = FeatureType(kind)
         if not kinds:
             return None
@@ -194,7 +194,7 @@ class RatingDataset(Dataset):
     def _add_part(
         self, part: pd.DataFrame, loaded: dict[str, list[Any]], tokens: dict[str, dict[str, int]], path: Path
     ) -> None:
-        """Check a part's columns and append them to `loaded`: numbers, and of `tokens` each one's number there."""
+        """Check a part's columns and append their numbers to `loaded`; a token becomes its number in `tokens`."""
         no_ids = part[(part[self.uid_field] == "") & (part[self.iid_field] == "")]
         blank = no_ids.index[no_ids[self.rating_field].astype(str).isin(["", "nan"])]
         part = part.drop(blank) if len(blank) else part
@@ -211,28 +211,28 @@ class RatingDataset(Dataset):
             else:
                 numeric = pd.Series(fields.numbers(values), values.index)
                 if column in (self.rating_field, self.time_field):
-                    what = "a finite number" + (", which convert makes of a date" if column == self.time_field else "")
+                    what = "a finite number" + (" (convert reads dates)" if column == self.time_field else "")
                     _check_lines(numeric.abs() < np.inf, values, path, what)
                 if column == self.rating_field:
                     small = numeric.abs() <= LARGEST
-                    _check_lines(small, values, path, f"a rating from -{LARGEST:g} to {LARGEST:g}: give another unit")
+                    _check_lines(small, values, path, f"a rating from -{LARGEST:g} to {LARGEST:g}: use another unit")
                 loaded[column].append(numeric.to_numpy())
 
     def _remap(self, remap_list):
-        # RecBole compares every text with the others again; read by _load_feat, they are numbered already.
+        # RecBole compares all texts with one another again; _load_feat has numbered them already.
         if len(remap_list) != 1 or not isinstance(remap_list[0][0][remap_list[0][1]].dtype, pd.CategoricalDtype):
             super()._remap(remap_list)
             return
         ((feat, field, _),) = remap_list
         texts = feat[field].cat.categories
-        numbers, in_order = pd.factorize(feat[field].cat.codes.to_numpy())  # by appearance, as RecBole does
+        numbers, in_order = pd.factorize(feat[field].cat.codes.to_numpy())  # by first appearance, as RecBole does
         feat[field] = numbers + 1
         names = np.array(["[PAD]", *texts[in_order]])
         self.field2id_token[field] = names
         self.field2token_id[field] = {name: number for number, name in enumerate(names)}
 
     def _fill_nan(self):
-        # RecBole's (data/dataset/dataset.py) fills columns in place, which pandas 3 does not do.
+        # RecBole's version (data/dataset/dataset.py) fills columns in place, which pandas 3 does not support.
         for name in self.feat_name_list:
             feat = getattr(self, name)
             for field in (field for field in feat if feat[field].isna().any()):
@@ -243,14 +243,14 @@ class RatingDataset(Dataset):
                     empty = np.array([], dtype=np.int64 if kind == FeatureType.TOKEN_SEQ else np.float64)
                     feat[field] = feat[field].map(lambda cell, empty=empty: empty if isinstance(cell, float) else cell)
             if name != "inter_feat":
-                setattr(self, name, _Features(feat))  # which merging has made a plain frame
+                setattr(self, name, _Features(feat))  # merging has made it a plain frame
 
     def _joined(self, names: list[tuple[str, str]]) -> str:
-        """A header as it is quoted in messages."""
+        """Quote a header for messages."""
         return repr(self.config["field_separator"].join(":".join(name).removeprefix(":") for name in names))
 
     def _to_load(self, names: list[tuple[str, str]], source: FeatureSource | str) -> list[tuple[str, str]]:
-        """The columns that load_col and unload_col leave."""
+        """Return the columns that load_col and unload_col leave."""
         loaded, unloaded = self._get_load_and_unload_col(source)
         return [
             (field, kind)
@@ -259,7 +259,7 @@ class RatingDataset(Dataset):
         ]
 
     def _columns_to_load(self, path: Path, names: list[tuple[str, str]]) -> list[str]:
-        """The columns to load of an .inter file, each of a type that this dataset can hold."""
+        """Return the columns to load from an .inter file, after checking their types."""
         kinds, header = dict(names), self._joined(names)
         typed = [name for name in names if name[0]]
         if len(dict(typed)) < len(typed):
@@ -293,7 +293,7 @@ class RatingDataset(Dataset):
         pairs.sort()
         if (pairs[1:] != pairs[:-1]).all():
             return
-        # RecBole sorts everything by time with an unstable sort first; ours keeps the order of the file.
+        # RecBole first sorts everything by time, with an unstable sort; we keep the order of the file.
         by_time = self.time_field in self.inter_feat
         ordered = self.inter_feat.sort_values(self.time_field, kind="stable") if by_time else self.inter_feat
         repeated = ordered.duplicated([self.uid_field, self.iid_field], keep=self.config["rm_dup_inter"])
@@ -301,28 +301,28 @@ class RatingDataset(Dataset):
         if self.n_duplicates:
             self.inter_feat = self.inter_feat.drop(ordered.index[repeated])
             logger.warning(
-                f"dataset '{self.dataset_name}': {self.n_duplicates} pairs of user and item were rated again; the "
-                f"{self.config['rm_dup_inter']} rating{' by time' if by_time else ' in the file'} of each is kept."
+                f"dataset '{self.dataset_name}': {counted(self.n_duplicates, 'repeated rating')} dropped; each pair of "
+                f"user and item keeps its {self.config['rm_dup_inter']} one {'by time' if by_time else 'in the file'}."
             )
 
     def _filter_inter_by_user_or_item(self):
-        # RecBole leaves ratings out in silence when a .user or .item file lacks who gave or got them.
+        # RecBole silently drops ratings whose user or item is missing from the .user or .item file.
         before = len(self.inter_feat)
         super()._filter_inter_by_user_or_item()
         lost = before - len(self.inter_feat)
         if lost and lost == before:
             raise DataError(
-                f"dataset '{self.dataset_name}': its .user or .item file has the user or the item of no rating: other "
-                "ids? --features False leaves the files out."
+                f"dataset '{self.dataset_name}': its .user and .item files match no rating; do their ids differ? "
+                "--features False ignores these files."
             )
         if lost:
             logger.warning(
-                f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings are left out: their user or item is "
-                "not in the .user or .item file. --features False leaves the files out instead."
+                f"dataset '{self.dataset_name}': {lost:,} of {before:,} ratings dropped: their user or item is missing "
+                "from the .user or .item file. --features False ignores these files instead."
             )
 
     def _filter_by_inter_num(self):
-        # RecBole counts text by text in Python, even where, as by default, every number of ratings will do.
+        # RecBole counts id by id in Python, even if, as by default, any number of ratings is allowed.
         for side, field, feat in (("user", self.uid_field, self.user_feat), ("item", self.iid_field, self.item_feat)):
             intervals = self._parse_intervals_str(self.config[f"{side}_inter_num_interval"])
             if intervals:
@@ -333,16 +333,17 @@ class RatingDataset(Dataset):
                     return
 
     def build(self) -> list[RatingDataset]:
-        """Split into train, valid and test. The split depends on the data, eval_args and the seed only."""
+        """Split into train, valid and test. The split depends only on the data, eval_args and the seed."""
         eval_args = self.config["eval_args"]
         if self.time_field not in self.inter_feat and (eval_args["order"] == "TO" or "TS" in eval_args["split"]):
             raise DataError(
-                f"dataset '{self.dataset_name}': eval_args want the ratings by time, but there is no column "
+                f"dataset '{self.dataset_name}': eval_args need ratings in order of time, but there is no column "
                 f"'{self.time_field}:float'; use order RO, or name the column with --TIME_FIELD."
             )
         if self.config["eval_type"] == EvaluatorType.RANKING and max(self.config["topk"]) >= self.item_num:
             raise DataError(
-                f"dataset '{self.dataset_name}': topk={self.config['topk']}, but it has {self.item_num - 1} items only."
+                f"dataset '{self.dataset_name}': topk={self.config['topk']}, but there are only {self.item_num - 1} "
+                "items; give a smaller topk."
             )
         init_seed(self.config["seed"], self.config["reproducibility"])
         with _refusals(self.dataset_name):
@@ -353,20 +354,20 @@ class RatingDataset(Dataset):
                 other = "other shares" if {"RS", "TS"} & eval_args["split"].keys() else "another split"
                 raise DataError(
                     f"dataset '{self.dataset_name}': the {name} part of the split is empty "
-                    f"({sum(map(len, parts))} ratings in all); give eval_args {other}, or more data."
+                    f"({sum(map(len, parts))} ratings in all); set {other} in eval_args, or give more data."
                 )
         values = parts[0].inter_feat[self.rating_field]
         if values.min() == values.max():
             raise DataError(
-                f"dataset '{self.dataset_name}': every rating of the train part is {values[0]:g}; there is "
-                "nothing to learn. Give another --seed, eval_args other shares, or more data."
+                f"dataset '{self.dataset_name}': every rating in the train part is {values[0]:g}; there is nothing to "
+                "learn. Use another --seed, set other shares in eval_args, or give more data."
             )
         return parts
 
     def split_by_ratio(self, ratios, group_by=None):
         if group_by is not None:
             return super().split_by_ratio(ratios, group_by)
-        # RecBole makes a list of every rating's number; the parts are one after the other.
+        # RecBole makes a Python list of all rating numbers, but the parts are consecutive ranges.
         ends = self._calcu_split_ids(tot=len(self), ratios=[ratio / sum(ratios) for ratio in ratios])
         self._drop_unused_col()
         return [
@@ -374,9 +375,9 @@ class RatingDataset(Dataset):
         ]
 
     def _split_by_fold(self, fold: int, folds: int) -> list[RatingDataset]:
-        """Fold `fold` of 1 ... `folds` is the test part, a tenth of the rest the validation part, as in the paper.
+        """Split off fold `fold` of 1 ... `folds` as test part and a tenth of the rest for validation, as in the paper.
 
-        The folds of a seed are one partition. RecBole has no cross-validation.
+        The folds of one seed form a partition. RecBole has no cross-validation.
         """
         self._change_feat_format()
         self.shuffle()
@@ -390,9 +391,9 @@ class RatingDataset(Dataset):
 
 
 class _Feature(pd.Series):
-    """A column of features: agg(len) is the length of each cell, as before pandas 3.
+    """A column of features: agg(len) returns the length of each cell, as before pandas 3.
 
-    RecBole counts on it (data/dataset/dataset.py, _remap and _discretization).
+    RecBole relies on it (data/dataset/dataset.py, _remap and _discretization).
     """
 
     _constructor = property(lambda self: _Feature)
@@ -407,7 +408,7 @@ class _Features(pd.DataFrame):
 
 
 def fetch_known(config: Config) -> None:
-    """Download one of MovieLens's datasets that is not in data_path yet."""
+    """Download the dataset if it is one of MovieLens's and not in data_path yet."""
     folder = Path(config["data_path"])
     if config["dataset"] in ARCHIVES and not folder.exists():
         fetch(config["dataset"], folder.parent, config["download_url"], config["show_progress"])
@@ -415,25 +416,24 @@ def fetch_known(config: Config) -> None:
 
 @contextmanager
 def _refusals(name: str):
-    """RecBole's own complaints as DataErrors."""
+    """Turn RecBole's own errors into DataErrors."""
     try:
         yield
     except (ValueError, KeyError, TypeError, NotImplementedError) as error:
         if not is_of(error, "recbole"):
             raise
-        raise DataError(f"dataset '{name}': RecBole refuses it: {error}") from error
+        raise DataError(f"dataset '{name}': RecBole rejects it: {error}") from error
 
 
 def _no_dataset(name: str, folder: Path, file: str) -> str:
     root = folder.parent
     found = sorted(d.name for d in root.iterdir() if (d / f"{d.name}.inter").is_file()) if root.is_dir() else []
-    there = f"there are {', '.join(found)}" if found else "there is no dataset"
     if file == f"{name}.inter" and all((folder / f"{name}.{part}.inter").is_file() for part in PARTS):
-        return f'dataset {name!r} is a ready split: add --benchmark_filename "[{", ".join(PARTS)}]".'
+        return f'dataset {name!r} is split already: add --benchmark_filename "[{", ".join(PARTS)}]".'
     return (
-        f"dataset {name!r}: no file '{folder / file}'; {there} in '{root}', and ml-100k comes with RecBole. "
-        f"Write it there: {command_line()} convert --input FILE --name {name} --data_path {root}, or point "
-        "--data_path elsewhere."
+        f"dataset {name!r}: no file '{folder / file}'; datasets in '{root}': {', '.join(found) or 'none'}; ml-100k "
+        f"comes with RecBole. Create it: {command_line()} convert --input FILE --name {name} --data_path {root}, or "
+        "give another --data_path."
     )
 
 
@@ -442,39 +442,39 @@ def _opened(path: Path, config: Config) -> IO[str]:
 
 
 def _header(path: Path, config: Config) -> list[tuple[str, str]]:
-    """Name and type of each column of an atomic file."""
+    """Return name and type of each column of an atomic file."""
     with _opened(path, config) as file:
         names = file.readline().rstrip("\r\n").split(config["field_separator"])
     return [name.rpartition(":")[::2] for name in names]
 
 
 def _why_no_column(path: Path, field: str, names: list[tuple[str, str]], separator: str) -> str:
-    """What is wrong with a header, where that can be told, and what to do."""
+    """Say what is wrong with a header, if known, and what to do."""
     line = separator.join(":".join(name).removeprefix(":") for name in names)
     for other in (",", ";", "|", "\t", " "):
         if other != separator and f"{field}:" in [name.partition(":")[0] + ":" for name in line.split(other)]:
-            return f" Its fields are separated by {other!r}: --field_separator {shlex.quote(other)}."
+            return f" Its fields are separated by {other!r}; add --field_separator {shlex.quote(other)}."
     if not any(name for name, _ in names):
         return (
-            " It has no types. Write them, or read the file as any other: "
+            " It has no types; add them, or convert the file: "
             f"{command_line()} convert --input {shlex.quote(str(path))} --name NEW."
         )
     return ""
 
 
 def _why_no_table(path: Path, error: Exception, separator: str, encoding: str) -> str:
-    """What pandas says of a file that it cannot read, in words."""
+    """Explain an error of pandas about a file that it cannot read."""
     if isinstance(error, UnicodeError):
         byte = f"the byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "a byte"
         known = encoding.removesuffix("-sig")
-        return f"{path.name}: {byte} is not of {known}; --encoding names the right one, such as cp1252."
+        return f"{path.name}: {byte} is not valid {known}; give the right --encoding, such as cp1252."
     if isinstance(error, LookupError):
-        return f"{path.name}: encoding {encoding!r}; expected one that Python knows, such as utf-8 or cp1252."
+        return f"{path.name}: unknown encoding {encoding!r}; expected one that Python has, such as utf-8 or cp1252."
     found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
     if found:
         n_header, line, n_fields = found.groups()
         return f"{path.name} line {line}: {n_fields} fields with separator {separator!r}; the header has {n_header}."
-    return f"{path.name}: not a table with separator {separator!r}: is it damaged?"
+    return f"{path.name}: not a table with separator {separator!r}; is the file damaged?"
 
 
 def _floats(texts: np.ndarray) -> np.ndarray | None:
@@ -485,7 +485,7 @@ def _floats(texts: np.ndarray) -> np.ndarray | None:
 
 
 def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) -> None:
-    """DataError with the first line that is not good."""
+    """Raise DataError for the first line that is not good."""
     bad = column[~good]
     if len(bad):
         line = bad.index[0] + 2  # the header is line 1
@@ -494,19 +494,19 @@ def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) 
 
 
 def merge(first: RatingDataset, second: RatingDataset) -> RatingDataset:
-    """Both parts of a split as one dataset."""
+    """Merge two parts of a split into one dataset."""
     return first.copy(cat_interactions([first.inter_feat, second.inter_feat]))
 
 
 def split_fingerprint(parts: list[RatingDataset]) -> str:
-    """16 hex digits that two splits of a file share iff the same ratings are in the same parts, in whatever order.
+    """Return 16 hex digits, equal for two splits iff the same ratings are in the same parts, in any order.
 
-    Users and items count by their order in the file, not by their names.
+    Users and items are compared by their order in the file, not by their names.
     """
     digest = hashlib.sha256()
     for part in parts:
         users, items = part.inter_feat[part.uid_field], part.inter_feat[part.iid_field]
-        pairs = (users << 32) + items  # whatever other ids a feature file may add
+        pairs = (users << 32) + items  # independent of ids that a feature file adds
         order = torch.argsort(pairs)
         for column in (pairs, part.inter_feat[part.rating_field]):
             digest.update(column[order].numpy().tobytes())
@@ -514,7 +514,7 @@ def split_fingerprint(parts: list[RatingDataset]) -> str:
 
 
 def served_data(part: RatingDataset) -> dict[str, Any]:
-    """What predictions need of a training part, as plain values and tensors, for a checkpoint.
+    """Return what predictions need of a training part, as plain values and tensors, for a checkpoint.
 
     Keys: users, items (id of each number; 0 is padding), titles (of the items, or None), user, item, rating (of each
     training rating: (M,) int32, int32, float32), fields (the columns that a model may see, in order).
@@ -527,18 +527,18 @@ def served_data(part: RatingDataset) -> dict[str, Any]:
         "titles": _titles(part, items),
         "user": ratings[part.uid_field].int(),
         "item": ratings[part.iid_field].int(),
-        "rating": ratings[part.rating_field].float().clone(),  # a view would take the test ratings into the file
+        "rating": ratings[part.rating_field].float().clone(),  # a view would save the test ratings too
         "fields": [field for field in part.field2type if field not in (part.rating_field, part.time_field)],
     }
 
 
 def without_ratings(data: Mapping[str, Any], margins: Margins) -> dict[str, Any]:
-    """What served_data gave, with the ratings' margins in place of the ratings."""
+    """Return the result of served_data with margins in place of the ratings."""
     return {**{key: data[key] for key in ("users", "items", "titles", "fields")}, "margins": margins._asdict()}
 
 
 def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
-    """Of the .item file's column with a title, if there is one."""
+    """Read the items' titles from the .item file, if it has them."""
     path = Path(part.config["data_path"]) / f"{part.dataset_name}.item"
     if not path.is_file():
         return None
@@ -554,11 +554,11 @@ def _titles(part: RatingDataset, items: list[str]) -> list[str] | None:
 
 
 class ServedDataset(RatingDataset):
-    """The training ratings that a checkpoint carries, in a dataset's place: enough to build a model on.
+    """A dataset made of the training ratings in a checkpoint: enough to build a model on.
 
     Args:
-        config: of the model.
-        data: what served_data gave, or `without_ratings` made of it.
+        config: configuration of the model.
+        data: result of served_data or without_ratings.
     """
 
     def __init__(self, config: Config, data: Mapping[str, Any]):
@@ -584,9 +584,9 @@ class ServedDataset(RatingDataset):
 
 
 def data_digest(config: Config) -> str:
-    """16 hex digits of the dataset's atomic files."""
+    """Return 16 hex digits of a hash of the dataset's atomic files."""
     digest = hashlib.sha256()
-    folder = Path(config["data_path"])  # of another machine, it may be
+    folder = Path(config["data_path"])  # may be from another machine
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in (file for file in files if file.name.startswith(f"{config['dataset']}.")):
         digest.update(path.name.encode())

@@ -1,4 +1,4 @@
-"""Processes that are started here: what they find, how they ended, and that none outlives us."""
+"""Child processes: their environment, how they ended, and killing them when this process ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def environment(**changes: str | None) -> Iterator[None]:
-    """Environment variables that a process which starts meanwhile has; None takes one away."""
+    """Set environment variables for processes started in this context; None unsets one."""
     before = {name: os.environ.get(name) for name in changes}
     _set(changes)
     try:
@@ -34,12 +34,12 @@ def _set(variables: dict[str, str | None]) -> None:
 
 
 def import_path() -> str:
-    """PYTHONPATH for a process that shall import what we can import."""
+    """Return a PYTHONPATH that lets another process import what we can import."""
     return os.pathsep.join(map(os.path.abspath, sys.path))
 
 
 def death(exit_code: int | None) -> str:
-    """How a process ended, in half a sentence."""
+    """Say how a process ended, in half a sentence."""
     if exit_code is None or exit_code >= 0:
         return f"ended with exit code {exit_code}"
     killed = f"was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
@@ -47,15 +47,15 @@ def death(exit_code: int | None) -> str:
 
 
 def why_not_importable(model: object) -> str | None:
-    """Why another process cannot find a model's class by its name, in a sentence; None if it can."""
+    """Say why another process cannot import a model's class by name, in a sentence; None if it can."""
     if not isinstance(model, type) or (model.__module__ != "__main__" and "<locals>" not in model.__qualname__):
         return None
-    return "the class is defined in the script that runs, or in a function; put it in a module."
+    return "the class is defined in the running script or in a function; move it to a module."
 
 
 @contextmanager
 def self_contained() -> Iterator[None]:
-    """A child started meanwhile imports what we can import, but not the script that runs: it may have no main guard."""
+    """Let children started in this context import what we can, except the main script: it may lack a main guard."""
     main = vars(sys.modules["__main__"])
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
@@ -70,7 +70,7 @@ _WATCH = """
 import contextlib, psutil, sys
 watched = [psutil.Process(int(pid)) for pid in sys.argv[1:] if psutil.pid_exists(int(pid))]
 print(flush=True)
-sys.stdin.read()  # ends when whoever started this ends, however it does
+sys.stdin.read()  # returns when the parent process ends, even if it is killed
 for process in watched:
     with contextlib.suppress(psutil.Error):
         process.kill()
@@ -79,7 +79,7 @@ for process in watched:
 
 @contextmanager
 def ending_with_us(processes: Collection[psutil.Process]) -> Iterator[None]:
-    """They are killed when the context ends, or this process, even if it is killed itself."""
+    """Kill the processes when the context or this process ends, even if this process is killed."""
     if not processes:
         yield
         return
@@ -87,5 +87,5 @@ def ending_with_us(processes: Collection[psutil.Process]) -> Iterator[None]:
     watch = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
     with watch:
         assert watch.stdout is not None
-        watch.stdout.readline()  # it knows them
+        watch.stdout.readline()  # it has found them
         yield

@@ -1,9 +1,9 @@
-"""What a process does that trains a model together with others; alone, nothing.
+"""Communication between the processes that train one model; with a single process, nothing happens.
 
-Rows, batches and test pairs are shared out by rank. The first rank decides: it has the parameters, the optimiser's line
-search and the scores, so that ranks which round otherwise never part ways.
+Rows, batches and test pairs are divided among the ranks. The first rank decides: it owns the parameters, the
+optimiser's line search and the scores, so ranks that round differently cannot diverge.
 
-RecBole's own way is not taken: it fills shares up with repeated rows, averages the ranks' RMSEs, and knows cards only.
+We do not use RecBole's own way: it pads shares with repeated rows, averages the ranks' RMSEs, and needs GPUs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LostRankError(AutoRecError):
 
 
 def world_size_of(parameters: Any) -> int:
-    """The number of processes on all machines that a run wants; a Config has parameters too."""
+    """Return the number of processes on all machines that the parameters, or a Config, ask for."""
     return parameters["nproc"] if parameters["world_size"] == -1 else parameters["world_size"]
 
 
@@ -44,8 +44,8 @@ def world_size() -> int:
 def _answered() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # gloo's and nccl's
-        raise LostRankError(f"the processes of this run have lost one another: {_in_short(error)}.") from error
+    except RuntimeError as error:  # of gloo and nccl
+        raise LostRankError(f"lost contact with another process of this run: {_in_short(error)}.") from error
 
 
 def _in_short(error: RuntimeError) -> str:
@@ -53,19 +53,19 @@ def _in_short(error: RuntimeError) -> str:
 
 
 def shared_loss(loss_func: Callable, is_sum: bool) -> Callable:
-    """The loss of a rank's share, so weighted that those of all ranks add up to the loss of the whole batch.
+    """Weight the loss of a rank's share so that the losses of all ranks add up to the loss of the whole batch.
 
     Args:
-        loss_func: of a batch, a scalar or a tuple of such.
-        is_sum: over the batch; a mean otherwise.
+        loss_func: loss of a batch, a scalar or a tuple of scalars.
+        is_sum: whether it is a sum over the batch; otherwise it is a mean.
     """
     if world_size() == 1:
         return loss_func
 
     def loss(interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        mine = interaction[slice(rank(), None, world_size())]  # long rows of ratings are spread; it may be empty
+        mine = interaction[slice(rank(), None, world_size())]  # strided: spreads long rows; may be empty
         weight = min(len(mine), 1) if is_sum else len(mine) / len(interaction)
-        losses = loss_func(mine if len(mine) else interaction[:1])  # without a row: the same graph, for nothing
+        losses = loss_func(mine if len(mine) else interaction[:1])  # an empty share: same graph, weight 0
         return tuple(part * weight for part in losses) if isinstance(losses, tuple) else losses * weight
 
     return loss
@@ -73,12 +73,12 @@ def shared_loss(loss_func: Callable, is_sum: bool) -> Callable:
 
 @contextmanager
 def gradients_added_up(model: nn.Module) -> Iterator[None]:
-    """backward() gives each rank the sum of all ranks' gradients, before they are clipped or scaled."""
+    """Make backward() give each rank the sum of all ranks' gradients, before they are clipped or scaled."""
 
     def add_up(parameter: Tensor) -> None:
         gradient: Any = parameter.grad
         with _answered():
-            if gradient.is_sparse and gradient.is_cuda:  # which nccl does not add up
+            if gradient.is_sparse and gradient.is_cuda:  # nccl cannot add them up
                 on_host = gradient.cpu()
                 dist.all_reduce(on_host)
                 parameter.grad = on_host.to(parameter.device)
@@ -102,13 +102,13 @@ def check_model(model: nn.Module) -> None:
     """
     if world_size() > 1 and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise ConfigError(
-            f"world_size={world_size()}: model {type(model).__name__} normalises each batch (BatchNorm), and shares of "
-            "one are others; train it in one process."
+            f"world_size={world_size()}: model {type(model).__name__} normalises each batch (BatchNorm), which gives "
+            "another result on shares of a batch; train it in one process."
         )
 
 
 def take_parameters(model: nn.Module) -> None:
-    """Every rank's parameters and buffers become the first one's."""
+    """Copy the first rank's parameters and buffers to every rank."""
     if world_size() > 1:
         with torch.no_grad(), _answered():
             for value in model.state_dict().values():
@@ -116,7 +116,7 @@ def take_parameters(model: nn.Module) -> None:
 
 
 def add_to_first(model: nn.Module) -> None:
-    """The first rank's gradients become the sum of all."""
+    """Add all ranks' gradients to the first rank's."""
     if world_size() > 1:
         with _answered():
             for parameter in model.parameters():
@@ -125,7 +125,7 @@ def add_to_first(model: nn.Module) -> None:
 
 
 def total(value: Any) -> Any:
-    """The sum over the ranks of a number, or of each of a tuple."""
+    """Sum a number, or each number of a tuple, over the ranks."""
     if world_size() == 1:
         return value
     numbers = torch.tensor(value if isinstance(value, tuple) else [value], dtype=torch.float64)
@@ -135,7 +135,7 @@ def total(value: Any) -> Any:
 
 
 def first_says(value: Any) -> Any:
-    """The first rank's value, on every rank."""
+    """Return the first rank's value, on every rank."""
     if world_size() == 1:
         return value
     box = [value]
@@ -145,7 +145,7 @@ def first_says(value: Any) -> Any:
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The ranks' rows (n, ...) one after the other, on every rank, on the CPU."""
+    """Concatenate the ranks' rows (n, ...), on every rank, on the CPU."""
     if world_size() == 1:
         return rows
     rows = rows.cpu().contiguous()
@@ -160,10 +160,10 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def part_to_evaluate(config: Any, part: Any) -> Any:
-    """A rank's share of a valid or test part: a run of its pairs, or, in a ranking, the pairs of some users.
+    """Return a rank's share of a valid or test part: consecutive pairs or, in a ranking, the pairs of some users.
 
     Raises:
-        DataError: there are fewer of them than ranks.
+        DataError: there are fewer pairs (or users) than ranks.
     """
     if world_size() == 1:
         return part
@@ -173,8 +173,8 @@ def part_to_evaluate(config: Any, part: Any) -> Any:
     count = len(users) if ranks_items else len(ratings)
     if count < of:
         raise DataError(
-            f"dataset '{part.dataset_name}': a part of the split has {count} {'users' if ranks_items else 'ratings'} "
-            f"only, too few for {of} processes; give fewer."
+            f"dataset '{part.dataset_name}': a part of the split has only {count} "
+            f"{'users' if ranks_items else 'ratings'}, too few for {of} processes; use fewer processes."
         )
     mine: Any = slice(count * number // of, count * (number + 1) // of)
     if ranks_items:
@@ -183,10 +183,10 @@ def part_to_evaluate(config: Any, part: Any) -> Any:
 
 
 class PooledCollector(Collector):
-    """RecBole's, which hands the evaluator what all ranks have collected, so that metrics are those of one process.
+    """RecBole's Collector for several ranks: the evaluator gets what all have collected, as from one process.
 
     Attributes:
-        scores: predictions of the pairs evaluated last, (P,) on the CPU; empty where a ranking was evaluated.
+        scores: predictions of the pairs evaluated last, (P,) on the CPU; empty after a ranking.
     """
 
     scores = torch.empty(0)
@@ -198,24 +198,24 @@ class PooledCollector(Collector):
                 struct.set(key, gathered(value))
         if self.config["eval_type"] == EvaluatorType.VALUE:
             self.scores = struct.get("rec.score").reshape(-1)
-            for key in ("rec.score", "data.label"):  # RecBole (evaluator/base_metric.py) squeezes a single pair away
+            for key in ("rec.score", "data.label"):  # RecBole (evaluator/base_metric.py) squeezes a single pair
                 struct.set(key, struct.get(key).reshape(-1, 1))
         return struct
 
 
 def check_alike(parameters: dict[str, Any], fingerprint: str) -> None:
-    """Whether every rank has the same parameters, and what else is given so, and the same ratings in its split.
+    """Check that every rank has the same parameters (or whatever `parameters` holds) and the same split.
 
     Raises:
-        ConfigError, DataError: this one differs from the first.
+        ConfigError, DataError: this rank differs from the first.
     """
     theirs, their_fingerprint = first_says((parameters, fingerprint))
     different = [key for key in parameters if key not in OF_A_RANK and theirs.get(key) != parameters[key]]
     if different:
-        values = ", ".join(f"{key}={parameters[key]!r} (there {theirs.get(key)!r})" for key in different)
-        raise ConfigError(f"process {rank()} has {values}; give all machines the parameters of the first one.")
+        values = ", ".join(f"{key}={parameters[key]!r} (first process: {theirs.get(key)!r})" for key in different)
+        raise ConfigError(f"process {rank()} has {values}; give all machines the same parameters.")
     if fingerprint != their_fingerprint:
         raise DataError(
-            f"process {rank()} has the split {fingerprint}, the first one {their_fingerprint}: their datasets differ; "
+            f"process {rank()} has split {fingerprint} (first process: {their_fingerprint}): their datasets differ; "
             "give all machines the same files."
         )

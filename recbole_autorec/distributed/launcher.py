@@ -1,4 +1,4 @@
-"""Starts the processes that train one model together, and answers for them: RecBole's nproc, world_size, ip, port."""
+"""Launch the processes that train one model and report the first failure: RecBole's nproc, world_size, ip, port."""
 
 from __future__ import annotations
 
@@ -31,34 +31,34 @@ from recbole_autorec.process_memory import return_large_blocks
 logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
-PORT = 5678  # RecBole's, where there are several machines
-PATIENCE = timedelta(minutes=30)  # with a rank that does not come, or does not answer; it may be writing a checkpoint
-GRACE = 10.0  # seconds that ranks have to end by themselves
+PORT = 5678  # RecBole's default; used with several machines
+PATIENCE = timedelta(minutes=30)  # with a rank that does not join or respond; it may be writing a checkpoint
+GRACE = 10.0  # seconds for ranks to end by themselves
 
 
 def is_shared(config: Mapping[str, Any]) -> bool:
-    """Whether the run wants other processes, and this is not one of them."""
+    """Return whether the run needs several processes and this one is the launcher."""
     return world_size_of(config) > 1 and not dist.is_initialized()
 
 
 def unshared(config: Mapping[str, Any], instead: str) -> Any:
-    """The config of one training among many.
+    """Return the config of one training among many, which must run in one process.
 
     Raises:
-        ConfigError: it wants several processes.
+        ConfigError: the config asks for several processes; `instead` says what to do.
     """
     if is_shared(config):
         raise ConfigError(
-            f"nproc={config['nproc']}, world_size={config['world_size']}: for training one model; {instead}."
+            f"nproc={config['nproc']}, world_size={config['world_size']} are for training one model; {instead}."
         )
     return config
 
 
 def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], arguments: dict[str, Any]) -> dict[str, Any]:
-    """What run(**arguments) returns in each of config's number of processes: run_recbole_autorec, or one like it.
+    """Call run(**arguments), such as run_recbole_autorec, in each of the config's processes; return one result.
 
     Raises:
-        AutoRecError: a rank's, or a rank died; the message has the last checkpoint.
+        AutoRecError: a rank raised one, or died; the message names the last checkpoint.
     """
     if reason := why_not_importable(arguments["model"]):
         raise ConfigError(f"nproc: {reason}")
@@ -66,41 +66,41 @@ def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], argume
     cuda = config["device"].type == "cuda"
     if cuda and torch.cuda.device_count() < nproc:
         raise ConfigError(
-            f"nproc={nproc} needs as many cards, and gpu_id={config['gpu_id']!r} leaves {torch.cuda.device_count()}; "
-            "give --gpu_id 0,1 and so on, or --use_gpu False."
+            f"nproc={nproc} needs {nproc} GPUs, but gpu_id={config['gpu_id']!r} selects {torch.cuda.device_count()}; "
+            "give more, as in --gpu_id 0,1, or --use_gpu False."
         )
     several_machines = n_ranks > nproc
     ip, port = (config["ip"], config["port"] or PORT) if several_machines else (LOOPBACK, config["port"] or 0)
     interface = _interface(ip, several_machines)
     variables = {
-        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # it warns of addresses without a name
+        "TORCH_CPP_LOG_LEVEL": os.environ.get("TORCH_CPP_LOG_LEVEL", "ERROR"),  # else it warns about unnamed addresses
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // nproc))),
-        # gloo would take the address of the machine's name, which other machines often cannot reach
+        # by default gloo uses the address of the host name, which other machines often cannot reach
         "GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", interface),
         "NCCL_SOCKET_IFNAME": os.environ.get("NCCL_SOCKET_IFNAME", interface),
     }
     if several_machines:
-        logger.info(f"waiting at {ip}:{port} for {n_ranks} processes in all")
+        logger.info(f"waiting at {ip}:{port} for all {n_ranks} processes")
     store = _meeting_place(ip, port, n_ranks) if offset == 0 else None
     place = ip, store.port if store else port, offset, n_ranks, "cpu:gloo,cuda:nccl" if cuda else "gloo"
     messages, start = mp.get_context("spawn").SimpleQueue(), time.time()
     with environment(**variables), self_contained():
         context: Any = mp.spawn(_work, (place, run, arguments, _log_level(), messages), nprocs=nproc, join=False)
 
-    said: list[tuple[str, Any]] = []
+    sent: list[tuple[str, Any]] = []
     try:
         while not context.join(timeout=0.2, grace_period=GRACE):
-            _drain(messages, said)
+            _drain(messages, sent)
     except (mp.ProcessExitedException, mp.ProcessRaisedException):
-        _drain(messages, said)
-        raise _failure(context, config, arguments, said, start) from None
+        _drain(messages, sent)
+        raise _failure(context, config, arguments, sent, start) from None
     except KeyboardInterrupt:
         _interrupt(context)
         raise
-    _drain(messages, said)
-    results = [value for kind, value in said if kind == "result"]
+    _drain(messages, sent)
+    results = [value for kind, value in sent if kind == "result"]
     if not results:
-        raise KeyboardInterrupt  # the processes were interrupted, and this one was not
+        raise KeyboardInterrupt  # the ranks were interrupted, but this process was not
     return results[0]
 
 
@@ -110,11 +110,11 @@ def _work(
     ip, port, offset, n_ranks, backend = place
     if level is not None:
         logging.basicConfig(level=level, format="%(message)s")
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job's: by SIGINT torch ends orphans
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a background job, as is torch's SIGINT to orphans
         _prctl_pr_set_pdeathsig(signal.SIGTERM)
     try:
         return_large_blocks()
-        tqdm.set_lock(threading.RLock())  # its default is a semaphore, which a killed process leaves behind
+        tqdm.set_lock(threading.RLock())  # the default lock is a semaphore, which a killed process leaks
         if "nccl" in backend:
             torch.cuda.set_device(local_rank)
         try:
@@ -124,8 +124,8 @@ def _work(
             )
         except RuntimeError as error:
             raise ConfigError(
-                f"{n_ranks} processes did not come together at {ip}:{port}: {str(error).splitlines()[0]}. Start the "
-                "command on every machine, with the --ip of the one whose --group_offset is 0."
+                f"{n_ranks} processes did not connect at {ip}:{port}: {str(error).splitlines()[0]}. Start the command "
+                "on every machine, with the --ip of the machine that has --group_offset 0."
             ) from error
         result = run(**arguments)
         if local_rank == 0:
@@ -143,7 +143,7 @@ def _meeting_place(ip: str, port: int, n_ranks: int) -> dist.TCPStore:
     try:
         if ip != LOOPBACK:
             return dist.TCPStore(ip, port, n_ranks, is_master=True, wait_for_workers=False)
-        # torch's store listens on every address, unless it is given a socket; its newer backend takes none
+        # torch's store listens on every address unless it gets a socket, which its libuv backend does not accept
         server = socket.create_server((ip, port))
         port = server.getsockname()[1]
         return dist.TCPStore(
@@ -155,13 +155,13 @@ def _meeting_place(ip: str, port: int, n_ranks: int) -> dist.TCPStore:
         ) from error
 
 
-def _failure(context: Any, config: Mapping[str, Any], arguments: dict[str, Any], said: list, start: float) -> Exception:
-    """What went wrong first: a rank's error, or its death, rather than that others miss it."""
-    errors = [value for kind, value in said if kind == "error"]
+def _failure(context: Any, config: Mapping[str, Any], arguments: dict[str, Any], sent: list, start: float) -> Exception:
+    """Return what went wrong first: a rank's error or death, rather than the loss that other ranks report."""
+    errors = [value for kind, value in sent if kind == "error"]
     for error in errors:
         if not isinstance(error, LostRankError):
             return error
-    for kind, value in said:
+    for kind, value in sent:
         if kind == "crash":
             return RuntimeError(f"a process of this run failed:\n{value}")
     deaths = [
@@ -169,13 +169,13 @@ def _failure(context: Any, config: Mapping[str, Any], arguments: dict[str, Any],
         for number, process in enumerate(context.processes)
         if process.exitcode not in (None, 0, 2, -signal.SIGTERM)
     ]
-    what = deaths[0] if deaths else str(errors[0]) if errors else "a process of this run was ended."
+    what = deaths[0] if deaths else str(errors[0]) if errors else "a process of this run was terminated."
     return AutoRecError(f"{what}\n{_last_checkpoint(context, config, arguments, start)}")
 
 
 def _last_checkpoint(context: Any, config: Mapping[str, Any], arguments: dict[str, Any], start: float) -> str:
     if config["group_offset"]:
-        return "The last checkpoint, if there is one, is on the machine whose --group_offset is 0."
+        return "The last checkpoint, if there is one, is on the machine with --group_offset 0."
     written = Path(config["checkpoint_dir"]).glob(f"*-{context.processes[0].pid}-*.pth")
     path = arguments["resume"] or next((path for path in written if path.stat().st_mtime >= start), None)
     if path is None:
@@ -184,7 +184,7 @@ def _last_checkpoint(context: Any, config: Mapping[str, Any], arguments: dict[st
 
 
 def _interrupt(context: Any) -> None:
-    """Ctrl-C reaches the ranks by itself where it comes from the terminal."""
+    """Interrupt the ranks that are still running; Ctrl-C in a terminal reaches them directly."""
     deadline = time.monotonic() + GRACE
     for process in context.processes:
         process.join(max(0.0, deadline - time.monotonic()) / 2)
@@ -196,9 +196,9 @@ def _interrupt(context: Any) -> None:
         process.kill()
 
 
-def _drain(messages: Any, said: list[tuple[str, Any]]) -> None:
+def _drain(messages: Any, sent: list[tuple[str, Any]]) -> None:
     while not messages.empty():
-        said.append(messages.get())
+        sent.append(messages.get())
 
 
 def _log_level() -> int | None:
@@ -207,7 +207,7 @@ def _log_level() -> int | None:
 
 
 def _interface(ip: str, several_machines: bool) -> str | None:
-    """The network interface that reaches the first machine.
+    """Return the network interface that reaches the first machine.
 
     Raises:
         ConfigError: none does.
@@ -219,6 +219,6 @@ def _interface(ip: str, several_machines: bool) -> str | None:
             raise ConfigError(f"ip {ip!r}: {error.strerror}; give the IPv4 address of the first machine.") from error
         mine = probe.getsockname()[0]
     if several_machines and mine.startswith("127.") and ip != "localhost" and not ip.startswith("127."):
-        raise ConfigError(f"ip {ip!r} means this machine alone here ({mine}); give its address in the network.")
+        raise ConfigError(f"ip {ip!r} is a loopback address here ({mine}); give the machine's network address.")
     addresses = psutil.net_if_addrs().items()
     return next((name for name, known in addresses if any(each.address == mine for each in known)), None)
