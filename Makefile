@@ -1,13 +1,13 @@
-# make run | test | test-slow | smoke | check | bench. Each sets up .venv first, once; a changed dependency does so again.
+# make run | test | test-slow | smoke | check | bench. The first call, or one after a changed dependency, sets up .venv.
 # make run ARGS="--dataset ml-1m"        passes arguments on
-# make run PYTHON=python3.13             sets .venv up with another Python (3.10 to 3.14), which it keeps
-# make run TORCH="torch==2.9.1"          another torch than constraints.txt has; also the address of a wheel
+# make run PYTHON=python3.13             sets up .venv with another Python (3.10 to 3.14), used from then on
+# make run TORCH="torch==2.9.1"          installs this torch, not that of constraints.txt; also takes a wheel's URL
 
 PYTHON ?= $(or $(shell sed 's/.*/"&"/' .venv/python 2>/dev/null),python3)
 VERSION := $(shell { $(PYTHON) -c "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"; } 2>/dev/null)
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/ready-$(VERSION)
-# Plain torch on Linux is a CUDA build of gigabytes. Without a card the CPU build is taken, from where pip is told to find
+# Plain torch on Linux is a CUDA build of several GB. Without a GPU we install the CPU build, from pip's configured
 # links or from PyTorch's own page.
 CPU := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(filter Linux,$(shell uname -s)))
 CPU_PAGE := https://download.pytorch.org/whl/cpu/torch/
@@ -24,7 +24,7 @@ test: $(READY)
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow -rs $(ARGS_TEST)
 
-# Each verb once, and the laws of ids: what another Python or library would break first.
+# Each command once, and the id tests: what another Python or library version would break first.
 smoke: SHORT = --dataset ml-100k --epochs 2 --show_progress False
 smoke: $(READY)
 	rm -rf .venv/smoke
@@ -59,8 +59,8 @@ bench: $(READY)
 clean:
 	rm -rf .venv build dist *.egg-info
 
-# editable_mode=compat, of pip 22.1 and later, puts the checkout on the path: beside a checkout, its folder would hide
-# the package otherwise.
+# editable_mode=compat (pip >= 22.1) puts the checkout on the path; otherwise, run from the folder above a checkout, its
+# folder would hide the package.
 $(READY): PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --quiet
 $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c "" 2>/dev/null || { echo "error: '$(PYTHON)' does not run here; name a Python 3.10 to 3.14: \

@@ -18,7 +18,7 @@ USERS, ITEMS = 138_493, 26_744
 
 
 def write_ratings(path: Path, count: int) -> None:
-    """userId, movieId, rating, timestamp: popular items, half stars, now and then a pair again."""
+    """Write userId, movieId, rating, timestamp: skewed item popularity, half stars, occasional repeated pairs."""
     random = np.random.default_rng(0)
     for start in range(0, count, 1 << 20):
         n = min(1 << 20, count - start)
@@ -42,9 +42,7 @@ def main() -> None:
         converted = convert(path, "generated", folder)
         seconds = perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{options.ratings:,} ratings, {converted.n_duplicates:,} of a pair rated again: {seconds:.1f} s, {peak:.1f} GB"
-    )
+    print(f"{options.ratings:,} ratings, {converted.n_duplicates:,} of them repeated: {seconds:.1f} s, {peak:.1f} GB")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Estimated dampings of Bias beside the best pair of a grid, by test RMSE: negative where the estimate is better.
+"""Estimated dampings of Bias minus the best pair of a grid, in test RMSE: negative if the estimate is better.
 
     python benchmarks/dampings.py --dataset ml-100k --keep 1 0.3 0.1
 
-The pair is chosen on the validation part, out of GRID x GRID; both minimise the mean as well. Default split, no refit,
-mean over the seeds of thinning.
+The pair is chosen from GRID x GRID on the validation part; the mean is fitted in both. Default split, no refit, mean
+over the thinning seeds.
 """
 
 import argparse

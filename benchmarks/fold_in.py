@@ -1,10 +1,10 @@
-"""New users without training, beside a model trained with them: RMSE on the other half of their ratings.
+"""Folding in new users compared with training on them: RMSE on the other half of their ratings.
 
     python benchmarks/fold_in.py --dataset ml-1m --data_path dataset
 
-A tenth of the users is hidden. One model learns from the others alone and folds the hidden ones in with half of their
-ratings; one learns from the others and those halves. Both are scored on the other halves; a tenth of the others'
-ratings chooses the epoch of both.
+A tenth of the users is hidden. One model trains on the other users and folds in the hidden ones from half of their
+ratings; a second model trains on the other users and those halves. Both are tested on the remaining halves; a tenth
+of the other users' ratings selects the epoch of both.
 """
 
 import argparse
@@ -24,7 +24,7 @@ COLUMNS = {"user": "user_id:token", "item": "item_id:token", "rating": "rating:f
 
 
 def ratings_of(dataset: str, data_path: str) -> pd.DataFrame:
-    """user, item, rating, a row each."""
+    """Return columns user, item, rating, with one row per rating."""
     with quiet_recbole():
         data = RatingDataset(Config("Bias", dataset, config_dict={"data_path": data_path}))
     feat = data.inter_feat
@@ -33,7 +33,7 @@ def ratings_of(dataset: str, data_path: str) -> pd.DataFrame:
 
 
 def trained(model: str, parts: dict[str, pd.DataFrame], folder: Path, seed: int) -> dict:
-    """The result of a run on a ready split."""
+    """Train on a given split and return the result."""
     (folder / "split").mkdir(parents=True)
     for name, part in parts.items():
         part.rename(columns=COLUMNS).to_csv(folder / "split" / f"split.{name}.inter", sep="\t", index=False)

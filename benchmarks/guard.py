@@ -1,10 +1,10 @@
-"""Ratios that a change must not make worse: exit code 1 if one is more than a quarter above its recorded value.
+"""Performance ratios that must not get worse: exit code 1 if one is more than 25 % above its recorded value.
 
     python benchmarks/guard.py            # what make bench runs
     python benchmarks/guard.py --record   # write the ratios of this machine to guard.json
 
-Both sides of a ratio are measured in turn, so that a slow moment of the machine hits both. guard.json has the largest
-of the machines it ran on: how much dearer large data are depends on the caches (1.6 and 2.3 on two AMD EPYCs).
+Both sides of a ratio are timed alternately, so that a slow moment of the machine hits both. guard.json has the largest
+ratios of several machines: how much more large data cost depends on the caches (1.6 and 2.3 on two AMD EPYCs).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ML_1M, ML_10M = (3_707, 6_041, 810_000), (10_678, 69_879, 10_000_000)  # rows, c
 
 
 def side_by_side(one: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median seconds of each, after one run of each that does not count."""
+    """Return the median seconds of each, after one warm-up run of each."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for number in range(repeats + 1):
         for run, taken in zip((one, other), seconds, strict=True):
@@ -44,7 +44,7 @@ def side_by_side(one: Callable[[], object], other: Callable[[], object], repeats
 
 
 def passes(shape: tuple[int, int, int], device: str = "cpu") -> tuple[Callable[[], object], int]:
-    """An objective-and-gradient pass over random ratings, and their number."""
+    """Return a function that runs one objective-and-gradient pass over random ratings, and the number of ratings."""
     items, users, values, (n_rows, n_columns) = random_ratings(*shape)
     ratings = RatingMatrix.from_entries(items, users, values, (n_rows, n_columns)).to(device)
     model = MaskedAutoencoder(n_columns, [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0)).to(device)
@@ -52,7 +52,7 @@ def passes(shape: tuple[int, int, int], device: str = "cpu") -> tuple[Callable[[
 
 
 def per_rating_of_large_data() -> float:
-    """Cost of a rating in ML-10M's shape by that in ML-1M's."""
+    """Return the cost per rating in ML-10M's shape divided by that in ML-1M's."""
     (small, n_small), (large, n_large) = passes(ML_1M), passes(ML_10M)
     seconds = side_by_side(small, large, 5)
     each = seconds[0] / n_small, seconds[1] / n_large
@@ -61,7 +61,7 @@ def per_rating_of_large_data() -> float:
 
 
 def adam_by_pass() -> float:
-    """An epoch of adam on batches of 512 rows by a pass over the same ratings, ml-100k."""
+    """Return the time of an adam epoch (batches of 512 rows) divided by that of a full pass, on ml-100k."""
     runs = []
     for learner in ("adam", "lbfgs"):
         config = Config(

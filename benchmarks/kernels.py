@@ -1,7 +1,7 @@
-"""The three sparse products in ML-10M's shape by the width of their slices, a whole pass, and the limit of the machine.
+"""Time of the three sparse products in ML-10M's shape by slice width, of a whole pass, and the limit of the machine.
 
 python benchmarks/kernels.py
-python benchmarks/kernels.py --device cuda     # on a card, which needs no slices: passes and the limit only
+python benchmarks/kernels.py --device cuda     # on a GPU, which needs no slices: only passes and the limit
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recbole_autorec.process_memory import return_large_blocks
 
 
 def seconds(run: Callable[[], object], repeats: int = 5) -> float:
-    """The median, after a run that does not count."""
+    """Return the median seconds, after one warm-up run."""
     taken = []
     for _ in range(repeats + 1):
         start = perf_counter()
@@ -33,7 +33,7 @@ def seconds(run: Callable[[], object], repeats: int = 5) -> float:
 
 
 def bandwidth(n_bytes: int, device: str) -> float:
-    """Of reading an array of that size again and again, in GB/s."""
+    """Measure the bandwidth of reading an array of that size repeatedly, in GB/s."""
     array = torch.ones(n_bytes // 4, device=device)
     times = max(1, (1 << 30) // n_bytes)
     return n_bytes * times / seconds(lambda: [array.sum() for _ in range(times)]) / 1e9
@@ -64,7 +64,7 @@ def whole_passes(device: str) -> None:
 
 
 def limit(device: str) -> None:
-    """Five products gather a row of a slice for each rating, and read its id and value once for each slice."""
+    """Print the limit: five products gather a row of a slice per rating, and read its id and value once per slice."""
     width = rating_matrix.WIDTH if device == "cpu" else HIDDEN
     slices = -(-HIDDEN // width)
     cache, memory = bandwidth(ML_10M[1] * width * 4, device), bandwidth(1 << 30, device)

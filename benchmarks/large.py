@@ -1,10 +1,10 @@
-"""Time and peak memory by stage, from data on disk to test RMSE, of generated ratings that no cache holds.
+"""Time and peak memory by stage, from data on disk to test RMSE, for generated ratings too large for any cache.
 
     python benchmarks/large.py                                                     # ML-20M's shape
     python benchmarks/large.py --users 480189 --items 17770 --ratings 100000000 --hidden_size [100]      # Netflix's
 
-A rating is 3.5 + offsets of its user and its item + five factors + noise: no model can be better than the noise's
-standard deviation, and a right one comes near it. Any other --key value is a parameter of the training.
+A rating is 3.5 + user offset + item offset + five factors + noise: no model can beat the standard deviation of the
+noise, and a correct one comes close. Any other --key value is a training parameter.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import numpy as np
 import pandas as pd
 
 NOISE, FACTORS = 0.8, 5
-PART = 1 << 22  # ratings written at once
+PART = 1 << 22  # ratings per write
 
 
 def generate(folder: Path, n_users: int, n_items: int, n_ratings: int) -> None:
-    """large.inter, of users and items with long tails."""
+    """Write large.inter, with long tails of users and items."""
     random = np.random.default_rng(0)
     chance = [np.cumsum((np.arange(n) + n / 100) ** -0.7) for n in (n_users, n_items)]
     pairs = np.empty(0, dtype=np.int64)
@@ -50,14 +50,14 @@ def main() -> None:
     for name, default in (("users", 138_493), ("items", 26_744), ("ratings", 20_000_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--model", default="IAutoRec")
-    parser.add_argument("--data_path", type=Path, help="where the data stay and are taken from again")
+    parser.add_argument("--data_path", type=Path, help="folder that keeps the data for the next run")
     known, rest = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = known.data_path or Path(temporary)
         if not (folder / "large").exists():
             arguments = folder, known.users, known.items, known.ratings
             process = multiprocessing.get_context("spawn").Process(target=generate, args=arguments)
-            process.start()  # whose memory does not count
+            process.start()  # a process of its own, so that its memory does not count
             process.join()
         train(known.model, folder, {key[2:]: value for key, value in zip(rest[::2], rest[1::2], strict=True)})
 
@@ -92,7 +92,7 @@ def train(model: str, folder: Path, flags: dict[str, str]) -> None:
         print(f"    of which training {trainer.train_seconds:.1f} s, validation {trainer.eval_seconds:.1f} s")
         result = trainer.evaluate(loaders[2])
         stage("test")
-    print(f"test RMSE {result['rmse']:.4f}; the noise's is {NOISE}")
+    print(f"test RMSE {result['rmse']:.4f}; noise {NOISE}")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
-"""Test RMSE by seconds of training, of public rating predictors and ours, on one machine and one split.
+"""Test RMSE by seconds of training for public rating predictors and ours, on one machine and one split.
 
     pip install scikit-surprise matplotlib
     python benchmarks/peers.py --data_path dataset --chart docs/peers.svg          # ML-1M, an hour on two cores
     python benchmarks/peers.py --dataset ml-100k
 
-Each trains on train + validation (90 %) and is tested on the rest; the time of testing does not count. "best" is the
-best point by the test part, for all alike: it says how far a method comes, not what it would choose. scikit-surprise
-reports no epoch but the last, so that each of its points is a training of its own. The dense AutoRec is what the usual
-ports are: item rows as dense tensors with 0 for no rating, a mask on the error, two linear layers, Adam, and the
-penalty in every batch.
+Each trains on train + validation (90 %) and is tested on the rest; test time does not count. "best" is the best point
+on the test part, for all models alike: what a method can reach, not what it would select. scikit-surprise reports only
+the last epoch, so each of its points is a separate training. The dense AutoRec imitates the usual ports: item rows as
+dense tensors with 0 for no rating, a mask on the error, two linear layers, Adam, and the penalty in every batch.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-1m")
     parser.add_argument("--data_path")
-    parser.add_argument("--chart", type=Path, help="write a chart of RMSE by seconds there")
+    parser.add_argument("--chart", type=Path, help="file for a chart of RMSE by seconds")
     arguments = parser.parse_args()
     return_large_blocks()
     settings = {"dataset": arguments.dataset, "seed": 1, "saved": False, "show_progress": False}

@@ -15,7 +15,7 @@ import pandas as pd
 from recbole_autorec import Predictor
 from recbole_autorec.serving.batch import predict_file
 
-PART = 250_000  # pairs generated at once: no more memory than predicting them takes
+PART = 250_000  # pairs generated at once: takes no more memory than predicting them
 
 
 def main() -> None:

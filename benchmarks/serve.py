@@ -1,4 +1,4 @@
-"""Latency of examples/serve.py: a user's recommendations, for clients that ask again as soon as they are answered.
+"""Latency of recommendations from examples/serve.py, for clients that send the next request after each answer.
 
 python benchmarks/serve.py saved/MODEL.pth
 """
@@ -38,14 +38,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--requests", type=int, default=500, help="of each client")
+    parser.add_argument("--requests", type=int, default=500, help="requests per client")
     options = parser.parse_args()
     users = Predictor.load(options.checkpoint).rated_users
     command = [sys.executable, str(SERVER), options.checkpoint, "--port", "0"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             port = next(int(found[1]) for line in server.stderr if (found := re.search(r"127\.0\.0\.1:(\d+)", line)))
-            asyncio.run(clients(options.clients, port, users, 50, []))  # warm
+            asyncio.run(clients(options.clients, port, users, 50, []))  # warm-up
             seconds: list[float] = []
             start = time.perf_counter()
             asyncio.run(clients(options.clients, port, users, options.requests, seconds))

@@ -1,9 +1,9 @@
-"""Sparser and rescaled MovieLens: test RMSE of each model with its defaults, in stars of the scale 1 to 5.
+"""Test RMSE of each model with its defaults on sparser and rescaled MovieLens, in stars on the scale 1 to 5.
 
     python benchmarks/sparse.py --dataset ml-100k --keep 1 0.3 0.1 --times 1 20 0.2
 
-Keeps a random share of the ratings, by each of --seeds, multiplies what is left by --times, trains with the default
-split and without refit, and divides the RMSE by --times again. Mean over the seeds; one seed where everything is kept.
+For each of --seeds, keep a random share of the ratings, multiply them by --times, train with the default split and no
+refit, and divide the RMSE by --times. Mean over the seeds; one seed if all ratings are kept.
 """
 
 import argparse

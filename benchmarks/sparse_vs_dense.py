@@ -1,10 +1,10 @@
-"""One objective-and-gradient pass of I-AutoRec: our sparse path against the same objective written densely.
+"""Time of one objective-and-gradient pass of I-AutoRec: our sparse code and a dense version of the same objective.
 
-    python benchmarks/sparse_vs_dense.py --data_path dataset          # ml-1m there
+    python benchmarks/sparse_vs_dense.py --data_path dataset          # with ml-1m in that folder
     python benchmarks/sparse_vs_dense.py                              # without data: random ratings in ML-1M's shape
 
-The dense one is plain torch: row batches of 512, dense products, a mask on the error. Both must agree on loss and
-gradient before anything is timed. They are timed in turn, so that a slow moment of the machine hits both.
+The dense version is plain torch: batches of 512 rows, dense products, a mask on the error. Both must agree on loss and
+gradient before they are timed, alternately, so that a slow moment of the machine hits both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HIDDEN, BATCH, REG = 500, 512, 400.0
 
 
 def ml_1m(data_path: str) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """(items, users, ratings, shape) of the training part of the paper's split."""
+    """Return (items, users, ratings, shape) of the training part of the paper's split."""
     config = Config("IAutoRec", "ml-1m", config_dict={"data_path": data_path})
     with quiet_recbole():
         train = RatingDataset(config).build()[0]
@@ -36,7 +36,7 @@ def ml_1m(data_path: str) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
 
 
 def random_ratings(n_items=3707, n_users=6041, n_ratings=810_000) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    """As many ratings as ML-1M's training part, with its long tails of items and users."""
+    """Draw as many ratings as ML-1M's training part has, with long tails of items and users."""
     generator = torch.Generator().manual_seed(0)
     popularity = torch.arange(1, n_items).double().pow(-0.7), torch.arange(1, n_users).double().pow(-0.5)
     items, users = (torch.multinomial(p, 2 * n_ratings, True, generator=generator) + 1 for p in popularity)
@@ -67,7 +67,7 @@ def dense_pass(model: MaskedAutoencoder, ratings: Tensor, mask: Tensor) -> float
 
 
 def compare(items: Tensor, users: Tensor, values: Tensor, shape: tuple[int, int], repeats: int) -> float:
-    """Print both times and their ratio; the ratio of the medians."""
+    """Print both median times; return their ratio."""
     torch.manual_seed(0)
     model = MaskedAutoencoder(shape[1], [HIDDEN], "sigmoid", "identity", (REG, REG), 0.01, 0.0, (1.0, 5.0))
     ratings = RatingMatrix.from_entries(items, users, values, shape)

@@ -1,11 +1,11 @@
-"""Bias and BiasedMF against scikit-surprise's BaselineOnly and SVD: same split, same settings, RMSE side by side.
+"""RMSE of Bias and BiasedMF beside scikit-surprise's BaselineOnly and SVD, with the same split and settings.
 
     pip install scikit-surprise
     python benchmarks/surprise_agreement.py --data_path dataset                # ML-1M, 4 minutes on two cores
     python benchmarks/surprise_agreement.py --dataset ml-100k
 
-Trained on train + validation (90 %) for a fixed number of epochs, tested on the rest. Fails where they differ by more
-than 0.005.
+All train on train + validation (90 %) for a fixed number of epochs and are tested on the rest. Fails if two differ by
+more than 0.005.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PAIRS = [
 
 
 def ours(model: str, parameters: dict, dataset: str, data_path: str, seed: int):
-    """RMSE of our model, and the very ratings it was trained and tested on."""
+    """Return the RMSE of our model, and the ratings it was trained and tested on."""
     fixed = {"data_path": data_path, "seed": seed, "saved": False, "show_progress": False}
     config = Config(model, dataset, config_dict={**fixed, **parameters})
     with quiet_recbole():

@@ -192,8 +192,8 @@ def test_an_unsupported_python_is_refused_readably(version, how, tmp_path):
     done = subprocess.run([sys.executable, *how], capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 2
     assert done.stderr == (
-        f"error: recbole_autorec needs Python 3.10 to 3.14; this is {version[0]}.{version[1]}. In a checkout, name "
-        "another: make run PYTHON=python3.12\n"
+        f"error: recbole_autorec needs Python 3.10 to 3.14; this is {version[0]}.{version[1]}. In a checkout, choose "
+        "one: make run PYTHON=python3.12\n"
     )
 
 
