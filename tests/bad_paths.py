@@ -1,4 +1,4 @@
-"""Every flag that takes a path, with every path that cannot be used: JSON lines of what came. A script, for an empty folder."""
+"""Try every flag that takes a path with every unusable path and print the outcomes as JSON lines. Run in an empty folder."""
 
 import contextlib
 import io
@@ -66,7 +66,7 @@ def run(argv):
 
 
 def enter(folder):
-    """Go into a new folder that has the files which PATHS speak of."""
+    """Enter a new folder with the files that PATHS need."""
     Path(folder).mkdir()
     os.chdir(folder)
     for name in ("denied", "readonly"):

@@ -15,16 +15,16 @@ from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.model.registry import get_model
 from recbole_autorec.quick_start import quiet_recbole
 
-gc.freeze()  # the collections between trainings need not look through all that is imported
+gc.freeze()  # garbage collection between trainings can skip everything imported so far
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "dataset"
-AT_HOME = {"data_path": str(DATA)}  # where a checkpoint's dataset is, which it has no say in
+AT_HOME = {"data_path": str(DATA)}  # where a checkpoint's dataset is; the checkpoint cannot set it
 ML_1M = ROOT.parent / "shared" / "dataset"
 
-# A run of a second: few units, few iterations, nothing left on disk.
+# A run of one second: few units, few iterations, nothing left on disk.
 # With this seed the rating of zero is a training rating: tiny's scale is 0 to 5.
 QUICK_ANY = {"seed": 1, "epochs": 3, "saved": False, "show_progress": False}  # for every model
 QUICK = {
@@ -41,13 +41,13 @@ QUICK = {
 
 @pytest.fixture(autouse=True)
 def _working_folder(tmp_path, monkeypatch):
-    """RecBole writes saved/ and log_tensorboard/ where it stands."""
+    """RecBole writes saved/ and log_tensorboard/ to the working folder."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def write_dataset(tmp_path):
-    """Write lines as dataset 'toy' and give the data folder."""
+    """Return a function that writes lines as dataset 'toy' and returns the data folder."""
 
     def write(lines: list[str], header: str = "user_id:token\titem_id:token\trating:float", name: str = "toy") -> str:
         folder = tmp_path / "data" / name
@@ -59,7 +59,7 @@ def write_dataset(tmp_path):
 
 
 def quick(model: str) -> dict:
-    """The parameters of a quick run of a model."""
+    """Return the parameters of a quick run of a model."""
     if not issubclass(get_model(model), AutoRec):
         return QUICK_ANY
     shared = model == "AutoRecEnsemble"
@@ -77,7 +77,7 @@ def tiny_parts(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
 
 
 def tiny_model(model: str = "IAutoRec", **parameters):
-    """(config, split parts, model on the training part)."""
+    """Return (config, split parts, model on the training part)."""
     config = config_for(model, **parameters)
     _, parts = tiny_parts(config)
     torch.manual_seed(0)

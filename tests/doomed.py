@@ -1,4 +1,4 @@
-"""Models that fail, each in its way; a module, so that a comparison's processes can import them."""
+"""Models that fail in different ways; a module, so that a comparison's processes can import them."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ class Dies(GlobalMean):
 
 
 class RaisesOnceIn(GlobalMean):
-    """Fails with seed 2 only."""
+    """Fails only with seed 2."""
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -29,7 +29,7 @@ class RaisesOnceIn(GlobalMean):
 
 
 class Meets(GlobalMean):
-    """Fails unless another one is being built at the same time."""
+    """Fails unless another instance is being built at the same time."""
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -43,7 +43,7 @@ class Meets(GlobalMean):
 
 
 class Waits(GlobalMean):
-    """Takes longer than anybody waits."""
+    """Takes longer than any test waits."""
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -51,7 +51,7 @@ class Waits(GlobalMean):
 
 
 class Slow(IAutoRec):
-    """Takes a third of a second for an epoch, and leaves a byte for it in a file of the node and the parameters."""
+    """Takes a third of a second per epoch, and appends a byte per epoch to a file named by node and parameters."""
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

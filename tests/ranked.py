@@ -1,4 +1,4 @@
-"""One of several processes that train the same models; what they come to."""
+"""One of several processes that train the same models; returns their results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recbole_autorec.quick_start import train_and_test
 from tests.conftest import config_for, tiny_parts
 
 RANKING = {"metrics": ["NDCG", "Recall"], "valid_metric": "NDCG@2", "topk": [2], "eval_args": {"mode": "full"}}
-# Where the penalty or the first step is small, L-BFGS comes to elsewhere from other rounding.
+# With a small penalty or first step, L-BFGS with other rounding ends at another point.
 FIRM = {"reg_weight": 20, "init_std": 0.5}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "lbfgs": ("IAutoRec", FIRM),
@@ -36,7 +36,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def outcome(case: str) -> dict[str, Any]:
-    """Result, scores of the test part and parameters."""
+    """Return result, scores on the test part, and parameters."""
     model, parameters = CASES[case]
     config = config_for(model, **parameters)
     result, trainer = train_and_test(config, *tiny_parts(config))

@@ -1,4 +1,4 @@
-"""AutoRec written plainly in float64 NumPy with a dense matrix and a mask: slow and obvious."""
+"""AutoRec in plain float64 NumPy with a dense matrix and a mask: slow and obvious."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ def sigmoid(x):
 
 
 def predictions(inputs, V, mu, W, b, m=None, a=None):
-    """h(r) of all cells (N, D), and the codes g (N, K); with offsets m and a (N,), or as the paper has it without.
+    """Return h(r) of all cells (N, D) and the codes g (N, K); with offsets m and a (N,), or as in the paper without.
 
     inputs (N, D), 0 where unobserved; V, W (D, K); mu (K,); b (D,).
     """
@@ -19,7 +19,7 @@ def predictions(inputs, V, mu, W, b, m=None, a=None):
 
 
 def objective_and_gradients(ratings, observed, V, mu, W, b, reg_weight, m=None, a=None, damping=(0, 0)):
-    """J and its gradients for sigmoid encoder and identity decoder.
+    """Return J and its gradients for a sigmoid encoder and an identity decoder.
 
     ratings, observed (N, D); reg_weight (encoder, decoder); damping (row, column) of the offsets a and b.
     """

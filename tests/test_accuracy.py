@@ -1,4 +1,4 @@
-"""The paper's figures on ML-1M, one seed each; docs/results.md has the means of five."""
+"""The paper's results on ML-1M, one seed each; docs/results.md has means of five."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""predict, evaluate and recommend on files as people have them."""
+"""predict, evaluate and recommend on realistic files."""
 
 import json
 import re
@@ -16,7 +16,7 @@ USERS, ITEMS = [f"u {n}" for n in range(12)], [*(f"i{n}" for n in range(9)), "a,
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """Of twelve users and items, with every rating in it."""
+    """A checkpoint of twelve users and items, trained on all ratings."""
     random = np.random.default_rng(0)
     pairs = [(user, item) for user in USERS for item in ITEMS if random.random() < 0.8]
     frame = pd.DataFrame(pairs, columns=["user", "item"]).assign(rating=random.integers(1, 6, len(pairs)))
@@ -124,7 +124,7 @@ def test_advice_about_new_ratings_names_flags_for_that_file(verb, checkpoint, ca
     code, _, message = run(capsys, *base, flag, names)
     encoding = re.search(r"--\w*encoding \w+", message)[0].split()
     assert (code, run(capsys, *base, flag, names, *encoding)[0]) == (2, 0)
-    assert run(capsys, *base, "--columns", names, *encoding)[0] == 0  # the pairs are read by their own names
+    assert run(capsys, *base, "--columns", names, *encoding)[0] == 0  # the pairs keep their own column names
 
 
 def test_what_training_lacks_is_left_out_and_the_rest_answered(checkpoint, capsys, caplog):

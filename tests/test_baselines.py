@@ -1,4 +1,4 @@
-"""GlobalMean, Bias and BiasedMF: what they compute, and what every model of ours does."""
+"""GlobalMean, Bias and BiasedMF: their formulas, and what holds for every model of ours."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_bias_is_the_minimum_of_its_objective(user_damping, item_damping):
     users, items, ratings = entries(model, parts[0])
     design = np.zeros((len(ratings), model.n_users + model.n_items))
     design[np.arange(len(ratings)), users] = design[np.arange(len(ratings)), model.n_users + items] = 1
-    design = np.column_stack([design, np.ones(len(ratings))])  # of the mean, which is not damped
+    design = np.column_stack([design, np.ones(len(ratings))])  # the mean's column, undamped
     damping = np.append(np.repeat([user_damping, item_damping], [model.n_users, model.n_items]), 0)
     expected = np.linalg.solve(design.T @ design + np.diag(damping), design.T @ ratings)
     found = torch.cat([model.user_bias, model.item_bias, model.mean[None]]).detach().numpy()
@@ -75,7 +75,7 @@ def test_biased_mf_with_one_rating_a_batch_steps_as_funk_does():
     p, q = model.user_factors.weight[user].clone(), model.item_factors.weight[item].clone()
     b_u, b_i = model.user_bias.weight[user].clone(), model.item_bias.weight[item].clone()
     error = (model.scale.on(rating) - model.mean - b_u - b_i - (p * q).sum()).detach()[0]
-    n = (parts[0].inter_feat[model.USER_ID] == user).sum()  # each of them has its share of the damping
+    n = (parts[0].inter_feat[model.USER_ID] == user).sum()  # each rating has its share of the damping
     model.calculate_loss(one).backward()
     optimizer.step()
     torch.testing.assert_close(model.user_factors.weight[user], p + 0.1 * (error * q - 0.3 * p))
@@ -112,7 +112,7 @@ def test_predictions_stay_in_the_range_of_the_training_ratings(name):
 
 @pytest.mark.parametrize("name", [*NAMES, "FM", "NeuMF"])
 def test_no_test_rating_reaches_the_model(name, monkeypatch):
-    """Poison the test ratings, and the scores must not move."""
+    """Change the test ratings; the scores must not change."""
     scores, load, train_and_test = [], quick_start.load_and_split, quick_start.train_and_test
 
     def poisoned(config):

@@ -1,4 +1,4 @@
-"""Parts of a prediction, weighted by validation ratings: the minimum it claims, and what it must not see."""
+"""Weights of a prediction's parts, fitted on validation ratings: they reach the minimum and see nothing else."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ USERS, ITEMS = torch.tensor([0, 4, 9, 1, 30]), torch.tensor([0, 20, 12, 12])
 
 
 def drawn(n: int, size: int, noise: float, weights, seed=0):
-    """(a calibration, its arguments for pairs drawn at random, r - m by these weights and some noise)."""
+    """Return (a calibration, arguments for random pairs, r - m from these weights plus noise)."""
     torch.manual_seed(seed)
     calibration = Calibration(n, USERS, ITEMS)
     users, items = torch.randint(1, 5, (size,)), torch.randint(1, 4, (size,))
@@ -64,7 +64,7 @@ def test_with_many_ratings_weights_come_back():
 
 @pytest.mark.parametrize("n", [1, 2])
 def test_it_is_the_minimum_of_error_and_distance(n):
-    """Once more, with a gradient and without sums of products."""
+    """Check against autograd, without sums of products."""
     calibration, (parts, x_user, x_item), rest = drawn(n, 300, 0.9, [0.1, *([0.7, 1.2, 0.4, 0.3] * n)])
     calibration.fit(calibration.products(parts, x_user, x_item, rest), n)
     weights = calibration.weights.double().requires_grad_()
@@ -82,7 +82,7 @@ def test_it_is_the_minimum_of_error_and_distance(n):
 
 
 def test_parts_that_are_not_there_have_no_say():
-    """Offsets alone: the interaction is 0, and how far it would carry stays as it was."""
+    """With offsets alone the interaction is 0 and its weights stay as they were."""
     calibration, (parts, *x), rest = drawn(1, 50, 0.5, [0.0, 1.0, 1.0, 0.0, 0.0])
     nothing = Parts(parts.offsets, torch.zeros_like(parts.interactions))
     calibration.fit(calibration.products(nothing, *x, rest), 1)
@@ -153,7 +153,7 @@ def test_the_score_of_validation_is_the_calibrated_models():
 
 
 def test_a_refit_keeps_what_validation_said():
-    """And has no validation part of its own: its ratings are in training by then."""
+    """The refit has no validation part: its ratings are then in training."""
     once, again = fitted()[1], fitted(refit=True)[1]
     assert torch.equal(again.model.calibration.weights, once.model.calibration.weights)
     assert not torch.equal(again.model.autoencoder.decoder_weight, once.model.autoencoder.decoder_weight)

@@ -198,7 +198,7 @@ def test_an_unsupported_python_is_refused_readably(version, how, tmp_path):
 
 
 def test_what_an_old_python_reads_first_it_can_parse():
-    """Python 2.7's grammar: no annotations, no f-strings, no unpacking in displays."""
+    """The grammar of Python 2.7 has no annotations, no f-strings, no unpacking in displays."""
     tree = ast.parse((ROOT / "recbole_autorec" / "__init__.py").read_text())
     newer = (ast.JoinedStr, ast.AnnAssign, ast.Starred, ast.NamedExpr, ast.Match)
     starred = [

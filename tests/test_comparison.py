@@ -1,4 +1,4 @@
-"""Comparisons: identical splits, the plain run's numbers, nothing mixed, nothing lost."""
+"""Comparisons: identical splits, the numbers of plain runs, nothing mixed up, nothing lost."""
 
 import fcntl
 import json
@@ -39,7 +39,7 @@ def run(models=MODELS, repeats=2, output="out", **keywords):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A comparison of four rows and their blend on two splits, run once."""
+    """Run a comparison of four rows and their blend on two splits, once."""
     return run(blend=True, output=tmp_path_factory.mktemp("comparison") / "out")
 
 
@@ -49,7 +49,7 @@ def test_the_table_has_a_row_for_each_model_the_best_first(finished):
     assert list(table["rmse"]) == sorted(table["rmse"])
     assert list(table["repeats"]) == [2] * 5
     assert table["model"]["wide"] == "IAutoRec"
-    # V and W, mu, b, a, m, the weights of parts; with padding ids
+    # V and W, mu, b, a, m, weights of the parts; padding ids included
     assert table["n_parameters"]["wide"] == 11 * 12 * 2 + 12 + 11 + 7 + 1 + 5
     assert np.isnan(table["best_difference"].iloc[0])
     for label in table.index[1:]:
@@ -115,7 +115,7 @@ def test_the_folder_holds_everything(finished):
 
 
 def test_the_blend_is_the_rows_weighted_by_their_validation_predictions(finished):
-    """Once more, with the plain formula; the test part decides nothing."""
+    """Check against the plain formula; the test part must not matter."""
     for repeat in (1, 2):
         tasks = [task for task in finished.tasks if task.repeat == repeat and task.row.label in MODELS]
         with quiet_recbole():
@@ -150,7 +150,7 @@ def test_a_blend_joins_a_finished_comparison_and_grows_with_it(tmp_path):
 
 
 def test_no_test_rating_moves_the_blend_and_a_validation_rating_does(tmp_path):
-    """Written again from the kept predictions, with other ratings, which nothing else sees."""
+    """Recompute the blend from kept predictions with changed ratings, which nothing else sees."""
     comparison = run({"Bias": None, "GlobalMean": None, "IAutoRec": SMALL}, 1, tmp_path, blend=True)
     *tasks, blend = comparison.tasks
     plain = blend.result()["parameters"]
@@ -339,7 +339,7 @@ def test_in_a_terminal_each_line_stands_alone(tmp_path):
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL, stderr=follower)
     os.close(follower)
     said = b""
-    with suppress(OSError):  # how a terminal says that its last writer has gone
+    with suppress(OSError):  # a terminal reports in this way that its last writer has gone
         while block := os.read(leader, 4096):
             said += block
     assert process.wait() == 0
@@ -425,7 +425,7 @@ def test_bootstrap_is_paired_and_covers_the_difference():
     losses = [np.stack([base, base, base * 1.1], axis=1)]
     scores = statistics.bootstrap_scores(losses, root=True)
     assert scores.shape == (1000, 3)
-    assert np.array_equal(scores[:, 0], scores[:, 1])  # one model twice never differs
+    assert np.array_equal(scores[:, 0], scores[:, 1])  # a model never differs from itself
     low, high = np.quantile(scores[:, 2] - scores[:, 0], [0.025, 0.975])
     assert low < np.sqrt(1.1 * base.mean()) - np.sqrt(base.mean()) < high
     unpaired = np.sqrt(base.std() ** 2 / 4000)
@@ -518,7 +518,7 @@ def test_a_mistake_in_a_comparison_file(content, expected, tmp_path, capsys):
 
 
 def test_later_parameters_beat_earlier_ones(tmp_path):
-    """A comparison file's, files', a row's in the file, a row's own file, flags."""
+    """In this order: comparison file, files, row in the file, the row's own file, flags."""
     for name, text in (
         ("c.yaml", "models: {FM: {embedding_size: 32, epochs: 7}}\nparameters: {refit: True, seed: 3, epochs: 5}\n"),
         ("all.yaml", "refit: False\nlearning_rate: 0.5\n"),

@@ -1,4 +1,4 @@
-"""Every message in full: where, what came in, what is allowed, what to do."""
+"""Full messages: where, what came in, what is allowed, what to do."""
 
 import pickle
 import re
@@ -179,7 +179,7 @@ def test_what_recbole_1_2_0_lacks_is_refused_with_how_to_have_it(monkeypatch):
 
 
 def test_recbole_1_2_0_lacks_what_its_files_lack():
-    """The refusals are those of the RecBole that is installed."""
+    """The refusals match the installed RecBole."""
     lacks = recbole.__version__ == "1.2.0"
     assert hasattr(Dataset, "time_based_split") is not lacks
     if lacks:

@@ -1,4 +1,4 @@
-"""Rating files in, atomic files out."""
+"""Convert rating files to atomic files."""
 
 import gzip
 import io
@@ -75,7 +75,7 @@ def test_a_format_is_found_out(name, content, small, monkeypatch):
 
 @pytest.mark.parametrize("columns", [["item", None, "user", "rating"], {"item": "a", "user": "c", "rating": "d"}])
 def test_columns_as_python_has_them(columns):
-    """And, in the file, blank lines before the header and blanks behind the commas."""
+    """Also with blank lines before the header and blanks after commas in the file."""
     Path("a.csv").write_text("\n \na,b,c,d\n7, x, 1, 3\n" + ("" if isinstance(columns, dict) else '8,"x""", 1, 2\n'))
     convert("a.csv", "toy", "data", columns=columns)
     assert read()[1] == ("1", "7", "3")
@@ -218,7 +218,7 @@ def test_a_mistake_is_one_message_and_exit_code_2(content, arguments, expected, 
     flags = {"--input": "a", "--name": "toy", **dict(zip(arguments[::2], arguments[1::2], strict=True))}
     assert cli.main(["convert", "--data_path", "data", *chain.from_iterable(flags.items())]) == 2
     assert capsys.readouterr().err == f"error: {expected}\n"
-    assert [path for path in tmp_path.rglob("*") if path.name not in ("a", "data")] == []  # nothing half-written
+    assert [path for path in tmp_path.rglob("*") if path.name not in ("a", "data")] == []  # no partial files
 
 
 def test_a_dataset_that_is_there_is_left_alone(capsys):
@@ -291,7 +291,7 @@ TIMES = {None: st.sampled_from(["12", "978300760"]), "%Y-%m-%d": st.sampled_from
     st.data(), st.sampled_from(SEPARATORS), st.sampled_from(list(TIMES)), st.booleans(), st.booleans(), st.booleans()
 )
 def test_the_fast_reader_and_the_careful_one_agree(data, separator, dates, timed, more, ends):
-    """Good lines, of which one field is anything."""
+    """Valid lines with one arbitrary field."""
     fields = st.tuples(GOOD, TIMES[dates], st.just("more")).map(lambda f: [*f[0], *[f[1]] * timed, *[f[2]] * more])
     rows = data.draw(st.lists(fields, min_size=1, max_size=4))
     if data.draw(st.booleans()):

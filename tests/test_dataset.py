@@ -194,7 +194,7 @@ def test_ready_made_split_is_used_and_checked(write_dataset):
 def test_split_is_the_papers_and_depends_on_the_seed_only():
     parts = {}
     for seed, model in ((1, "IAutoRec"), (1, "UAutoRec"), (2, "IAutoRec")):
-        torch.rand(seed * 7)  # whatever was drawn before
+        torch.rand(seed * 7)  # earlier draws must not matter
         parts[seed, model] = load(str(DATA), "tiny", model=model, seed=seed)[1]
     sizes = [len(part) for part in parts[1, "IAutoRec"]]
     assert sizes == [41, 4, 5]  # 81, 9 and 10 % of 50

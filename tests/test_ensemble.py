@@ -53,7 +53,7 @@ def test_a_prediction_is_the_weighted_sum_of_its_members_parts():
 
 
 def test_a_member_is_trained_as_it_is_alone():
-    """By its own objective and early stopping: the first one, whose weights are drawn first."""
+    """On its own objective and with its own early stopping; checked for the first, whose weights are drawn first."""
     _, trainer, _ = fitted(hidden_size=[8])
     config = config_for("IAutoRec", calibration=True, **{key: trainer.model.configs[0][key] for key in
                         ("row_scaling", "column_scaling", "init_std")})  # fmt: skip

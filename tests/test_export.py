@@ -1,4 +1,4 @@
-"""A file that serves: the same predictions, without ratings, optimiser, paths and formulas."""
+"""Exported files give the same predictions and hold no ratings, optimiser, paths or formulas."""
 
 import zipfile
 from pathlib import Path
@@ -21,7 +21,7 @@ AUTOREC = {
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A function: (checkpoint, exported file) of a model."""
+    """Return a function that gives (checkpoint, exported file) of a model."""
     made = {}
 
     def of(name):

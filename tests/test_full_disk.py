@@ -1,4 +1,4 @@
-"""A real filesystem that fills up at every write in turn: an error in words, and the same command goes on."""
+"""A real filesystem fills up at each write in turn: the error is readable, and the same command then continues."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ VERBS = {
 
 @pytest.fixture
 def disk(tmp_path, monkeypatch):
-    """A function that makes the current folder a filesystem of so many bytes; another one that gives it more."""
+    """Return a function that mounts a filesystem of given size on the current folder, and one that enlarges it."""
     folder = tmp_path / "disk"
     folder.mkdir()
 

@@ -1,4 +1,4 @@
-"""Training, evaluation and loading on a card give what the CPU gives."""
+"""Training, evaluation and loading on a GPU give the CPU's results."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_loss_and_gradient_equal_the_cpus(model):
 
 
 def test_sparse_products_equal_the_cpus():
-    """cuSPARSE's and embedding_bag's, in a shape that has slices on a CPU."""
+    """Products of cuSPARSE and embedding_bag, in a shape that is sliced on a CPU."""
     generator = torch.Generator().manual_seed(0)
     pairs = torch.unique(torch.randint(0, 300 * 500, (30_000,), generator=generator))
     matrix = RatingMatrix.from_entries(pairs // 500, pairs % 500, torch.rand(len(pairs)), (300, 500))

@@ -1,4 +1,4 @@
-"""Ids stay what they are: text, however much a column of them looks like numbers, dates, truth values or nothing."""
+"""Ids stay text, even if a column looks like numbers, dates, booleans or missing values."""
 
 import csv
 import gzip
@@ -45,7 +45,7 @@ often = settings(max_examples=60, suppress_health_check=[HealthCheck.function_sc
 
 
 def write(path: Path, names: list[str], rows: list[tuple]) -> str:
-    """`rows` in the format that the file's name says."""
+    """Write `rows` in the format of the file's name."""
     suffix = path.name.partition(".")[2]
     if suffix == "parquet":
         pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra tune)")
@@ -98,7 +98,7 @@ def test_the_dataset_has_the_ids_of_the_inter_file(part, tmp_path_factory, users
     lines = ["user_id:token\titem_id:token\trating:float", *(f"{user}\t{item}\t{stars}" for user, item, stars in rows)]
     (folder / "toy" / "toy.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch, quiet_recbole():
-        patch.setattr(dataset_module, "PART", part)  # the file is read in several, too
+        patch.setattr(dataset_module, "PART", part)  # also read the file in several parts
         data = RatingDataset(config_for("GlobalMean", "toy", data_path=str(folder)))
     assert list(data.field2id_token["user_id"]) == ["[PAD]", *users]
     assert list(data.field2id_token["item_id"]) == ["[PAD]", *items]
@@ -108,7 +108,7 @@ def test_the_dataset_has_the_ids_of_the_inter_file(part, tmp_path_factory, users
 
 
 def test_ids_that_are_numbers_are_read_fast_and_once(monkeypatch, tmp_path):
-    """Not again, and not line by line, as those are that pandas takes for something else than text."""
+    """They are not read again, nor line by line, unlike ids that pandas does not take for text."""
     calls, read_csv = [], pd.read_csv
     monkeypatch.setattr(
         pd, "read_csv", lambda *arguments, **keywords: calls.append(1) or read_csv(*arguments, **keywords)
@@ -124,8 +124,8 @@ def test_ids_that_are_numbers_are_read_fast_and_once(monkeypatch, tmp_path):
 
 @pytest.fixture
 def predictor(tmp_path):
-    """Of the seven users and as many items, converted from csv and trained."""
-    rows = [row for row in ratings_by(SEVEN, SEVEN) if row[0] != row[1]]  # each has an item left to recommend
+    """A predictor of seven users and seven items, converted from csv and trained."""
+    rows = [row for row in ratings_by(SEVEN, SEVEN) if row[0] != row[1]]  # leaves everyone an item to recommend
     convert(write(tmp_path / "a.csv", ["user", "item", "rating"], rows), "seven", "data", show_progress=False)
     parameters = {**QUICK, "saved": True, "epochs": 1, "data_path": "data", "refit": True}
     result = run_recbole_autorec("UAutoRec", "seven", config_dict=parameters)
@@ -164,7 +164,7 @@ def test_recommend_tells_the_seven_apart(predictor, tmp_path):
 
 
 def features(tmp_path) -> tuple[RatingDataset, list[RatingDataset], object]:
-    """A dataset whose .item and .user files lack values of every kind, and what is where."""
+    """Return a dataset whose .item and .user files lack values of every type, its parts, and the config."""
     folder = tmp_path / "data" / "toy"
     folder.mkdir(parents=True)
     items, users = ["i0", "NA", "nan", "01", "i4"], [f"u{number}" for number in range(8)]
@@ -235,7 +235,7 @@ def test_features_are_what_recbole_reads_with_pandas_2(tmp_path):
     data, _, config = features(tmp_path)
     for file in ("toy.item", "toy.inter"):
         path = tmp_path / "data" / "toy" / file
-        path.write_text(path.read_text().replace("NA\t", "n1\t").replace("nan\t", "n2\t"))  # RecBole's missing ones
+        path.write_text(path.read_text().replace("NA\t", "n1\t").replace("nan\t", "n2\t"))  # missing to RecBole
     with quiet_recbole():
         theirs = Dataset(config)
         theirs._change_feat_format()

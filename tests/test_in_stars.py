@@ -68,7 +68,7 @@ def test_every_model_that_predicts_trains_and_predicts_in_the_range(name):
     data, parts = tiny_parts(config)
     result, trainer = quick_start.train_and_test(config, data, parts)
     ratings = parts[0].inter_feat["rating"]
-    assert trainer.last_scores.min() > 0.5  # a probability, or one taken for stars, would be near the lowest rating, 0
+    assert trainer.last_scores.min() > 0.5  # an unmapped probability would be near the lowest rating, 0
     assert trainer.last_scores.max() < 5
     assert abs(trainer.last_scores.mean() - ratings.mean()) < 1.2
     assert result["n_parameters"] > 0
@@ -87,7 +87,7 @@ def test_models_of_every_kind_rank(name, write_dataset):
 def test_a_trainer_of_recboles_own_stays_below_ours():
     trainer = get_trainer(get_model("RecVAE"))
     assert [base.__name__ for base in trainer.__mro__[:3]] == ["RatingRecVAETrainer", "RatingTrainer", "RecVAETrainer"]
-    mine = get_trainer(type("Mine", (get_model("RecVAE"),), {}))  # not by its name
+    mine = get_trainer(type("Mine", (get_model("RecVAE"),), {}))  # recognised by its base class, not by its name
     assert [base.__name__ for base in mine.__mro__[:3]] == [base.__name__ for base in trainer.__mro__[:3]]
     assert get_trainer(get_model("FM")) is RatingTrainer
 

@@ -1,4 +1,4 @@
-"""The property files are found from a wheel, an editable install and a checkout alike."""
+"""The property files are found from a wheel, an editable install and a checkout."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ SOURCES = ["recbole_autorec", "properties", "setup.cfg", "pyproject.toml", "READ
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """A copy: building leaves files behind."""
+    """A copy of the project, because building leaves files behind."""
     copy = tmp_path / "project"
     copy.mkdir()
     for name in SOURCES:
@@ -47,7 +47,7 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     (site,) = (tmp_path / "env").glob("lib/*/site-packages")
-    (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # last: the new copy goes first
+    (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # last: the new copy wins
     pip("install", "--quiet", "--no-deps", *what, python=python)
     if how == "wheel":
         shutil.rmtree(project)
@@ -58,7 +58,7 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     package, properties = map(Path, done.stdout.split())
     root = tmp_path / "env" if how == "wheel" else project
     assert package.is_relative_to(root)
-    assert (package.parent / "py.typed").is_file()  # or type checkers take every name for Any
+    assert (package.parent / "py.typed").is_file()  # otherwise type checkers treat every name as Any
     assert properties.is_relative_to(root)
     tracked = {file.relative_to(ROOT / "properties") for file in (ROOT / "properties").rglob("*.*")}
     assert {file.relative_to(properties) for file in properties.rglob("*.*") if "__" not in str(file)} == tracked

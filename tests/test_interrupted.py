@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM, full disks and dead processes: the truth is said, and the same command goes on."""
+"""Ctrl-C, SIGTERM, full disks and dead processes: messages are true, and the same command then continues."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ MOMENTS = {
 
 
 def same_in_every_run(result):
-    """What does not say how long it took, or where."""
+    """Drop times and places."""
     state = load_checkpoint(result["checkpoint"])["state_dict"]
     left = {key: result[key] for key in ("valid", "test", "best_epoch", "epochs_run", "n_cold", "split_fingerprint")}
     return {**left, "curve": [[epoch, score] for epoch, _, score in result["curve"]],
@@ -101,7 +101,7 @@ def same_in_every_run(result):
     *((model, {"refit": True}) for model in MOMENTS if model != "IAutoRec"),
 ])  # fmt: skip
 def test_a_run_that_ended_at_any_moment_is_finished_to_the_bit(model, stages, monkeypatch):
-    """Before and after each checkpoint, and before each evaluation: the resumed run gives what the whole one gives."""
+    """Stop before and after each checkpoint and before each evaluation: the resumed run equals an uninterrupted one."""
     from recbole_autorec.trainer import rating_trainer
 
     parameters = {**quick(model), **MOMENTS[model], "data_path": str(DATA), **stages, "saved": True, "epochs": 4}
@@ -110,7 +110,7 @@ def test_a_run_that_ended_at_any_moment_is_finished_to_the_bit(model, stages, mo
         return run_recbole_autorec(model, "tiny", config_dict=parameters, **keywords)
 
     whole, moments = same_in_every_run(run()), 0
-    for turn in range(0, 100, 3 if model == "AutoRecEnsemble" else 1):  # its members have steps of their own
+    for turn in range(0, 100, 3 if model == "AutoRecEnsemble" else 1):  # each member adds steps
         steps = iter(range(1000))
 
         def may_end(method, turn=turn, steps=steps):
@@ -147,7 +147,7 @@ def small(output="out", **keywords):
 
 
 def test_what_a_process_that_died_has_left_does_not_stop_the_next():
-    """A full disk at the very start leaves a lock; one that is killed, what it was writing."""
+    """A disk that is full at the start leaves a lock; a killed process leaves a partial file."""
     Path("out/runs").mkdir(parents=True)
     for left in ("out/.lock", "out/comparison.json.123.tmp"):
         Path(left).touch()
@@ -161,7 +161,7 @@ def test_what_a_process_that_died_has_left_does_not_stop_the_next():
 
 
 def test_a_disk_that_is_full_at_any_write_leaves_a_folder_that_goes_on(monkeypatch, tmp_path):
-    """Each write in turn fails once; the same call then ends as if none had."""
+    """Each write in turn fails once; the same call then ends as if nothing had failed."""
     import recbole_autorec.files as files
 
     whole = small(tmp_path / "whole").table["rmse"].to_dict()
@@ -212,7 +212,7 @@ def test_two_trainings_in_one_output_folder_are_refused():
         return run_recbole_autorec("Bias", "tiny", config_dict={**QUICK_ANY, "data_path": str(DATA)}, output="out")
 
     train()
-    train()  # one after the other is right
+    train()  # sequential runs are fine
     with locked("out", "training"), pytest.raises(ConfigError, match=r"^--output 'out': a training is running there; "):
         train()
     with locked("out", "comparison"), pytest.raises(ConfigError, match="running there"):

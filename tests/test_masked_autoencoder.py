@@ -1,4 +1,4 @@
-"""The objective against hand computation, finite differences and a plain dense NumPy implementation."""
+"""The objective compared with hand computation, finite differences and a plain dense NumPy implementation."""
 
 import subprocess
 import sys
@@ -86,7 +86,7 @@ def test_it_starts_at_the_offsets_alone():
     model.start_at(3.5, torch.tensor([0.5, -0.5]), torch.tensor([0.25, 0.0, -0.25]))
     predicted = model.decode_all(model.encode(ratings), model.levels(torch.arange(2)), torch.arange(3))
     assert predicted.tolist() == [[4.25, 4.0, 3.75], [3.25, 3.0, 2.75]]
-    assert model.encoder_weight.std() > 0  # or nothing would ever move
+    assert model.encoder_weight.std() > 0  # otherwise training could not start
 
 
 def test_columns_without_ratings_take_no_part_in_the_draw():
@@ -101,7 +101,7 @@ def test_columns_without_ratings_take_no_part_in_the_draw():
 
 
 def test_gradient_is_the_same_bits_every_time():
-    """On many threads too: torch's own gradient of an indexed bias adds up in another order each time."""
+    """Also on many threads: torch's own gradient of an indexed bias sums in a different order each time."""
     rng = np.random.default_rng(0)
     dense, mask = rng.integers(1, 6, (400, 500)).astype(np.float32), rng.random((400, 500)) < 0.5
     model, ratings = autoencoder(500).float(), matrix_of(dense, mask)

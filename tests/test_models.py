@@ -1,4 +1,4 @@
-"""What every model here must do under RecBole; IAutoRec and UAutoRec alike."""
+"""What IAutoRec and UAutoRec must do under RecBole."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def pairs(model, users, items) -> Interaction:
 
 
 def dense(model, part):
-    """Ratings (N, D) and which are observed, from RecBole's own interactions."""
+    """Return ratings (N, D) and the mask of observed ones, from RecBole's interactions."""
     ratings, observed = np.zeros(model.ratings.shape), np.zeros(model.ratings.shape, dtype=bool)
     index = part.inter_feat[model.row_field].numpy(), part.inter_feat[model.column_field].numpy()
     ratings[index], observed[index] = part.inter_feat["rating"].numpy(), True
@@ -36,12 +36,12 @@ def weights(model):
 
 
 def levels(model):
-    """m and a."""
+    """Return m and a."""
     return model.autoencoder.mean.item(), model.autoencoder.row_bias.detach().double().numpy()
 
 
 def on_scale(model, ratings):
-    """Those that an item or a user has not rated are of no interest."""
+    """Convert to the model's scale; unobserved entries do not matter."""
     return model.scale.on(torch.from_numpy(ratings)).double().numpy()
 
 
@@ -90,7 +90,7 @@ def test_prediction_is_the_formula_clipped(name, offsets):
     found = model.eval().predict(interaction).detach().numpy()
     np.testing.assert_allclose(found[warm], expected.clip(0, 5)[rows, columns][warm], rtol=1e-5, atol=1e-5)
     assert warm.any()
-    assert (expected[rows, columns][warm] < 0).any()  # clipping had something to do
+    assert (expected[rows, columns][warm] < 0).any()  # so clipping matters
 
 
 def test_scaling_by_activity_scales_the_input_and_not_the_target(name):
@@ -133,7 +133,7 @@ def test_a_cold_pair_gets_the_offsets_that_are_known(name):
     model.eval()
     core, scale = model.autoencoder, model.scale
     with torch.no_grad():
-        for bias in (core.row_bias, core.decoder_bias):  # as training leaves those of the padding id
+        for bias in (core.row_bias, core.decoder_bias):  # training leaves the padding id's at 0
             bias[0] = 0
         core.decoder_weight[0] = 0
     neither, item, user = model.predict(pairs(model, [0, 0, 3], [0, 3, 0]))
@@ -206,7 +206,7 @@ def test_kept_codes_are_never_stale(name, change):
         before = model.eval().predict(interaction)
     state = {key: value + 0.1 for key, value in model.state_dict().items()}
     core = model.autoencoder
-    if change == "step":  # in evaluation mode, on purpose
+    if change == "step":  # deliberately in evaluation mode
         core.encoder_weight.grad = torch.ones_like(core.encoder_weight)
         torch.optim.SGD(model.parameters(), lr=0.1).step()
     elif change == "data":

@@ -1,4 +1,4 @@
-"""Archives of GroupLens's: from a server on loopback, in their exact layouts."""
+"""GroupLens's archives, in their exact layouts, from a server on loopback."""
 
 import functools
 import hashlib
@@ -65,7 +65,7 @@ ARCHIVES = {
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ARCHIVES with ranges; `faults` says what goes wrong, once each."""
+    """Serve ARCHIVES with range requests; each of `faults` occurs once."""
 
     def __init__(self, faults, asked, *arguments):
         self.faults, self.asked = faults, asked
@@ -99,7 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """(address, faults to come, what was asked for); sums are those of the test's archives."""
+    """Return (address, pending faults, requests); checksums are those of the test archives."""
     sums = {name: hashlib.md5(content).hexdigest() for name, content in ARCHIVES.items()}
     monkeypatch.setattr(movielens, "ARCHIVES", {**sums, "ml-latest-small": None})
     faults, asked = [], []

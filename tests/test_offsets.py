@@ -1,4 +1,4 @@
-"""Offsets, the variances that damp them, and what must not matter to any model: the unit, and who has no ratings."""
+"""Offsets, the variances that set their damping, and what must not matter: units, and users or items without ratings."""
 
 from types import SimpleNamespace
 
@@ -100,7 +100,7 @@ def test_the_scale_has_movielens_mean_and_deviation():
 
 
 def fit(name: str, change=lambda parts: None, **parameters):
-    """(trainer, errors on the validation part by the best epoch) on tiny, with its parts changed."""
+    """Return (trainer, validation errors of the best epoch) on tiny, with changed parts."""
     calibration = {"calibration": True} if name in AUTOREC else {}
     config = config_for(name, **calibration, **parameters)
     data, parts = tiny_parts(config)
@@ -113,13 +113,13 @@ def fit(name: str, change=lambda parts: None, **parameters):
 
 
 def trained(*arguments, **parameters):
-    """The model that `fit` trains."""
+    """Return the model that `fit` trains."""
     return fit(*arguments, **parameters)[0].model.eval()
 
 
 @torch.no_grad()
 def all_predictions(model):
-    """(n_users, n_items)."""
+    """Predict all pairs: (n_users, n_items)."""
     return model.predict(all_pairs(model)).double().view(model.n_users, model.n_items)
 
 
@@ -139,8 +139,8 @@ def test_the_unit_of_the_ratings_does_not_matter(name, times, plus):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_users_and_items_without_training_ratings_change_nothing_for_others(name):
-    def change(parts):  # three more of each, known by their numbers only
-        for field in (parts[0].uid_field, parts[0].iid_field):  # the parts share what they know of ids
+    def change(parts):  # three more of each, without ratings
+        for field in (parts[0].uid_field, parts[0].iid_field):  # the parts share their id tables
             parts[0].field2id_token[field] = np.append(parts[0].field2id_token[field], ["x", "y", "z"])
 
     before, model = all_predictions(trained(name, epochs=1)), trained(name, change, epochs=1)
@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_bits(name):
 
 @pytest.mark.parametrize("name", ["BiasedMF", "IAutoRec", "UAutoRec"])
 def test_offsets_alone_are_a_candidate_for_the_best_epoch(name):
-    """The validation ratings are the offsets' own predictions: nothing can be better."""
+    """The validation ratings equal the offsets' predictions, so nothing can be better."""
 
     def change(parts):
         _, _, bias = tiny_model("Bias")

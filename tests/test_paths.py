@@ -1,4 +1,4 @@
-"""Paths that cannot be used: an error in words, in every verb, and nothing outside is touched."""
+"""Unusable paths: every command gives a readable error and touches nothing outside."""
 
 import ctypes
 import json
@@ -15,7 +15,7 @@ from tests.conftest import DATA, QUICK_ANY, ROOT
 
 
 def without_roots_rights():
-    """Permissions count for root, too, and for what it starts."""
+    """Make permissions count even for root and its child processes."""
     if os.geteuid() == 0:
         libc = ctypes.CDLL(None, use_errno=True)
         for right in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
@@ -23,7 +23,7 @@ def without_roots_rights():
 
 
 def test_every_flag_with_a_path_that_cannot_be_used_ends_in_words():
-    """See bad_paths.py, which also looks whether what was there is untouched."""
+    """See bad_paths.py, which also checks that existing files are untouched."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.bad_paths"], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=without_roots_rights,
@@ -36,7 +36,7 @@ def test_every_flag_with_a_path_that_cannot_be_used_ends_in_words():
         assert "Traceback" not in each["said"], each
         if each["code"]:
             assert each["said"].splitlines()[-1].startswith("error: "), each
-    assert [each["code"] for each in ended[-2:]] == [0, 0]  # in a folder that cannot be written, writing elsewhere
+    assert [each["code"] for each in ended[-2:]] == [0, 0]  # from a read-only folder, writing elsewhere
     refused = [each for each in ended if each["code"]]
     assert len(refused) > 0.9 * len(ended)
     assert all(each["code"] for each in ended if "300 bytes" in each["kind"] or "beyond" in each["kind"])

@@ -1,4 +1,4 @@
-"""A checkpoint serves alone: the same predictions as in training, for known and new users and items."""
+"""A checkpoint suffices for predictions: the same as in training, for known and new users and items."""
 
 import json
 import pickletools
@@ -35,7 +35,7 @@ from tests.conftest import AT_HOME, DATA, QUICK, ROOT, quick
 
 
 class Mine(IAutoRec):
-    """A model of one's own."""
+    """A user's own model."""
 
 
 AUTOREC = ("IAutoRec", "UAutoRec")
@@ -55,7 +55,7 @@ def train(model: str, folder: Path, dataset="tiny", data_path=DATA, **parameters
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
-    """Paths, by model; each trained once."""
+    """Return checkpoint paths by model; each is trained once."""
     folder, made = tmp_path_factory.mktemp("checkpoints"), {}
 
     def checkpoint(model: str) -> str:
@@ -74,7 +74,7 @@ def all_pairs(predictor) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("model", MODELS)
 def test_predictions_are_the_models_own_and_need_no_dataset(model, checkpoints, monkeypatch):
     _, trained, data, *_ = load_data_and_model(checkpoints(model), AT_HOME)
-    monkeypatch.setattr("recbole_autorec.data.dataset.RatingDataset.__init__", None)  # no dataset can be read
+    monkeypatch.setattr("recbole_autorec.data.dataset.RatingDataset.__init__", None)  # so that no dataset can be read
     predictor = Predictor.load(checkpoints(model))
     users, items = all_pairs(predictor)
     rated = set(predictor.rated_users), set(predictor.rated_items)  # the others get the mean from RecBole's models
@@ -234,7 +234,7 @@ def dense_ratings(write_dataset) -> str:
     return write_dataset([f"u{u}\ti{i}\t{1 + (u * i * i + u) % 5}" for u in range(12) for i in range(34)])
 
 
-# A new user by 2 ratings, fewer than there are hidden units, and by 30.
+# A new user with 2 ratings, fewer than hidden units, and with 30.
 folding = pytest.mark.parametrize(
     ("settings", "count"),
     [
@@ -289,7 +289,7 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
         codes = model.codes()[model.rated_rows].double()
         training = model.autoencoder.decode(model.codes(), model.levels(), model.ratings) - model.ratings.values
         error, covariance = training.double().square().mean(), torch.cov(codes.t())
-    # off the eight codes' span the covariance is 0, and h stays where it was
+    # outside the span of the eight codes the covariance is 0, and h does not move
     values_of, vectors = torch.linalg.eigh(covariance)
     span = vectors[:, values_of > 1e-9 * values_of.max()]
     z = (span.t() @ (found.double() - code)).requires_grad_()
@@ -355,7 +355,7 @@ def test_impossible_new_users_are_refused(model, checkpoints):
         assert str(error.value) == expected
 
 
-# Files that are no good.
+# Invalid files.
 
 
 def refused(path, **keywords) -> str:

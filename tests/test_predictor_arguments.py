@@ -1,4 +1,4 @@
-"""What a Predictor is asked with: ids of any type, DataFrames, items that training lacks, candidates, ratings to meet."""
+"""Arguments of a Predictor: ids of any type, DataFrames, items unknown in training, candidates, ratings to evaluate on."""
 
 import warnings
 
@@ -15,7 +15,7 @@ FALLBACK = pytest.mark.filterwarnings("ignore:.*predictions fall back")
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """(result, data folder) of a training on twelve users, sixteen items, and thirty users with one rating."""
+    """Return (result, data folder) of training on twelve users, sixteen items, and thirty users with one rating each."""
     folder = tmp_path_factory.mktemp("asked")
     (folder / "toy").mkdir()
     lines = [f"{user}\t{item}\t{1 + (user * item) % 5}" for user in USERS for item in ITEMS if (user + item) % 3]
@@ -75,7 +75,7 @@ def test_single_ids_of_any_type(predictor):
         predictor.predict(object(), 101)
 
 
-# Fallbacks are said.
+# Fallbacks are reported.
 
 
 def test_the_first_fallback_is_a_warning_and_strict_an_error(predictor, trained):
@@ -87,7 +87,7 @@ def test_the_first_fallback_is_a_warning_and_strict_an_error(predictor, trained)
         "predictions fall back. notes() says which; strict=True refuses them."
     ]
     assert caught[0].filename == __file__
-    assert silently(predictor.predict, "who", "102") == stars[1]  # once is enough
+    assert silently(predictor.predict, "who", "102") == stars[1]  # reported only once
     with pytest.raises(DataError) as error:
         predictor.predict(1, ["x", 101, "y", "z", "last"], strict=True)
     assert str(error.value) == (
@@ -135,7 +135,7 @@ def test_what_is_no_pair_of_ids_is_said(predictor, arguments, expected):
     assert " ".join(str(error.value).split()) == expected
 
 
-# Newcomers.
+# New users and items.
 
 
 @pytest.mark.parametrize(("fold", "known"), [("fold_in_user", ITEMS), ("fold_in_item", USERS)])

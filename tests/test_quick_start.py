@@ -1,4 +1,4 @@
-"""Whole runs, and the faults of other AutoRec ports: each would show here."""
+"""Whole runs; typical bugs of other AutoRec ports would show here."""
 
 import json
 import warnings
@@ -68,7 +68,7 @@ def test_a_seed_gives_the_same_split_and_scores_on_every_python():
 
 
 def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
-    """Not a mean of per-user RMSEs, and cold pairs are in it."""
+    """It is not a mean of per-user RMSEs, and it includes cold pairs."""
     result = run(saved=True)
     _, model, _, _, _, test_data = load_data_and_model(result["checkpoint"], AT_HOME)
     feat = test_data._dataset.inter_feat
@@ -80,7 +80,7 @@ def test_rmse_is_the_root_of_the_pooled_squared_error_over_every_test_rating():
 
 
 def test_cold_pairs_stay_in_the_rmse(write_dataset):
-    """A user seen in the test part only costs what the item's offset leaves of 5 stars."""
+    """The error for a user seen only in the test part is 5 stars minus the prediction from the item's offset."""
     lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
     path = write_dataset([*lines, "new\ti0\t5"])
     for seed in range(100):
@@ -100,13 +100,13 @@ def test_cold_pairs_stay_in_the_rmse(write_dataset):
         of_item = core.mean + core.row_bias[feat["item_id"][cold]]
         torch.testing.assert_close(model.predict(feat)[cold], model.scale.in_stars(of_item))
     assert n_evaluated == len(parts[2])
-    for final in (False, True):  # whose model knows everybody
+    for final in (False, True):  # the final model knows everybody
         assert run(dataset="toy", data_path=path, seed=seed, final=final)["n_cold"] == 1
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
 def test_no_test_or_validation_rating_ever_reaches_training(model, monkeypatch):
-    """Poison the held-out ratings: weights, chosen epoch and validation choice of the epoch must not move."""
+    """Change the held-out ratings: weights, chosen epoch and validation choice of the epoch must not change."""
     import recbole_autorec.quick_start as module
 
     def states(poisoned):
@@ -193,7 +193,7 @@ def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the
         learnt, load_data_and_model(before["checkpoint"], AT_HOME)[1].state_dict()
     ))  # fmt: skip
     assert torch.equal(calibrated, tested)
-    assert not torch.equal(calibrated, alike.pop("calibration.weights"))  # which nothing has calibrated
+    assert not torch.equal(calibrated, alike.pop("calibration.weights"))  # the others are uncalibrated
     torch.testing.assert_close(learnt, alike)
     said = summary(final)
     assert "checkpoint's model was trained on all 50 ratings and has no score of its own" in said
@@ -326,7 +326,7 @@ def test_resume_through_the_front_door():
 
 
 def test_ratings_below_zero_train_as_well_as_others(write_dataset):
-    """No mask by r > 0 anywhere: the same ratings, shifted, are predicted about as well."""
+    """No r > 0 mask anywhere: shifted ratings are predicted about as well."""
     results = []
     for shift in (0, -3):
         lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5 + shift}" for u in range(9) for i in range(9)]

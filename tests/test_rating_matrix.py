@@ -13,7 +13,7 @@ from tests.conftest import config_for, tiny_parts
 
 @st.composite
 def dense_and_mask(draw, max_rows=6, max_columns=7):
-    """A dense matrix and which of its entries are observed; zeros and negatives among the ratings."""
+    """Draw a dense matrix and the mask of observed entries; ratings include zeros and negatives."""
     shape = draw(st.tuples(st.integers(1, max_rows), st.integers(1, max_columns)))
     seed = draw(st.integers(0, 2**31))
     rng = np.random.default_rng(seed)

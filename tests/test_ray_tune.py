@@ -1,4 +1,4 @@
-"""Searches on Ray: on this machine, and on a cluster of two nodes of which one dies."""
+"""Searches on Ray: on this machine, and on a cluster of two nodes, one of which dies."""
 
 import json
 import os
@@ -50,9 +50,9 @@ def wait_for():
 
 @pytest.fixture
 def start_node(tmp_path):
-    """Start a node of a cluster on loopback, as `ray start` does; all of them end with the test.
+    """Start a cluster node on loopback, as `ray start` does; all nodes end with the test.
 
-    They have addresses of their own, so that Ray takes them for two machines.
+    Each has its own address, so that Ray takes them for two machines.
     """
     nodes = []
     with socket.socket() as free:
@@ -79,7 +79,7 @@ def start_node(tmp_path):
 
 
 def kill(node: subprocess.Popen) -> None:
-    """As when the power fails."""
+    """Kill a node, as a power failure would."""
     if node.poll() is None:
         os.killpg(node.pid, signal.SIGKILL)
     node.wait()
@@ -134,8 +134,8 @@ def test_a_node_that_dies_loses_no_trial(start_node, wait_for, tmp_path):
         for mark in tmp_path.glob("marks/second *")
         if len(mark.read_text()) < epochs[mark.name.removeprefix("second ")]
     ]
-    assert list(Path("storage").iterdir()) == []  # checkpoints are of no use any more
-    assert moved  # and went on from the checkpoint:
+    assert list(Path("storage").iterdir()) == []  # checkpoints are deleted at the end
+    assert moved  # and continued from the checkpoint:
     for name in moved:
         assert len((tmp_path / "marks" / f"head {name}").read_text()) < epochs[name]
 
@@ -169,7 +169,7 @@ def test_a_search_on_this_machine_listens_to_it_alone_and_leaves_nothing(number,
         "search.log"
     ).read_text()
     assert psutil.wait_procs(started, timeout=30)[1] == []
-    assert "SIGTERM" not in Path("search.log").read_text()  # no stack of Ray's
+    assert "SIGTERM" not in Path("search.log").read_text()  # no stack trace from Ray
     if number == signal.SIGTERM:
         assert "--output out --resume goes on" in Path("search.log").read_text()
     assert not (tmp_path / ".ray").exists()  # nor a token in the home folder

@@ -1,4 +1,4 @@
-"""Whatever people have is read, or said what it is; and every advice leads on."""
+"""Any rating file is read or explained, and every advice in a message works."""
 
 import bz2
 import csv
@@ -54,7 +54,7 @@ def table(rows, separator=",", header=("user", "item", "rating")) -> str:
     return "".join(separator.join(row) + "\n" for row in ([header] if header else []) + list(rows))
 
 
-# What docs/data.md promises.
+# The table of docs/data.md.
 
 
 def _zip(**files: str) -> bytes:
@@ -165,14 +165,14 @@ PACKS = {
 def test_a_quoted_field_is_one_whatever_is_in_it(
     tmp_path_factory, rows, separator, ends, pack, block, skip, everything, last
 ):
-    """Every rating is there, and none is made out of the inside of a field."""
+    """Every rating is read, and none is made from the inside of a field."""
     folder, file = tmp_path_factory.mktemp("quoted"), io.StringIO(newline="")
     numbered = [(user, f"i{number}", text, rating) for number, (user, text, rating) in enumerate(rows)]
     order = (0, 1, 3, 2) if last else (0, 1, 2, 3)
-    everything |= any(end in text for _, text, _ in rows for end in "\r\n")  # of which csv quotes its own end only
+    everything |= any(end in text for _, text, _ in rows for end in "\r\n")  # csv quotes only its own line end
     writer = csv.writer(file, delimiter=separator, lineterminator=ends, quoting=csv.QUOTE_ALL if everything else 0)
     writer.writerow([("user", "item", "text", "rating")[place] for place in order])
-    # the first text has what makes a writer quote it, so that quotes are seen to be quotes
+    # the writer must quote the first text, so that quotes are recognised as such
     writer.writerows([[("x", "i", '"', "3")[place] for place in order]])
     writer.writerows([[row[place] for place in order] for row in numbered])
     (folder / f"a.csv{pack}").write_bytes(PACKS[pack](file.getvalue().encode()))
@@ -185,7 +185,7 @@ def test_a_quoted_field_is_one_whatever_is_in_it(
 @pytest.mark.parametrize("block", [1 << 25, 60])
 def test_a_quote_that_first_comes_late_in_a_file_with_tabs(block, monkeypatch):
     monkeypatch.setattr(ratings, "BLOCK", block)
-    rows = [(f"u{number}", "i", "3", "fine") for number in range(5000)]  # beyond the lines that are looked at first
+    rows = [(f"u{number}", "i", "3", "fine") for number in range(5000)]  # more lines than are inspected first
     Path("a.tsv").write_text(
         table([*rows, ("a", "i", "5", '"My\nsalt\tpepper\t2\tx"')], "\t", ("user", "item", "rating", "text"))
     )
@@ -209,7 +209,7 @@ def test_a_byte_order_mark_is_no_part_of_an_id():
     assert taken("a.csv", Path("data")) == THREE
 
 
-# 2. Advice that can be followed.
+# 2. Advice that works.
 
 ADVICE = [
     ("1;1;1,000\n2;1;2,000\n", {}, 2),
@@ -232,9 +232,9 @@ ADVICE = [
 
 @pytest.mark.parametrize(("content", "how", "n_ratings"), ADVICE)
 def test_the_advice_of_a_message_leads_on(content, how, n_ratings, capsys, monkeypatch):
-    """The first flag that the message names, taken at its word."""
+    """Follow the first flag that the message names."""
     monkeypatch.setattr(ratings, "BLOCK", how.get("block", 1 << 25))
-    if how.get("pipe"):  # the days of the first block leave it open, and nothing can be read twice
+    if how.get("pipe"):  # the first block leaves the date order open, and a pipe cannot be read twice
         monkeypatch.setattr(fields, "SAMPLE", 3)
         monkeypatch.setattr("recbole_autorec.reading.separated.SHOWN", 3)
         monkeypatch.setattr("recbole_autorec.reading.separated._column", lambda *arguments: [])
@@ -269,7 +269,7 @@ def test_skipping_is_offered_only_where_few_lines_are_bad():
     assert "--skip_bad_lines" not in refused("a.csv", Path("data"))
 
 
-# 3. One question, one answer.
+# 3. The same answer in every format.
 
 FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "feather", "xlsx", "gz", "zip", "folder", "frame")
 IDS = st.sampled_from(["1", "01", "1.0", "a", " a", "a ", "\ufeffa", "true", "NA", "nan", "x y", "", "[PAD]"])
@@ -281,7 +281,7 @@ HEADERS = st.sampled_from([
 
 
 def written(rows: list[dict[str, str]], form: str, folder: Path):
-    """The rows in a format; what convert takes."""
+    """Write the rows in a format; return the input for convert."""
     folder.mkdir()
     frame = pd.DataFrame(rows, dtype=object)
     text = io.StringIO()
@@ -318,14 +318,14 @@ def written(rows: list[dict[str, str]], form: str, folder: Path):
 @settings(max_examples=25)
 @given(HEADERS, st.lists(st.tuples(IDS, IDS, RATINGS, IDS), min_size=1, max_size=3), st.booleans())
 def test_every_format_gives_the_same_answer(tmp_path_factory, header, rows, skip):
-    """The same ratings, or the same refusal but for lines and places."""
+    """The ratings are the same, or the refusals are, apart from lines and places."""
     pytest.importorskip("pyarrow")
     pytest.importorskip("openpyxl")
     folder, answers = tmp_path_factory.mktemp("same"), {}
     content = [dict(zip(header, row, strict=False)) for row in [("u", "i", "3", "x"), *rows]]
     for form in FORMATS:
         if form == "xlsx" and any(cell == "" for row in content for cell in row.values()):
-            continue  # an empty cell is no empty text there
+            continue  # there, an empty cell is not an empty text
         source = written(content, form, folder / form)
         try:
             answers[form] = taken(source, folder / form / "data", skip_bad_lines=skip)
@@ -335,7 +335,7 @@ def test_every_format_gives_the_same_answer(tmp_path_factory, header, rows, skip
     assert len({str(answer) for answer in answers.values()}) == 1, answers
 
 
-# 4. The first lines propose, the user decides.
+# 4. The first lines give a guess; the user can override it.
 
 
 def test_iso_dates_with_and_without_fractions_are_one_format(caplog):
@@ -387,7 +387,7 @@ def test_the_users_word_counts(content, keywords, expected):
 def test_a_row_for_each_user_becomes_ratings_as_the_message_says():
     Path("wide.csv").write_text("".join(",".join(map(str, [99, *range(user, user + 19)])) + "\n" for user in range(3)))
     code = re.search(r"frame\..*?dropna\(\)", refused("wide.csv", Path("data")))[0]
-    frame = eval(code, {"frame": pd.read_csv("wide.csv", header=None)})  # ours, from the message
+    frame = eval(code, {"frame": pd.read_csv("wide.csv", header=None)})  # our own code, from the message
     assert len(taken(frame, Path("data"), not_rated=99)) == 57
     Path("named.csv").write_text(",".join(["who", *(f"i{n}" for n in range(15))]) + "\n" + ("u1" + ",3" * 14 + ",\n"))
     code = re.search(r"frame\..*?dropna\(\)", refused("named.csv", Path("named")))[0]
@@ -426,7 +426,7 @@ def test_a_code_is_said_with_its_share_and_left_out(caplog):
     assert converted(Path("data")) == THREE
 
 
-# 6. In the reader's words.
+# 6. Messages in the user's words.
 
 OTHERS = {
     "a.mat": (b"MATLAB 5.0 MAT-file, Platform: x", "MATLAB"),
@@ -458,7 +458,7 @@ OTHERS = {
 @pytest.mark.parametrize("verb", ["convert", "name"])
 def test_other_files_are_named_in_our_words(name, verb, capsys):
     content, expected = OTHERS[name]
-    given = name if verb == "convert" else "file"  # what it is is in it, not in its name
+    given = name if verb == "convert" else "file"  # the format is detected from the content, not from the name
     if verb == "name" and name in ("b.pkl", "b.json", "a.rds"):
         return
     Path(given).write_bytes(content)
@@ -502,7 +502,7 @@ def test_a_damaged_file_is_no_traceback(tmp_path_factory, name, place, byte):
     assert not LIBRARIES.search(message)
 
 
-# What was found by trying files that people have.
+# Cases found with real files.
 
 A, B = '{"user":"a","item":"x","rating":3}', '{"user":"b","item":"x","rating":4}'
 BOTH = [("a", "x", "3"), ("b", "x", "4")]
@@ -571,7 +571,7 @@ def test_truth_values_are_no_ratings(truth):
 
 def test_dates_beyond_what_pandas_counts():
     Path("a.csv").write_text("user,item,rating,date\na,x,3,9999-12-31\nb,x,4,2005-01-01\n")
-    if len(rows := taken("a.csv", Path("data"), skip_bad_lines=True)) == 2:  # pandas before 3 knows no such date
+    if len(rows := taken("a.csv", Path("data"), skip_bad_lines=True)) == 2:  # pandas before 3 cannot parse such a date
         assert rows[0][3] == "253402214400"
 
 
@@ -585,7 +585,7 @@ def test_odd_values_in_a_frame_are_refused_in_words(column, field):
     frame = pd.DataFrame(
         {"user": ["a", "b"], "item": ["x", "x"], "rating": [3, 4], field: pd.Series(column, dtype=object)}
     )
-    with suppress(AutoRecError):  # an id may be any object that is no container
+    with suppress(AutoRecError):  # an id may be any object that is not a container
         convert(frame, "mine", "data", show_progress=False)
 
 

@@ -46,9 +46,9 @@ def browser():
 
 @pytest.fixture
 def open_page(browser, address):
-    """Open the page; what the console says and what the page asks the network for are kept.
+    """Open the page and record its console messages and network requests.
 
-    Not what a graphics driver says there, of its own speed.
+    Performance messages of the graphics driver are not recorded.
     """
     contexts = []
 

@@ -1,4 +1,4 @@
-"""The example server, in a process of its own, asked what people ask, what they mistype, and what nobody should."""
+"""The example server in a separate process: valid, mistyped and hostile requests."""
 
 import json
 import os
@@ -21,12 +21,12 @@ from recbole_autorec import Predictor, run_recbole_autorec
 from recbole_autorec.distributed.children import import_path
 from tests.conftest import DATA, QUICK, ROOT
 
-PATIENCE = 5.0  # the server's with a request's head, and with its body
+PATIENCE = 5.0  # the server's timeout for a request's head, and for its body
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """(predictor, process, port, log) of a running server."""
+    """Return (predictor, process, port, log) of a running server."""
     folder = tmp_path_factory.mktemp("serve")
     parameters = {**QUICK, "data_path": str(DATA), "saved": True, "checkpoint_dir": str(folder)}
     checkpoint = run_recbole_autorec("IAutoRec", "tiny", config_dict=parameters)["checkpoint"]
@@ -51,7 +51,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def ask(server):
     def asked(path, body=None, method=None):
-        """(status, content) of a request."""
+        """Return (status, content) of a request."""
         request = urllib.request.Request(f"http://127.0.0.1:{server[2]}{path}", body, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as response:
@@ -64,7 +64,7 @@ def ask(server):
 
 
 def raw(port, *parts, pause=0.0):
-    """What comes back for bytes, until the server closes."""
+    """Send raw bytes; return the response until the server closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         try:
             for part in parts:
@@ -237,7 +237,7 @@ def test_two_hundred_slow_clients_are_let_go_and_nobody_waits_for_them(server, a
 
 
 def test_a_client_that_does_not_read_is_let_go(server):
-    """It asks for more than all buffers hold."""
+    """It requests more than all buffers hold."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
@@ -278,7 +278,7 @@ def test_a_bad_checkpoint_and_a_taken_port_are_said(server, tmp_path):
 
 
 def test_the_requirements_are_those_of_the_tests():
-    """What examples/requirements.txt asks for is tested in the versions of constraints.txt."""
+    """The packages of examples/requirements.txt are tested in the versions of constraints.txt."""
     wanted = [
         line.split()[0]
         for line in Path(ROOT / "examples" / "requirements.txt").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Two and three processes come to what one comes to; one that dies ends the run, which says so and leaves its best."""
+"""Two or three processes give the result of one; if one dies, the run ends with a message and keeps its best epoch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tests import ranked
 from tests.conftest import DATA, QUICK, QUICK_ANY, ROOT, config_for
 
 ROUNDING = 2e-5
-PATIENCE = 180  # seconds; a loaded machine needs some
+PATIENCE = 180  # seconds; a loaded machine is slow
 TINY_ANY = {"data_path": str(DATA), **QUICK_ANY}
 TINY = {"data_path": str(DATA), **QUICK, **ranked.FIRM}
 
 
 @pytest.fixture(scope="module", params=[2, 3])
 def outcomes(request, tmp_path_factory):
-    """Of each rank, by case."""
+    """Outcomes of each rank, by case."""
     folder = tmp_path_factory.mktemp("ranks")
     mp.spawn(ranked.train, (request.param, folder), nprocs=request.param)
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
@@ -44,7 +44,7 @@ def outcomes(request, tmp_path_factory):
 def test_processes_come_to_what_one_comes_to(outcomes, case):
     """Parameters, errors (RecBole averages the processes' RMSEs: another number) and losses."""
     alone = ranked.outcome(case)
-    rounding = ROUNDING * (30 if ranked.CASES[case][1].get("reg_weight") else 1)  # which L-BFGS enlarges
+    rounding = ROUNDING * (30 if ranked.CASES[case][1].get("reg_weight") else 1)  # L-BFGS amplifies it
     for together in (outcome[case] for outcome in outcomes):
         for key in ("valid", "test"):
             assert together[key] == pytest.approx(alone[key], abs=rounding)
@@ -122,7 +122,7 @@ def test_an_address_that_is_none():
 
 
 def test_a_name_that_means_this_machine_alone(monkeypatch):
-    """Debian's /etc/hosts gives the machine's own name such an address."""
+    """Debian's /etc/hosts maps the host name to such an address."""
 
     class Probe(nullcontext):
         def __enter__(self):
@@ -168,12 +168,12 @@ def test_many_trainings_are_not_shared(verb, instead):
         verb()
 
 
-# The command line, killed and interrupted
+# The command line, killed and interrupted.
 
 
 @pytest.fixture
 def start():
-    """Start trainings of thousands of epochs, each perhaps on a "machine"; those still there at the end are killed."""
+    """Start trainings of thousands of epochs, optionally on a "machine"; kill those still running at the end."""
     runs: list[subprocess.Popen] = []
 
     def start(log: Path, inside: str | None = None, interrupt: Any = signal.SIG_DFL, **given: object):
@@ -187,7 +187,7 @@ def start():
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),  # a background job's is ignored
+                preexec_fn=lambda: signal.signal(signal.SIGINT, interrupt),  # background jobs ignore SIGINT
             )
         runs.append(run)
         return run
@@ -255,7 +255,7 @@ def test_ctrl_c_is_said_once(tmp_path, start):
 
 @pytest.mark.parametrize("interrupt", [signal.SIG_DFL, signal.SIG_IGN])
 def test_a_launcher_that_is_ended_leaves_no_process(tmp_path, start, interrupt):
-    """In a script's background job Ctrl-C is ignored, and so would be torch's signal to orphans."""
+    """A script's background job ignores Ctrl-C, and would ignore torch's signal to orphans."""
     run = start(tmp_path / "log", interrupt=interrupt, nproc=2)
     wait_for(tmp_path / "log", "epoch   3")
     orphans = ranks_of(run)
@@ -267,7 +267,7 @@ def test_a_launcher_that_is_ended_leaves_no_process(tmp_path, start, interrupt):
 
 @pytest.fixture
 def machines():
-    """Two network namespaces that reach each other, as two machines would."""
+    """Make two network namespaces that reach each other like two machines."""
     names = [f"recbole{os.getpid()}{letter}" for letter in "ab"]
 
     def ip(*words: str) -> bool:

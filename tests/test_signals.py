@@ -1,4 +1,4 @@
-"""Signals at random moments of train, compare and tune: what is left goes on, and comes to the same bits."""
+"""Signals at random moments of train, compare and tune: what is left can be continued, with bit-identical results."""
 
 import json
 import multiprocessing
@@ -37,7 +37,7 @@ def _work(argv, begun):
 
 
 def start(argv):
-    """The verb in a process of its own, which has imported everything already."""
+    """Run the command in a separate process that has imported everything already."""
     context = multiprocessing.get_context("forkserver")
     modules = ["quick_start", "comparison.compare", "tuning.tune", "memory", "trainer.autorec_trainer"]
     context.set_forkserver_preload([*(f"recbole_autorec.{name}" for name in modules), *SLOW_IMPORTS, "hyperopt"])
@@ -50,7 +50,7 @@ def start(argv):
 
 
 def came_out(verb):
-    """What does not say how long it took, when, or where; None if it has not ended."""
+    """Return the result without times and places; None if the command has not finished."""
     file = Path("out/result.json")
     if not file.exists():
         return None
@@ -81,7 +81,7 @@ def test_a_signal_at_any_moment_loses_nothing(verb, tmp_path, monkeypatch):
     seed = random.randrange(10**6)
     chosen, took = random.Random(seed), 0.0
     print(f"seed {seed}")
-    for number in range(3):  # the first takes longest
+    for number in range(3):  # the first run takes longest
         monkeypatch.chdir(fresh(tmp_path / f"whole{number}"))
         process, begun = start(VERBS[verb]), time.perf_counter()
         process.join(60)

@@ -1,4 +1,4 @@
-"""Checkpoints, comparison files and data of strangers run no code, open no other file and connect to nobody."""
+"""Untrusted checkpoints, comparison files and data run no code, open no other file and connect to nobody."""
 
 import ast
 import copy
@@ -32,7 +32,7 @@ from tests.test_predictor import train
 RECBOLE = Path(recbole.__file__).parent
 CODE = "__import__('pathlib').Path('executed').touch()"
 
-# Where RecBole runs, imports, unpickles or opens what somebody may have named, and what stands before it.
+# Where RecBole runs, imports, unpickles or opens something that a file may name, and what prevents it.
 KNOWN = {
     # never called: Config reads YAML instead, HyperTuning has its own reader, checkpoints have their own format
     "config/configurator.py:_convert_config_dict", "config/configurator.py:_load_config_files",
@@ -48,17 +48,17 @@ KNOWN = {
     # plain tensors (torch.load of weights only, the default since torch 2.6), of paths that only the user may give
     "model/general_recommender/convncf.py:__init__", "model/general_recommender/nais.py:_load_pretrain",
     "model/general_recommender/ract.py:__init__", "model/general_recommender/neumf.py:load_pretrain",
-    # the dataset's own files, as text
+    # the dataset's own files, read as text
     "data/dataset/dataset.py:_load_feat",
 }  # fmt: skip
-NAMES = {"eval", "exec", "compile", "__import__", "open", "import_module"}  # called as such
-METHODS = {"import_module", "open", "urlopen", "load", "loads", "system", "popen", "Popen", "run_module"}  # fmt: skip  # or of a module
-# these are RecBole's other kinds of models, which the registry does not hand out
+NAMES = {"eval", "exec", "compile", "__import__", "open", "import_module"}  # called by name
+METHODS = {"import_module", "open", "urlopen", "load", "loads", "system", "popen", "Popen", "run_module"}  # fmt: skip  # or called on a module
+# RecBole's other kinds of models, which the registry does not return
 ELSEWHERE = ("model/sequential_recommender", "model/knowledge_aware_recommender", "model/exlib_recommender")
 
 
 def dangerous_calls() -> set[str]:
-    """file:function of each call of RecBole's that could run, import, unpickle, open or connect to a named thing."""
+    """Return file:function of each RecBole call that could run, import, unpickle, open or connect to something named."""
     found = set()
     for file in RECBOLE.rglob("*.py"):
         name = file.relative_to(RECBOLE).as_posix()
@@ -149,7 +149,7 @@ def test_a_dataset_is_a_name(name, tmp_path):
 
 
 def test_what_a_file_has_no_say_in_is_real():
-    """A key that no configuration has would hide a misspelling."""
+    """A key that is in no configuration would be a misspelling."""
     keys = (
         set(Config("NeuMF", "tiny").plain_parameters) | set(CHECKS) | {key for c in MODEL_CHECKS.values() for key in c}
     )
@@ -157,7 +157,7 @@ def test_what_a_file_has_no_say_in_is_real():
     assert all(key in keys or f"{key}:" in texts for key in NOT_OF_A_FILE)
 
 
-# Fuzzing: whatever a file says, a loader refuses it in words or has a right model, in bounded memory.
+# Fuzzing: for any file content, a loader gives a readable error or a valid model, in bounded memory.
 
 EVIL = [
     None, True, False, 0, 1, -1, 2**31, 10**9, 10**18, -(10**9), 0.5, 1e300, -1e300, float("nan"), float("inf"), "", "x",
@@ -168,7 +168,7 @@ EVIL = [
 
 
 def places(value, path=()):
-    """Paths to everything in nested dictionaries and lists."""
+    """Yield the paths to everything in nested dictionaries and lists."""
     yield path
     if isinstance(value, dict) or (isinstance(value, list) and len(value) < 50):
         for key in value if isinstance(value, dict) else range(len(value)):
@@ -176,7 +176,7 @@ def places(value, path=()):
 
 
 def with_changes(content, chosen: random.Random):
-    """The content with one to three things replaced, taken away or added."""
+    """Return the content with one to three things replaced, removed or added."""
     content = copy.deepcopy(content)
     for _ in range(chosen.choice([1, 1, 1, 2, 3])):
         *way, key = chosen.choice([path for path in places(content) if path])

@@ -1,4 +1,4 @@
-"""Imports point down, and convert needs neither RecBole nor torch."""
+"""Imports point down the layers, and convert needs neither RecBole nor torch."""
 
 import ast
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "recbole_autorec"
-# From the top; what stands on one line does not import one another.
+# From the top; modules on one line do not import one another.
 LAYERS = [
     ("__main__",),
     ("cli",),
@@ -27,7 +27,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
 
 def imports() -> list[tuple[str, str]]:
-    """(importing, imported) modules of the package, but for those that are for type checkers only."""
+    """Return (importing, imported) modules of the package, without imports for type checkers only."""
     names = {
         ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
         for path in PACKAGE.rglob("*.py")

@@ -11,13 +11,13 @@ from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import config_for, tiny_parts
 
-PAPER = {"offsets": False}  # from whose weights the first steps go far on tiny
+PAPER = {"offsets": False}  # from these weights the first steps on tiny go far
 OURS = {"offsets": True, "init_std": 0.5}
 objectives = pytest.mark.parametrize("objective", [PAPER, OURS], ids=["paper", "ours"])
 
 
 def setup(model="IAutoRec", **parameters):
-    """(trainer, train loader, valid loader, test loader) on tiny."""
+    """Return (trainer, train loader, valid loader, test loader) on tiny."""
     config = config_for(model, **{**PAPER, **parameters})
     data, parts = tiny_parts(config)
     with quiet_recbole():
@@ -43,7 +43,7 @@ def test_every_learner_lowers_the_objective(model, learner, objective):
     steps = {"epochs": 6, "stopping_step": 9, "train_batch_size": 3}
     trainer, _ = fit(model=model, learner=learner, learning_rate=rate, **steps, **objective)
     losses = list(trainer.train_loss_dict.values())
-    assert losses[-1] < (0.99 if objective is OURS else 0.9) * losses[0]  # ours starts at offsets, near the minimum
+    assert losses[-1] < (0.99 if objective is OURS else 0.9) * losses[0]  # ours starts at the offsets, near the minimum
 
 
 @objectives
@@ -65,7 +65,7 @@ def test_adam_passes_over_the_weights_once(learner):
     assert all(group["fused"] for group in setup(learner=learner)[0].optimizer.param_groups)
 
 
-# not rprop on offsets: it follows the signs of gradients that are nearly 0
+# not rprop with offsets: it would follow the signs of gradients near 0
 @pytest.mark.parametrize(("learner", "objective"), [("lbfgs", PAPER), ("rprop", PAPER), ("lbfgs", OURS)])
 def test_full_batch_is_the_same_in_chunks(learner, objective):
     same = {"learner": learner, "epochs": 1, **objective}
@@ -141,7 +141,7 @@ def test_resuming_continues_as_if_never_interrupted(learner, objective):
     first, _ = fit(epochs=2, saved=True, **same)
     assert first.best_epoch == 2
     second, train, valid, _ = setup(epochs=4, **same)
-    torch.manual_seed(12345)  # whatever happened in the new process
+    torch.manual_seed(12345)  # earlier draws in the new process must not matter
     second.resume_checkpoint(first.saved_model_file)
     with quiet_recbole():
         second.fit(train, valid, saved=True)

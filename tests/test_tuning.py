@@ -1,4 +1,4 @@
-"""Searches: choice by validation alone, the same again with the same seed, nothing lost."""
+"""Searches: selection by validation only, reproducible with the same seed, nothing lost."""
 
 import configparser
 import errno
@@ -120,7 +120,7 @@ def test_a_configuration_is_trained_once():
 
 
 def poisoned(write_dataset, part: int) -> str:
-    """The data folder of tiny as dataset 'toy', the ratings of a part turned upside down."""
+    """Write tiny as dataset 'toy' with the ratings of one part reversed; return the data folder."""
     with quiet_recbole():
         _, parts = load_and_split(Setting("IAutoRec", "tiny", (("", SHARED),), {}).config())
     inter, data = parts[part].inter_feat, parts[part]
@@ -149,7 +149,7 @@ def test_no_test_rating_moves_the_search(write_dataset):
     assert trials == others
     assert poison.best == clean.best
     assert poison.result["valid"] == clean.result["valid"]
-    assert poison.result["test"] != clean.result["test"]  # the poison is there
+    assert poison.result["test"] != clean.result["test"]  # the change took effect
 
 
 def test_a_validation_rating_does_move_it(write_dataset):
@@ -166,7 +166,7 @@ def test_resumed_it_goes_on_as_if_it_had_never_stopped(algo):
     whole = run(space, algo=algo, output="whole", max_evals=6)
     run(space, algo=algo, output="part", max_evals=3)
     with open("part/trials.jsonl", "a") as file:
-        file.write('{"trial": 4, "param')  # killed while it wrote
+        file.write('{"trial": 4, "param')  # killed while writing
     before = lines_as_text("part")[:3]
     resumed = run(space, algo=algo, output="part", max_evals=6, resume=True)
     assert lines_as_text("part")[:3] == before
@@ -180,7 +180,7 @@ def lines_as_text(folder) -> list[str]:
 
 
 def test_a_trial_that_fails_is_recorded_and_the_search_goes_on():
-    space = {"choice": {"learner": ["lbfgs", "adam"], "dropout_prob": [0.0, 0.2]}}  # lbfgs takes no dropout
+    space = {"choice": {"learner": ["lbfgs", "adam"], "dropout_prob": [0.0, 0.2]}}  # lbfgs does not allow dropout
     tuning = run(space, algo="exhaustive", max_evals=None)
     failed = tuning.trials[tuning.trials["status"] == "failed"]
     assert len(tuning.trials) == 4

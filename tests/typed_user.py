@@ -1,4 +1,4 @@
-"""What a user's type checker sees of the public names; `make check` reads it, nothing runs it."""
+"""The public names as a user's type checker sees them; `make check` checks this file, nothing runs it."""
 
 import numpy as np
 import pandas as pd
