@@ -1,5 +1,7 @@
 """Errors that a user can act on: where, what came in, what is allowed, what to do."""
 
+from traceback import walk_tb
+
 
 class AutoRecError(Exception):
     """A mistake that the user can fix. The command line prints it without a traceback and exits with code 2."""
@@ -19,11 +21,8 @@ class CheckpointError(AutoRecError):
 
 def is_of(error: BaseException, package: str) -> bool:
     """Return whether an error was raised by a package that we called, or by what it called, rather than by us."""
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        frames.append(trace.tb_frame.f_globals.get("__name__", "").partition(".")[0])
-        trace = trace.tb_next
-    return next((name == package for name in reversed(frames) if name in (package, "recbole_autorec")), False)
+    frames = (frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__))
+    return next((name == package for name in reversed([*frames]) if name in (package, "recbole_autorec")), False)
 
 
 def counted(number: int, noun: str) -> str:

@@ -249,7 +249,7 @@ def test_the_rating_is_no_feature():
         ({"metrics": ["ItemCoverage"]}, f"config_dict: unknown metric 'ItemCoverage'; {METRICS}."),
         ({"learner": "rprop", "clip_grad_norm": {"max_norm": 5}}, "config_dict: clip_grad_norm={'max_norm': 5} with learner 'rprop', which needs the unclipped gradient; remove it, or use learner adam."),
         ({"LABEL_FIELD": "label"}, "config_dict: LABEL_FIELD='label'; expected 'rating', the RATING_FIELD (predictions are compared with ratings); or leave it out."),
-        ({"unused_col": {"inter": ["rating"]}}, "config_dict: unused_col={'inter': ['rating']} drops 'rating', which is needed; leave it in."),
+        ({"unused_col": {"inter": ["rating"]}}, "config_dict: unused_col={'inter': ['rating']} must not drop 'rating'; remove it there."),
         ({"eval_args": {"split": {"TS": [8, 1, 1]}}}, "config_dict: split={'TS': [8, 1, 1]} is by time, but order='RO'; expected order TO."),
         ({"eval_args": {"mode": {"validd": "labeled"}}}, "config_dict: mode={'validd': 'labeled'}; expected labeled, full, uni100 or similar, or a mode for valid and one for test."),
         ({"metrics": ["NDCG"], "valid_metric": "NDCG@10"}, "config_dict: metrics=['NDCG'] rank items, but mode 'labeled' has only rated pairs; add --eval_args \"{'mode': 'full'}\", or use RMSE and MAE."),

@@ -261,7 +261,7 @@ def test_columns_that_are_not_loaded_may_be_anything(write_dataset):
 def test_a_time_that_is_no_number_is_named(write_dataset):
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     assert message(write_dataset([*[f"{line}\t1" for line in GOOD], "a\tb\t1\t2020-01-01"], header)) == (
-        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number (convert reads dates)."
+        f"toy.inter line {len(GOOD) + 2}: timestamp='2020-01-01'; expected a finite number (convert turns dates into numbers)."
     )
 
 

@@ -297,7 +297,7 @@ def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
     faults, rating = [], parameters["RATING_FIELD"]
     unused = parameters.get("unused_col") or {}
     if isinstance(unused, dict) and rating in (unused.get("inter") or []):
-        faults.append(f"{where('unused_col')}: unused_col={unused!r} drops {rating!r}, which is needed; leave it in.")
+        faults.append(f"{where('unused_col')}: unused_col={unused!r} must not drop {rating!r}; remove it there.")
     return faults
 
 

@@ -211,7 +211,7 @@ class RatingDataset(Dataset):
             else:
                 numeric = pd.Series(fields.numbers(values), values.index)
                 if column in (self.rating_field, self.time_field):
-                    what = "a finite number" + (" (convert reads dates)" if column == self.time_field else "")
+                    what = "a finite number" + " (convert turns dates into numbers)" * (column == self.time_field)
                     _check_lines(numeric.abs() < np.inf, values, path, what)
                 if column == self.rating_field:
                     small = numeric.abs() <= LARGEST

@@ -284,11 +284,8 @@ class RowAutoRec(AutoRec):
         score, design = weights @ code + model.decoder_bias[columns].double(), weights @ root
         penalties = torch.full((len(code),), error, dtype=torch.float64, device=code.device)
         if model.has_offsets:
-            score, design, penalties = (
-                score + model.mean,
-                _pad(design, 1.0),
-                _pad(penalties, max(model.damping.row, 1e-6)),
-            )
+            score, design = score + model.mean, _pad(design, 1.0)
+            penalties = _pad(penalties, max(model.damping.row, 1e-6))
         found = self._ridge(design, score, values.double(), penalties)
         code = (code + root @ found[: len(code)]).float()
         return code, (model.mean + found[-1:]).float() if model.has_offsets else None

@@ -162,7 +162,7 @@ class MaskedAutoencoder(nn.Module):
         return (self.decode(self.encode(inputs), levels, targets) - targets.values).square().sum()
 
     def penalty(self) -> Tensor:
-        """Return reg_weight / 2 * (|V|^2 + |W|^2) plus that of offsets: scalar. Biases are free without offsets."""
+        """Return reg_weight / 2 * (|V|^2 + |W|^2) plus the offsets' penalty: scalar. Biases are otherwise free."""
         encoder, decoder = self.reg_weight
         total = decoder / 2 * _squared_norm(self.decoder_weight) + encoder / 2 * _squared_norm(self.encoder_weight)
         for name, weight in self.hidden_layers.named_parameters():

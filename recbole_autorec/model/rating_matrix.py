@@ -154,13 +154,9 @@ def _weighted_row_sums(dense: Tensor, ids: Tensor, pointers: Tensor, weights: Te
     dense = dense.detach()  # otherwise embedding_bag prepares for a gradient
     sums, weights = dense.new_empty(len(pointers) - 1, dense.shape[1]), weights.to(dense.dtype)
     for units in _slices(dense, len(ids), len(dense) + len(sums)):
+        part = dense[:, units].contiguous()
         sums[:, units] = torch.nn.functional.embedding_bag(
-            ids,
-            dense[:, units].contiguous(),
-            pointers,
-            mode="sum",
-            per_sample_weights=weights,
-            include_last_offset=True,
+            ids, part, pointers, mode="sum", per_sample_weights=weights, include_last_offset=True
         )
     return sums
 
