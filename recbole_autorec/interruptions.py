@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: neither is lost, and both end work in order."""
+"""Ctrl-C and SIGTERM: neither gets lost, and both end work cleanly."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends work as Ctrl-C does."""
+    """SIGTERM, handled like Ctrl-C."""
 
 
 def interrupted(number: int, frame: object = None) -> None:
-    """As a signal's handler, or later on."""
+    """Raise the exception of a signal, as its handler or later."""
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
 
 @contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends our work as Ctrl-C does, unless whoever calls us has other plans with it. Neither is lost."""
+    """Make SIGTERM end work like Ctrl-C, unless the caller handles SIGTERM itself. Neither gets lost."""
     ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     before = sys.unraisablehook
     if ours:
@@ -38,10 +38,10 @@ def sigterm_interrupts() -> Iterator[None]:
 
 
 def _interrupt_again(otherwise: Callable[[Any], object], dropped: Any) -> None:
-    """Python drops an exception in a __del__; an interruption that fell into one comes again a little later."""
+    """Repeat an interruption shortly after Python dropped it in a __del__."""
     if isinstance(dropped.exc_value, KeyboardInterrupt):
         number = signal.SIGTERM if isinstance(dropped.exc_value, Terminated) else signal.SIGINT
-        # a signal also ends a sleep or a read, which interrupt_main does not; Windows has it only
+        # a signal also ends a sleep or a read; interrupt_main does not, but Windows has nothing else
         send = (
             partial(signal.pthread_kill, threading.get_ident())
             if hasattr(signal, "pthread_kill")
@@ -56,9 +56,9 @@ def _interrupt_again(otherwise: Callable[[Any], object], dropped: Any) -> None:
 
 @contextmanager
 def noted_interruptions() -> Iterator[list[int]]:
-    """Ctrl-C is noted in the list, not raised: code that drops exceptions, or takes them for others, could lose it.
+    """Append Ctrl-C to the list instead of raising it, since code that swallows exceptions could lose it.
 
-    So is SIGTERM where it would be raised.
+    The same goes for SIGTERM where it would be raised.
     """
     noted: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -75,7 +75,7 @@ def noted_interruptions() -> Iterator[list[int]]:
 
 @contextmanager
 def sigterm_unwinds() -> Iterator[Callable[[], None]]:
-    """SIGTERM leaves by SystemExit, exit code 143, so that what was started is ended. Yields what says so again."""
+    """Make SIGTERM raise SystemExit, exit code 143, so that cleanup runs. Yield a function that resets the handler."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
@@ -93,7 +93,7 @@ def sigterm_unwinds() -> Iterator[Callable[[], None]]:
     try:
         yield again
     except SystemExit:
-        if noted:  # Ray makes another code of it
+        if noted:  # Ray changes the exit code
             sys.exit(128 + noted[0])
         raise
     finally:

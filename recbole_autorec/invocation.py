@@ -1,4 +1,4 @@
-"""What was called, and by what versions: for messages, results and pages."""
+"""The command line and the package versions, for messages, results and reports."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import recbole_autorec
 
 
 def program() -> list[str]:
-    """What was called, as it is typed, in words."""
+    """Return the words that start this program, as they are typed."""
     path = Path(sys.argv[0])
     as_module = path.parts[-2:] == ("recbole_autorec", "__main__.py")
     return ["python", "-m", "recbole_autorec"] if as_module else [path.name]
 
 
 def command_line() -> str:
-    """program() where it is this project's, its installed command elsewhere: to be followed by a verb."""
+    """Return program() if it is ours, our installed command otherwise; a verb can follow it."""
     words = program()
     ours = len(words) > 1 or Path(words[0]).stem in ("run_recbole_autorec", "recbole-autorec")
     return " ".join(words) if ours else "recbole-autorec"
 
 
 def command() -> str:
-    """The command line that runs, to be repeated."""
+    """Return the current command line, ready to be repeated."""
     return shlex.join([*program(), *sys.argv[1:]])
 
 

@@ -1,4 +1,4 @@
-"""Peak memory: measured, and kept from growing where the C library would let it."""
+"""Measure peak memory, and keep glibc from inflating it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def peak_memory_mb() -> float:
-    """Peak resident memory of this process; on a card, plus the peak allocated there. MiB."""
+    """Return the peak resident memory of this process, plus the peak allocated on a GPU if there is one, in MiB."""
     try:
         import resource
 
@@ -23,10 +23,10 @@ def peak_memory_mb() -> float:
 
 
 def return_large_blocks() -> None:
-    """Let glibc give freed blocks of 32 MB and more back at once, and keep smaller ones, 256 MB at the heap's end.
+    """Make glibc return freed blocks of 32 MB or more at once and keep smaller ones, up to 256 MB at the heap's end.
 
-    What is given back is cleared when it is asked for again: a fifth of the time of L-BFGS on ML-1M, whose vectors have
-    24 MB. Kept, they fragment the heap, by 0.2 GB there.
+    Returned memory is zeroed when it is allocated again, which takes a fifth of the time of L-BFGS on ML-1M, with its
+    vectors of 24 MB. Blocks that are kept fragment the heap, by 0.2 GB there.
     """
     with suppress(OSError, AttributeError):  # another C library
         libc = ctypes.CDLL("libc.so.6")

@@ -1,4 +1,4 @@
-"""Wires the parts together: config, data, model, trainer, result."""
+"""Wire the parts together: config, data, model, trainer, result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
 
 logger = getLogger(__name__)
 
-FRAME_NAME = "dataframe"  # of a dataset that was given as a DataFrame
+FRAME_NAME = "dataframe"  # name of a dataset given as a DataFrame
 
 
 def run_recbole_autorec(
@@ -52,26 +52,26 @@ def run_recbole_autorec(
     output: str | Path | None = None,
     resume: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Train a model, choose the epoch on the validation part, test it once.
+    """Train a model, choose the epoch on the validation part, and test it once.
 
     Args:
         model, config_file_list, config_dict, flags: see Config.
-        dataset: see Config; or a pandas DataFrame with columns user, item, rating, and timestamp if there is one, under
-            any name that `convert` knows. Then the dataset is called "dataframe".
+        dataset: see Config; or a pandas DataFrame with columns user, item, rating and optionally timestamp, under any
+            names that `convert` recognises. The dataset is then called "dataframe".
         output: folder for result.json.
         resume: checkpoint to continue from.
 
     Returns:
         model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value; empty
-        without such a part), best_epoch (from 1; 0 is the offsets alone; without a validation part the last),
-        epochs_run, train_seconds, eval_seconds, peak_memory_mb, n_parameters, n_train, n_valid, n_test, n_cold (test
-        pairs whose user or item the model has no rating of), split_fingerprint, curve ([epoch, seconds, validation
-        score]), checkpoint (path, None if it is not saved, or on another machine), final (whether the model in the
-        checkpoint was trained once more, on the ratings of all parts: scores and n_cold are those of the model before,
-        and this one has none), versions, command.
+        without such a part), best_epoch (from 1; 0 is the offsets alone; without a validation part, the last one),
+        epochs_run, train_seconds, eval_seconds, peak_memory_mb (MiB), n_parameters, n_train, n_valid, n_test, n_cold
+        (test pairs whose user or item has no training rating), split_fingerprint, curve ([epoch, training seconds,
+        validation score]), checkpoint (path; None if not saved, or saved on another machine), final (whether the
+        checkpoint's model was retrained on all parts; valid, test and n_cold are of the model before), versions,
+        command.
 
     Raises:
-        AutoRecError: anything the user can mend; the message says how.
+        AutoRecError: anything the user can fix; the message says how.
     """
     if isinstance(dataset, pd.DataFrame):
         with TemporaryDirectory() as folder:
@@ -82,7 +82,7 @@ def run_recbole_autorec(
     config = Config(model, dataset, config_file_list, config_dict, flags)
     getLogger("recbole_autorec").setLevel(config["state"])
     if launcher.is_shared(config):
-        fetch_known(config)  # once, before every process looks for it
+        fetch_known(config)  # once, before each process looks for it
         arguments = {"model": model, "dataset": dataset, "config_file_list": config_file_list,
                      "config_dict": config_dict, "flags": flags, "output": output, "resume": resume}  # fmt: skip
         return launcher.launch(config, run_recbole_autorec, arguments)
@@ -98,16 +98,14 @@ def run_recbole_autorec(
 def train_and_test(
     config: Config, data: RatingDataset, parts: list[RatingDataset], resume: str | Path | None = None
 ) -> tuple[dict[str, Any], RatingTrainer]:
-    """What run_recbole_autorec returns, and the trainer.
+    """Return what run_recbole_autorec returns, and the trainer.
 
-    Its last_scores are those of the test part (none after a `final` training), its valid_scores those that validation
-    chose by.
+    The trainer's last_scores are predictions for the test part (none after a `final` training), its valid_scores those
+    of the chosen epoch for the validation part.
     """
     with quiet_recbole():
-        if (
-            config["saved"] or collectives.world_size() > 1
-        ):  # RecBole's Trainer makes it anyway, but not with others at once
-            # an hour: a process of another machine that shares the folder does not show here
+        if config["saved"] or collectives.world_size() > 1:  # RecBole's processes would race to make it
+            # an hour old: processes of other machines that share the folder are not visible here
             clear_leftovers(make_folder(config["checkpoint_dir"]), "*.pth", age=3600)
         fingerprint = split_fingerprint(parts)
         _log_data(config, data, parts, fingerprint)
@@ -126,7 +124,7 @@ def train_and_test(
         try:
             if resumed == 1:
                 if valid_data is None:
-                    logger.info("no validation part: nothing ends training early, and the last epoch's model is taken")
+                    logger.info("no validation part: training never stops early, and the last epoch is used")
                 trainer.fit(train_data, valid_data, **keywords)
             for n_parts in (2,) * config["refit"] + (3,) * config["final"]:
                 if n_parts < resumed:
@@ -137,7 +135,7 @@ def train_and_test(
                     course["test"] = trainer.evaluate(test_data)
                 logger.info(f"refit on {' + '.join(PARTS[:n_parts])}, {course['best_epoch']} {epochs_are}")
                 del trainer
-                gc.collect()  # the first optimiser's memory, before the second's
+                gc.collect()  # frees the first optimiser before the second is built
                 train_data = build_dataloaders(config, data, [again_on, *parts[1:]])[0]
                 trainer = build_trainer(config, again_on)
                 trainer.valid_scores = valid_scores
@@ -156,7 +154,7 @@ def train_and_test(
                 what = "what was trained so far" if best_epoch is None else f"epoch {best_epoch}{best}"
                 logger.warning(f"interrupted; {what} is in {checkpoint}\n--resume {checkpoint} continues from it")
             elif best_epoch is None:
-                logger.warning("interrupted before an epoch was finished: there is no checkpoint")
+                logger.warning("interrupted before the first epoch ended: there is no checkpoint")
             raise
 
     result = {
@@ -185,26 +183,26 @@ def train_and_test(
 
 
 def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | None = None):
-    """What a checkpoint was trained with, as RecBole's function of that name gives it.
+    """Rebuild what a checkpoint was trained with, like RecBole's function of the same name.
 
     Args:
         model_file: the checkpoint.
-        config_dict: parameters to change, and data_path, unless the dataset is in dataset/ or RecBole's own ml-100k:
-            a file has no say in paths, addresses and devices.
+        config_dict: parameters to change, and data_path unless the dataset is in dataset/ or is RecBole's ml-100k:
+            paths, addresses and devices are never taken from a file.
 
     Returns:
-        (config, model, dataset, train_data, valid_data, test_data); the model in evaluation mode. None in place of a
-        part that the split does not have.
+        (config, model, dataset, train_data, valid_data, test_data). The model is in evaluation mode; the loader of an
+        empty part is None.
 
     Raises:
-        CheckpointError: unreadable, or the dataset is not the one it was trained on.
+        CheckpointError: it is unreadable or was trained on other ratings.
     """
     checkpoint = load_checkpoint(model_file)
     theirs = dict(checkpoint["parameters"])
     model, dataset = theirs.pop("model"), theirs.pop("dataset")
     with quiet_recbole(), no_forgery(model_file):
         config = Config(model, dataset, config_dict={**of_a_file(theirs), **(config_dict or {})})
-        if not Path(config["data_path"]).is_dir():  # a dataset that a file names is not fetched
+        if not Path(config["data_path"]).is_dir():  # a dataset named by a file is never downloaded
             raise CheckpointError(
                 f"checkpoint '{model_file}' was trained on dataset {dataset!r}, which is not in "
                 f"'{Path(config['data_path']).parent}'; give its data_path in config_dict."
@@ -216,8 +214,8 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
         )
         if trained_on is None:
             raise CheckpointError(
-                f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' gives now: "
-                "the data have changed, or a changed parameter splits or filters them otherwise."
+                f"checkpoint '{model_file}' was trained on other ratings than dataset '{config['dataset']}' has now: "
+                "the data have changed, or a changed parameter splits or filters them differently."
             )
         loaders = build_dataloaders(config, data, [trained_on, *parts[1:]])
         model = rebuilt(lambda: build_model(config, trained_on), checkpoint, model_file, os.path.getsize(model_file))
@@ -225,13 +223,13 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
 
 
 def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
-    """The dataset, and its train, valid and test parts."""
+    """Load the dataset; return it and its train, valid and test parts."""
     data = RatingDataset(config)
     return data, data.build()
 
 
 def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
-    """RecBole's loaders for train, valid and test, None for an empty part; rows of ratings to train AutoRec."""
+    """Build RecBole's loaders for train, valid and test, None for an empty part; AutoRec trains on rows of ratings."""
     try:
         samplers = create_samplers(config, data, parts)
     except ValueError as error:  # a user who rated everything leaves nothing to rank
@@ -249,7 +247,7 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
 
 
 def build_model(config: Config, train_part: RatingDataset) -> AbstractRecommender:
-    """A new model on its training ratings, in stars if the metrics are."""
+    """Build a model on its training ratings; it predicts stars if the metrics are in stars."""
     model_class = config.model_class
     if config["eval_type"] == EvaluatorType.VALUE and not predicts_stars(model_class):
         model_class = in_stars(model_class)
@@ -257,7 +255,7 @@ def build_model(config: Config, train_part: RatingDataset) -> AbstractRecommende
 
 
 def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
-    """A new model and its trainer; the same for the same seed."""
+    """Build a model and its trainer; the same seed builds the same model."""
     init_seed(config["seed"], config["reproducibility"])
     start = perf_counter()
     model = build_model(config, train_part)
@@ -269,7 +267,7 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
 
 
 def get_trainer(model_class: Any) -> type[RatingTrainer]:
-    """The trainer: ours, with RecBole's own below it for the models of which it has one, and for what extends them."""
+    """Return our trainer class, on top of RecBole's own if it has one for the model or for a class that it extends."""
     for kind, trainer in ((RowAutoRec, RowAutoRecTrainer), (AutoRecEnsemble, EnsembleTrainer)):
         if issubclass(model_class, kind):
             return trainer
@@ -277,7 +275,7 @@ def get_trainer(model_class: Any) -> type[RatingTrainer]:
     if predicts_stars(model_class):
         return SolvedTrainer if solved else RatingTrainer
     special = recbole_trainers.TraditionalTrainer if solved else RatingTrainer
-    for base in reversed(model_class.__mro__):  # RecBole looks for the name of the class itself only
+    for base in reversed(model_class.__mro__):  # RecBole only looks up the name of the class itself
         if base.__module__.startswith("recbole.model."):
             special = getattr(recbole_trainers, f"{base.__name__}Trainer", special)
     return special if special is RatingTrainer else type(f"Rating{special.__name__}", (RatingTrainer, special), {})
@@ -285,7 +283,7 @@ def get_trainer(model_class: Any) -> type[RatingTrainer]:
 
 @contextmanager
 def quiet_recbole():
-    """Warnings from inside RecBole and what it needs are nothing a user could act on; all others show."""
+    """Hide warnings from inside RecBole and its dependencies, which users cannot act on; show all others."""
     with warnings.catch_warnings():
         for inside in ("recbole", "thop", "tensorboard", "hyperopt", "ray"):
             for category in (FutureWarning, DeprecationWarning, UserWarning):
@@ -305,7 +303,7 @@ def _log_data(config, data, parts, fingerprint):
 
 
 def _count_cold(train: list[RatingDataset], test: RatingDataset) -> int:
-    """Pairs of `test` whose user or item has no rating in the parts of `train`."""
+    """Count the pairs of `test` whose user or item has no rating in the parts of `train`."""
     cold = torch.zeros(len(test), dtype=torch.bool)
     for field in (test.uid_field, test.iid_field):
         counts = torch.stack([torch.bincount(part.inter_feat[field], minlength=part.num(field)) for part in train])

@@ -50,7 +50,7 @@ def test_truncated_file(tmp_path, keep):
     path = tmp_path / "c.pth"
     save_checkpoint(path, STATE)
     path.write_bytes(path.read_bytes()[:keep])
-    assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+    assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or not a checkpoint of recbole_autorec."
 
 
 def test_a_pickle_that_runs_code_does_not_run(tmp_path):
@@ -62,7 +62,8 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
     for write in (lambda: path.write_bytes(pickle.dumps(Bait())), lambda: torch.save({"format": Bait()}, path)):
         write()
         assert (
-            message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+            message(path)
+            == f"checkpoint '{path}' cannot be read: it is damaged or not a checkpoint of recbole_autorec."
         )
     assert not (tmp_path / "ran").exists()
 
@@ -70,7 +71,7 @@ def test_a_pickle_that_runs_code_does_not_run(tmp_path):
 def test_a_text_file(tmp_path):
     path = tmp_path / "tiny.inter"
     path.write_text((DATA / "tiny" / "tiny.inter").read_text())
-    assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+    assert message(path) == f"checkpoint '{path}' cannot be read: it is damaged or not a checkpoint of recbole_autorec."
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1], torch.zeros(2)])
@@ -96,7 +97,10 @@ def test_missing_part(tmp_path):
 
 @pytest.mark.parametrize(
     ("error", "cause"),
-    [(OSError(28, "No space left on device"), "No space left on device"), (RuntimeError("disk\nbacktrace"), "disk")],
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (RuntimeError("PytorchStreamWriter failed\nbacktrace"), "PytorchStreamWriter failed"),
+    ],
 )
 def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_half_written(tmp_path, monkeypatch, error, cause):
     path = tmp_path / "c.pth"
@@ -110,7 +114,7 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_nothing_half_written(tmp_p
     with pytest.raises(CheckpointError) as caught:
         save_checkpoint(path, STATE)
     assert str(caught.value) == (
-        f"'{path}' cannot be written: {cause}; a checkpoint written before is untouched. Free some space, or give "
+        f"'{path}' cannot be written: {cause}; an earlier checkpoint is intact. Free some space, or give "
         "another --checkpoint_dir."
     )
     assert [file.name for file in tmp_path.iterdir()] == ["c.pth"]
@@ -132,9 +136,7 @@ def test_a_part_of_another_kind_is_damage(tmp_path, name, value):
     if right:
         assert load_checkpoint(tmp_path / "c.pth")
     else:
-        assert message(tmp_path / "c.pth") == (
-            f"checkpoint '{tmp_path / 'c.pth'}' is damaged: {name} is not what training writes."
-        )
+        assert message(tmp_path / "c.pth") == (f"checkpoint '{tmp_path / 'c.pth'}' is damaged: invalid {name}.")
 
 
 def test_a_record_that_unpacks_to_more_than_the_file_is_not_unpacked(tmp_path):
@@ -149,4 +151,4 @@ def test_a_record_that_unpacks_to_more_than_the_file_is_not_unpacked(tmp_path):
 def test_a_tensor_longer_than_its_storage_is_damage(tmp_path):
     long = torch.ones(1).expand(1 << 40)
     torch.save({"format": "recbole_autorec", "version": 3, **STATE, "state_dict": {"w": long}}, tmp_path / "c.pth")
-    assert "state_dict is not what training writes" in message(tmp_path / "c.pth")
+    assert "invalid state_dict" in message(tmp_path / "c.pth")

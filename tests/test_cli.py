@@ -42,7 +42,7 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
         log[2],
     )
     said = log.pop(4)  # once, with the first checkpoint
-    assert re.fullmatch(r"checkpoint \S+: it holds the training ratings; the verb export leaves them out", said)
+    assert re.fullmatch(r"checkpoint \S+ contains the training ratings; the export command leaves them out", said)
     for number, line in enumerate(log[3:]):
         what = r"J [\d.]+" if number else "offsets alone"
         assert re.fullmatch(

@@ -64,7 +64,7 @@ def test_one_test_rating_gives_no_interval_and_no_certainty(write_dataset):
     assert once.table["best_difference"].iloc[1] > 0
     assert once.table[["best_low", "best_high", "best_p", "best_significant"]].isna().all(axis=None)
     text = tables.markdown(once, once.table)
-    assert "There is no such interval here: a test part has one rating, which cannot be resampled." in text
+    assert "No bootstrap interval here: a test part has only one rating, which cannot be resampled." in text
     assert "nan" not in text.lower()
     folds = compare(models, "toy", kfold=3, config_dict=shared, output="folds", show_progress=False)  # of 7, 1 and 4
     assert folds.table["best_low"].notna().sum() == 1
@@ -209,13 +209,13 @@ def test_rows_and_repeats_may_join(tmp_path):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"repeats": 1}, "repeats was 2 and is 1"),
-        ({"models": {"GlobalMean": None}}, "it has a row 'Bias', which is not asked for"),
-        ({"models": {"Bias": {"user_damping": 3}}}, "Bias: user_damping was None and is 3"),
-        ({"config_dict": {"refit": True}}, "Bias: refit was False and is True"),
-        ({"config_dict": {"seed": 2}}, "Bias: seed was 1 and is 2"),
-        ({"metric": "mae"}, "metric was 'rmse' and is 'mae'"),
-        ({"repeats": None, "kfold": 2}, "kfold was None and is 2"),
+        ({"repeats": 1}, "repeats was 2 and is now 1"),
+        ({"models": {"GlobalMean": None}}, "it has a row 'Bias', which this call leaves out"),
+        ({"models": {"Bias": {"user_damping": 3}}}, "Bias: user_damping was None and is now 3"),
+        ({"config_dict": {"refit": True}}, "Bias: refit was False and is now True"),
+        ({"config_dict": {"seed": 2}}, "Bias: seed was 1 and is now 2"),
+        ({"metric": "mae"}, "metric was 'rmse' and is now 'mae'"),
+        ({"repeats": None, "kfold": 2}, "kfold was None and is now 2"),
     ],
 )
 def test_a_folder_of_another_comparison_is_refused(change, expected, tmp_path):
@@ -266,7 +266,7 @@ def test_a_model_that_fails_is_a_row_that_says_why_and_is_tried_again():
     assert table["error"]["raises"] == "RuntimeError: the reason in two lines"
     assert table["error"]["dies"] == "its process was killed by signal 9 (SIGKILL); did the machine run out of memory?"
     assert table["error"]["diverges"] == (
-        "training diverged in epoch 1: a prediction is no finite number; lower learning_rate."
+        "training diverged in epoch 1: a prediction is not finite; lower learning_rate."
     )
     assert "Traceback" in (comparison.folder / "runs" / "raises-1.log").read_text()
     text = tables.readable(comparison, table)
@@ -292,7 +292,7 @@ def test_where_every_row_fails_the_exit_code_says_so(capsys):
     assert cli.main(["compare", "--models", "BiasedMF", "--learning_rate", "1e30", *arguments]) == 2
     assert capsys.readouterr().err.endswith(
         "error: no row has a result:\n"
-        "BiasedMF failed: training diverged in epoch 1: a prediction is no finite number; lower learning_rate.\n"
+        "BiasedMF failed: training diverged in epoch 1: a prediction is not finite; lower learning_rate.\n"
     )
 
 
@@ -320,13 +320,13 @@ def test_interrupted_it_leaves_no_process_and_what_was_finished(tmp_path):
     finally:
         process.kill()
     assert process.returncode != 0
-    assert "interrupted after 1 of 2 trainings; the same command with --output out goes on" in err
+    assert "interrupted after 1 of 2 trainings; the same command with --output out continues it" in err
     assert "leaked" not in err
     for command in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
             assert command.parent.name == str(os.getpid()) or command.resolve() != tmp_path.resolve()
     stamp = (tmp_path / "out" / "runs" / "Bias-1.json").stat().st_mtime_ns
-    with pytest.raises(ConfigError, match="it has a row 'waits', which is not asked for"):
+    with pytest.raises(ConfigError, match="it has a row 'waits', which this call leaves out"):
         run({"Bias": None}, repeats=1)
     assert (tmp_path / "out" / "runs" / "Bias-1.json").stat().st_mtime_ns == stamp
 
@@ -457,22 +457,22 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias,x=NMFF"], "x: unknown model 'NMFF'; expected IAutoRec, UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's general and context-aware models, such as FM and NeuMF (docs/built-in-models.md). Did you mean ENMF or NeuMF?"),
         (["--models", "Bias,EASE"], "EASE: model EASE ranks items instead of predicting ratings: it adds up similarities to the items a user has. Compare rankings with compare --metric ndcg@10, or run it with --metrics [NDCG] --valid_metric NDCG@10 --eval_args \"{mode: full}\"."),
         (["--models", "Bias,FM,Bias"], "Bias is a duplicate label; give each row its own, such as Bias,tuned=Bias."),
-        ([], "no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM."),
+        ([], "no models given; name some, such as --models IAutoRec,UAutoRec,Bias,FM."),
         (["--models", "Bias", "--repeats", "0"], "repeats=0; expected a whole number >= 1."),
         (["--models", "Bias", "--repeats", "many"], "repeats='many'; expected a whole number >= 1."),
-        (["--models", "Bias", "--kfold", "1"], "kfold=1; expected a number of folds, at least 2."),
-        (["--models", "Bias", "--kfold", "3", "--repeats", "2"], "repeats=2 and kfold=3; give one of them."),
+        (["--models", "Bias", "--kfold", "1"], "kfold=1; expected a whole number >= 2."),
+        (["--models", "Bias", "--kfold", "3", "--repeats", "2"], "repeats=2 and kfold=3; give only one of them."),
         (["--models", "Bias", "--jobs", "0"], "jobs=0; expected a whole number >= 1."),
-        (["--models", "Bias", "--metric", "auc"], "metric='auc'; expected rmse or mae for ratings; for rankings, ndcg@10 and the like of recall, mrr, ndcg, hit, map, precision."),
-        (["--models", "Bias", "--metric", "ndcg"], "metric='ndcg'; expected rmse or mae for ratings; for rankings, ndcg@10 and the like of recall, mrr, ndcg, hit, map, precision."),
+        (["--models", "Bias", "--metric", "auc"], "metric='auc'; expected rmse or mae for ratings; for rankings, one of recall, mrr, ndcg, hit, map, precision with a cut-off, such as ndcg@10."),
+        (["--models", "Bias", "--metric", "ndcg"], "metric='ndcg'; expected rmse or mae for ratings; for rankings, one of recall, mrr, ndcg, hit, map, precision with a cut-off, such as ndcg@10."),
         (["--models", "Bias", "--reference", "FM"], "reference='FM'; expected one of the rows Bias."),
-        (["--models", "Bias", "--config", "FM=a.yaml"], "config for 'FM', but the rows are Bias."),
+        (["--models", "Bias", "--config", "FM=a.yaml"], "config for 'FM', which is not a row; expected one of Bias."),
         (["--models", "Bias", "--config", "Bias"], "command line: --config 'Bias'; expected LABEL=FILE, such as FM=fm.yaml."),
         (["--models", "Bias", "--config", "Bias=no.yaml"], "Bias: config file 'no.yaml' cannot be read: No such file or directory."),
         (["--models", "Bias,FM", "--user_damping", "3"], "FM: command line: unknown key 'user_damping'; --help shows where parameters are listed."),
-        (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric: give --metric instead."),
+        (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric; set --metric instead."),
         (["--models", "Bias,bias=FM"], "bias is a duplicate label; give each row its own, such as bias,tuned=bias."),
-        (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO gives the same split each time, which would count as several; give repeats 1."),
+        (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO produces the same split every time, and repeats must differ; use repeats 1."),
         (["ml-100k"], "command line: there is no comparison file 'ml-100k'; a dataset is named by --dataset, models by --models."),
         (["--model", "Bias"], "command line: unknown flag --model; did you mean --models?"),
         (["--models", "Bias", "--repeat", "2"], "command line: unknown flag --repeat; did you mean --repeats?"),
@@ -495,18 +495,18 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, t
     ("content", "expected"),
     [
         ("models: [Bias]\nrepeat: 3\n", "c.yaml: unknown key 'repeat'; did you mean 'repeats'?"),
-        ("models: [Bias, FM]\nparameters: {final: True}\n", "final=True, but a comparison keeps no model; leave it out, and train the best one with it."),
-        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 0, 1]}}}\n", "split={'RS': [9, 0, 1]} has no valid part to choose epochs by; give it a share > 0."),
+        ("models: [Bias, FM]\nparameters: {final: True}\n", "final=True, but a comparison saves no model; leave it out, then train the best model with it."),
+        ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 0, 1]}}}\n", "split={'RS': [9, 0, 1]} has no valid part to choose the epoch on; give it a share > 0."),
         ("models: [Bias, FM]\nparameters: {eval_args: {split: {RS: [9, 1, 0]}}}\n", "split={'RS': [9, 1, 0]} has no test part to compare on; give it a share > 0."),
         ("models: [Bias]\nqqq: 3\n", "c.yaml: unknown key 'qqq'; expected dataset, models, repeats, kfold, metric, reference, blend, parameters, config_files."),
         ("models: Bias\n", "c.yaml: models='Bias'; expected a list of names, or lines 'label: {parameter: value}'."),
         ("models: {Bias: 3}\n", "c.yaml: Bias: 3; expected parameters, such as {reg_weight: 200}."),
         ("models: {Bias: {config_files: 3}}\n", "c.yaml: Bias: config_files=3; expected a file or a list of files."),
-        ("models: {Bias: }\nparameters: {topk: 3}\n", "c.yaml: topk=3; a comparison has one metric: give --metric instead."),
+        ("models: {Bias: }\nparameters: {topk: 3}\n", "c.yaml: topk=3; a comparison has one metric; set --metric instead."),
         ("models: {Bias: }\nparameters: 3\n", "c.yaml: parameters=3; expected lines such as 'refit: True'."),
         ("models: {Bias: }\nconfig_files: a.yaml\n", "c.yaml: config_files='a.yaml'; expected a list of files."),
         ("models:\n  Bias:\n  Bias:\n", "config file 'c.yaml': line 3: invalid YAML: duplicate key 'Bias'."),
-        ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; every model is tested on the same data in the same way: give seed for the whole comparison."),
+        ("models: {Bias: , x: {model: Bias, seed: 3}}\n", "x: seed=3, but Bias has 2020; all models must be tested on the same data in the same way: set seed for the whole comparison."),
         ("models: {Bias: , FM: {embedding_sise: 3}}\n", "FM: c.yaml: unknown key 'embedding_sise'; did you mean 'embedding_size'?"),
     ],
 )  # fmt: skip

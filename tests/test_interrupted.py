@@ -24,9 +24,9 @@ TRAIN = ["--dataset", "tiny", "--data_path", str(DATA), "--epochs", "100000", "-
     [
         ([*TRAIN, "--hidden_size", "[4]"], "epoch   3", "--resume saved/"),
         (["compare", *TRAIN, "--models", "Bias,IAutoRec", "--repeats", "1", "--output", "out"], "repeat 1/1  Bias",
-         "interrupted after 1 of 2 trainings; the same command with --output out goes on"),
+         "interrupted after 1 of 2 trainings; the same command with --output out continues it"),
         (["tune", *TRAIN[:-4], "--epochs", "30", "--max_evals", "9999", "--output", "out"], "best so far",
-         "the same command with --output out --resume goes on"),
+         "the same command with --output out --resume continues it"),
     ],
 )  # fmt: skip
 def test_a_signal_ends_each_verb_with_its_code_and_how_to_go_on(arguments, until, said, number, code):

@@ -410,14 +410,14 @@ def test_forged_parameters_and_weights_are_refused(checkpoints, tmp_path):
             "its model cannot be built: config_dict: hidden_size",
         ),
         ({"parameters": {**content["parameters"], "hidden_size": [9]}}, "does not fit this model"),
-        ({"parameters": 3}, "is damaged: parameters is not what training writes."),
+        ({"parameters": 3}, "is damaged: invalid parameters."),
         ({"state_dict": {}}, "does not fit this model"),
         (
             {"state_dict": {name: weights * torch.nan for name, weights in content["state_dict"].items()}},
-            "is damaged: state_dict is not what training writes.",
+            "is damaged: invalid state_dict.",
         ),
-        ({"data": None}, "is damaged: data is not what training writes."),
-        ({"parameters": {**content["parameters"], "hidden_size": [10**9]}}, "ask for more weights than it has"),
+        ({"data": None}, "is damaged: invalid data."),
+        ({"parameters": {**content["parameters"], "hidden_size": [10**9]}}, "require more weights than it has"),
         ({"state_dict": {k: v.double() for k, v in content["state_dict"].items()}}, "does not fit this model"),
         ({"other_parameter": {"predict": torch.ones(1)}}, "does not fit this model"),
     ):

@@ -243,8 +243,8 @@ def test_the_packaged_ml_100k_comes_back_with_its_checkpoint():
 
 
 @pytest.mark.parametrize(("change", "expected"), [
-    ({"hidden_size": [7]}, "checkpoint '{}' does not fit this model: another dataset or hidden_size."),
-    ({"seed": 5}, "checkpoint '{}' was trained on other ratings than dataset 'tiny' gives now: the data have changed, or a changed parameter splits or filters them otherwise."),
+    ({"hidden_size": [7]}, "checkpoint '{}' does not fit this model: it has another dataset or hidden_size."),
+    ({"seed": 5}, "checkpoint '{}' was trained on other ratings than dataset 'tiny' has now: the data have changed, or a changed parameter splits or filters them differently."),
 ])  # fmt: skip
 def test_load_data_and_model_refuses_what_does_not_fit(change, expected):
     checkpoint = run(saved=True)["checkpoint"]
@@ -300,8 +300,8 @@ def test_load_data_and_model_refuses_changed_data(write_dataset):
     with pytest.raises(CheckpointError) as caught:
         load_data_and_model(checkpoint, {"data_path": path})
     assert str(caught.value) == (
-        f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' gives now: the data have changed, "
-        "or a changed parameter splits or filters them otherwise."
+        f"checkpoint '{checkpoint}' was trained on other ratings than dataset 'toy' has now: the data have changed, "
+        "or a changed parameter splits or filters them differently."
     )
 
 

@@ -171,7 +171,7 @@ def test_a_search_on_this_machine_listens_to_it_alone_and_leaves_nothing(number,
     assert psutil.wait_procs(started, timeout=30)[1] == []
     assert "SIGTERM" not in Path("search.log").read_text()  # no stack trace from Ray
     if number == signal.SIGTERM:
-        assert "--output out --resume goes on" in Path("search.log").read_text()
+        assert "--output out --resume continues it" in Path("search.log").read_text()
     assert not (tmp_path / ".ray").exists()  # nor a token in the home folder
 
 
@@ -190,7 +190,7 @@ def test_a_cluster_that_asks_for_a_token_gets_it(start_node, wait_for, monkeypat
     assert refused.stderr.splitlines()[-1].startswith(
         f"error: --ray_address '{address}': no Ray cluster answers there ("
     )
-    assert "give its token if it asks for one" in refused.stderr
+    assert "give its token if it requires one" in refused.stderr
     with_token = {**environment, "RAY_AUTH_TOKEN": "0123456789" * 4}
     done = subprocess.run([*command, "--output", "other"], capture_output=True, text=True, env=with_token)
     assert done.returncode == 0, done.stderr
@@ -242,7 +242,7 @@ def test_a_cluster_that_is_not_there_is_one_message_and_exit_code_2(capsys):
     assert cli.main([*arguments, "--ray_address", f"127.0.0.1:{port}"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: --ray_address '127.0.0.1:{port}': no Ray cluster answers there ([Errno 111] Connection refused); start one "
-        "with 'ray start --head', give its token if it asks for one (docs/tuning.md), or leave --ray_address out to use this "
+        "with 'ray start --head', give its token if it requires one (docs/tuning.md), or leave --ray_address out to use this "
         "machine alone."
     )
 
@@ -251,7 +251,7 @@ def test_a_trial_that_fits_on_no_machine_is_refused(capsys):
     arguments = ["tune", "--dataset", "tiny", "--data_path", str(DATA), "--engine", "ray", "--output", "out"]
     assert cli.main([*arguments, "--gpus_per_trial", "64"]) == 2
     error = capsys.readouterr().err
-    assert "error: --cpus_per_trial 1 --gpus_per_trial 64: no machine has as many; the largest have " in error
+    assert "error: --cpus_per_trial 1 --gpus_per_trial 64: no machine has that many; the largest have " in error
 
 
 def test_points_of_a_resumed_bayes_search_have_what_is_known(tmp_path):

@@ -182,7 +182,7 @@ def test_interruption_leaves_the_best_checkpoint_usable():
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"epochs": 2}, "epochs=2, but checkpoint '{}' has 3 already; give more --epochs."),
+        ({"epochs": 2}, "epochs=2, but checkpoint '{}' already has 3; give more --epochs."),
         ({"model": "UAutoRec"}, "checkpoint '{}' has model='IAutoRec' (here 'UAutoRec'); resume with the parameters it was trained with."),
         ({"learner": "adam", "row_scaling": 0.5}, "checkpoint '{}' has learner='lbfgs' (here 'adam'), row_scaling=0 (here 0.5); resume with the parameters it was trained with."),
         ({"metrics": ["MAE"], "valid_metric": "MAE"}, "checkpoint '{}' has metrics=['RMSE', 'MAE'] (here ['MAE']), valid_metric='RMSE' (here 'MAE'); resume with the parameters it was trained with."),

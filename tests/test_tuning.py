@@ -80,7 +80,7 @@ def test_a_search_needs_validation_ratings(search):
     with pytest.raises(ConfigError) as caught:
         search(config_dict={"eval_args": {"split": {"RS": [0.9, 0, 0.1]}}})
     assert str(caught.value) == (
-        "split={'RS': [0.9, 0, 0.1]} has no valid part to choose parameters by; give it a share > 0."
+        "split={'RS': [0.9, 0, 0.1]} has no valid part to choose parameters on; give it a share > 0."
     )
 
 
@@ -232,7 +232,7 @@ def test_a_damaged_line_is_named_and_nothing_is_thrown_away():
     file.write_text(damaged)
     with pytest.raises(ConfigError) as error:
         run(max_evals=2, resume=True)
-    assert str(error.value) == "'out/trials.jsonl' line 1 is no trial; mend it or take it out, then resume again."
+    assert str(error.value) == "'out/trials.jsonl' line 1 is not a trial; fix or delete it, then resume again."
     assert file.read_text() == damaged
 
 
@@ -325,7 +325,7 @@ def test_interrupted_it_says_how_to_go_on_and_leaves_the_best(monkeypatch, caplo
     monkeypatch.setattr(hyper_tuning, "run_trial", third_time_unlucky)
     with pytest.raises(KeyboardInterrupt):
         run()
-    assert "interrupted after 2 trials; the same command with --output out --resume goes on" in caplog.text
+    assert "interrupted after 2 trials; the same command with --output out --resume continues it" in caplog.text
     assert Path("out/best.yaml").is_file()
     assert Path("out/tuning.html").is_file()
 
@@ -399,8 +399,7 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
          "and values."),
         ("reg_weight normal 0,1", "space.hyper line 1: 'reg_weight normal'; expected a name, one of choice, uniform, "
          "quniform, loguniform, and values."),
-        ("\nreg_weight uniform 3,1", "space.hyper line 2: uniform 3,1: the bounds are the wrong way round; expected "
-         "low < high."),
+        ("\nreg_weight uniform 3,1", "space.hyper line 2: uniform 3,1; expected low < high."),
         ("reg_weight uniform 1", "space.hyper line 1: uniform 1; expected two numbers: low,high."),
         ("reg_weight logunifrom 1,2", "space.hyper line 1: 'reg_weight logunifrom'; did you mean loguniform?"),
         ("reg_weight uniform a,b", "space.hyper line 1: uniform a,b; expected two numbers: low,high."),
@@ -414,15 +413,15 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
          "quotes."),
         ("learner choice __import__('os').getcwd()", "space.hyper line 1: choice __import__('os').getcwd(); expected a "
          "list such as [100, 200, 500], with text in quotes."),
-        ("init_std uniform 0.1,0.2\ninit_std uniform 0.1,0.3", "space.hyper line 2: init_std was given in space.hyper "
-         "line 1 already."),
+        ("init_std uniform 0.1,0.2\ninit_std uniform 0.1,0.3", "space.hyper line 2: init_std was already given in "
+         "space.hyper line 1."),
         ("reg_wieght uniform 1,2", "space.hyper line 1: unknown key 'reg_wieght'; did you mean 'reg_weight'?"),
         ("row_scaling uniform 0,2", "space.hyper line 1: row_scaling=2.0; expected a number from -1 to 1; 0 is the "
          "paper."),
-        ("seed choice [1,2]", "space.hyper line 1: seed cannot be searched: every trial is validated on the same ratings "
-         "in the same way."),
-        ("epochs choice [1,2]", "space.hyper line 1: epochs is searched, but the command line has it at '1'; leave one of "
-         "them out."),
+        ("seed choice [1,2]", "space.hyper line 1: seed cannot be searched: all trials must be validated on the same "
+         "ratings in the same way; remove it."),
+        ("epochs choice [1,2]", "space.hyper line 1: epochs is searched, but the command line sets it to '1'; remove one "
+         "of them."),
     ],
 )  # fmt: skip
 def test_a_mistake_in_a_space_is_one_message_and_exit_code_2(text, expected, capsys):
@@ -444,19 +443,19 @@ def test_every_faulty_line_is_named_at_once(capsys):
     ("arguments", "expected"),
     [
         (["--space", "nowhere.hyper"], "search space 'nowhere.hyper' cannot be read: No such file or directory."),
-        (["--model", "FM"], "model FM has no search space of its own (BiasedMF, IAutoRec, UAutoRec have); give --space "
+        (["--model", "FM"], "model FM has no default search space (BiasedMF, IAutoRec, UAutoRec have); give --space "
          "FILE with lines such as 'learning_rate loguniform -7,-4'."),
         (["--max_eval", "3"], "command line: unknown flag --max_eval; did you mean --max_evals?"),
         (["a.hyper"], "command line: unexpected argument 'a.hyper'; did you mean '--space a.hyper'?"),
         (["--engine", "optuna"], "engine='optuna'; expected one of hyperopt, ray."),
         (["--algo", "tpe"], "algo='tpe'; expected one of bayes, random, exhaustive."),
         (["--max_evals", "0"], "max_evals=0; expected a whole number >= 1."),
-        (["--time_budget", "soon"], "time_budget='soon'; expected seconds, at least 1."),
-        (["--ray_address", "auto"], "ray_address='auto' is for engine ray; add --engine ray."),
+        (["--time_budget", "soon"], "time_budget='soon'; expected a number of seconds >= 1."),
+        (["--ray_address", "auto"], "ray_address='auto' requires engine ray; add --engine ray."),
         (["--engine", "ray", "--cpus_per_trial", "0"], "cpus_per_trial=0; expected a number > 0."),
-        (["--resume"], "resume without output; name the folder of the search to go on with: --output DIR --resume."),
+        (["--resume"], "resume without output; name the folder of the search to continue: --output DIR --resume."),
         (["--resume", "--output", "nowhere"], "--output 'nowhere' holds no search to resume; leave --resume out."),
-        (["--algo", "exhaustive"], "IAutoRec.hyper line 2: row_scaling uniform; an exhaustive search takes choices only: "
+        (["--algo", "exhaustive"], "IAutoRec.hyper line 2: row_scaling uniform; an exhaustive search takes only choices: "
          "give a choice, or use --algo random or bayes."),
         (["--model", "BPR", "--space", "rank.hyper"], "model BPR ranks items instead of predicting ratings:"),
     ],
@@ -472,15 +471,16 @@ def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"resume": False}, "holds a search already; add --resume to go on with it, or give another --output."),
+        ({"resume": False}, "already holds a search; add --resume to continue it, or give another --output."),
         ({"space": {"loguniform": {"reg_weight": [-2, 2]}}}, "holds another search: space hidden_size was "
-         "['choice', [4], [8]] and is None; resume with the same, or give another --output."),
+         "['choice', [4], [8]] and is now None; resume with the same, or give another --output."),
         ({"space": {**SPACE, "loguniform": {"reg_weight": [-2, 2]}}}, "holds another search: space reg_weight was "
-         "['loguniform', -2.0, 3.0] and is ['loguniform', -2.0, 2.0]; resume with the same, or give another --output."),
-        ({"config_dict": {"epochs": 3}}, "holds another search: parameter epochs was 2 and is 3; resume with the same, "
+         "['loguniform', -2.0, 3.0] and is now ['loguniform', -2.0, 2.0]; resume with the same, or give another "
+         "--output."),
+        ({"config_dict": {"epochs": 3}}, "holds another search: parameter epochs was 2 and is now 3; resume with the same, "
          "or give another --output."),
-        ({"algo": "random"}, "holds another search: algo was 'bayes' and is 'random'; resume with the same, or give "
-         "another --output."),
+        ({"algo": "random"}, "holds another search: algo was 'bayes' and is now 'random'; resume with the same, or "
+         "give another --output."),
     ],
 )  # fmt: skip
 def test_a_folder_of_another_search_is_refused_and_left_as_it_is(change, expected):
@@ -495,7 +495,7 @@ def test_a_folder_of_another_search_is_refused_and_left_as_it_is(change, expecte
 def test_another_model_is_named_before_its_other_defaults():
     run(max_evals=1)
     with pytest.raises(
-        ConfigError, match=r"^--output 'out' holds another search: model was 'IAutoRec' and is 'UAutoRec'"
+        ConfigError, match=r"^--output 'out' holds another search: model was 'IAutoRec' and is now 'UAutoRec'"
     ):
         tune("UAutoRec", "tiny", SPACE, config_dict=SHARED, output="out", resume=True, show_progress=False)
 

@@ -1,4 +1,4 @@
-"""All rows of a comparison as one prediction: weights by the validation ratings, tested once. Ours."""
+"""Blend the rows of a comparison, with weights fitted to the validation ratings. Ours, not from a paper."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from recbole_autorec.model.rating_recommender import DEVIATION
 
 
 def write_blend(blend: Task, tasks: list[Task]) -> None:
-    """Write the result of a repeat's blend, from those of its rows, `tasks`; none without any."""
+    """Blend the finished `tasks` of one repeat and write the result; do nothing if there are none."""
     if not tasks:
         return
     split, results = tasks[0].split(), [task.result() or {} for task in tasks]
     level, valid = split["valid_ratings"].mean(dtype=np.float64), split["valid_ratings"].astype(np.float64)
     unit = valid.std() / DEVIATION or 1.0
     parts = [
-        np.column_stack([np.ones(len(of_rows[0])), *((scores - level) / unit for scores in of_rows)])
-        for of_rows in ([task.predictions(part) for task in tasks] for part in ("valid", "test"))
+        np.column_stack([np.ones(len(rows[0])), *((scores - level) / unit for scores in rows)])
+        for rows in ([task.predictions(part) for task in tasks] for part in ("valid", "test"))
     ]
     table, n = np.column_stack([parts[0], (valid - level) / unit]), len(tasks)
     weights = least_squares(table.T @ table, np.array([0.0, *[1 / n] * n]), np.arange(n + 1) > 0)
-    found = [(level + unit * part @ weights).clip(*split["range"]) for part in parts]
+    blended = [(level + unit * part @ weights).clip(*split["range"]) for part in parts]
     scores = [
         {"rmse": float(np.sqrt(np.mean(error**2))), "mae": float(np.abs(error).mean())}
-        for error in (found[0] - valid, found[1] - split["ratings"])
+        for error in (blended[0] - valid, blended[1] - split["ratings"])
     ]
     first = results[0]
     result = {
@@ -39,4 +39,4 @@ def write_blend(blend: Task, tasks: list[Task]) -> None:
         **{key: first[key] for key in ("n_train", "n_valid", "n_test", "split_fingerprint", "versions")},
         "all_parameters": {"refit": first["all_parameters"]["refit"]},
     }
-    blend.write(result, found[1], found[0])
+    blend.write(result, blended[1], blended[0])

@@ -1,4 +1,4 @@
-"""Models side by side: the same splits, the same protocol, one table."""
+"""Compare models on the same splits under the same protocol, in one table."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ logger = getLogger(__name__)
 
 
 class Comparison(Results):
-    """What was compared and what came out, to be written anywhere."""
+    """Results that can be saved to any folder."""
 
     def save(self, folder: str | Path) -> None:
         """Write table.md, table.tex, table.csv, result.json and report.html."""
@@ -80,19 +80,18 @@ def compare(
     """Train each model on the same splits and compare them on the same test ratings.
 
     Args:
-        models, dataset, repeats, kfold, metric, reference, blend, file, configs: see make_plan; 5 repeats unless
-            said.
-        config_file_list, config_dict, flags: of every model; see Config.
-        output: folder for everything that comes out, results/<dataset>-<time> unless given. Given again, with the
-            same settings, it goes on where it stopped; more models or repeats may join.
-        jobs: trainings at once, each with its share of the processor's cores.
-        show_progress: rows, tables and a progress bar on stderr as it goes.
+        models, dataset, repeats, kfold, metric, reference, blend, file, configs: see make_plan.
+        config_file_list, config_dict, flags: parameters for every model; see Config.
+        output: output folder; the default is results/<dataset>-<time>. With the folder and settings of an earlier
+            call, the comparison continues where that call stopped; models and repeats may be added.
+        jobs: number of parallel trainings; each gets an equal share of the CPU cores.
+        show_progress: print results, tables and a progress bar to stderr.
 
     Returns:
         The comparison, saved in `output`.
 
     Raises:
-        AutoRecError: before anything is trained. A model that fails later is a row that says why.
+        AutoRecError: something is wrong before training starts. A model that fails later becomes a row with the reason.
     """
     plan = make_plan(
         models, file, configs, config_file_list, config_dict, flags,
@@ -105,7 +104,7 @@ def compare(
         identity = _identity(plan, configs)
     name = identity["dataset"]
     folder = Path(output) if output else Path("results") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    # Whole repeats first: a table of few repeats is fair, one of few models is not.
+    # Finish whole repeats first: a table with few repeats is fair, one with few models is not.
     threads = 0 if jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
     tasks = [
         Task(plan, row, repeat, {**first, **plan.drawn(first, repeat)}, folder.absolute(), threads, os.getcwd())
@@ -125,7 +124,7 @@ def compare(
             finished = sum(comparison.result(task) is not None for task in tasks)
             logger.warning(
                 f"interrupted after {finished} of {counted(len(tasks), 'training')}; "
-                f"the same command with --output {folder} goes on"
+                f"the same command with --output {folder} continues it"
             )
             raise
         comparison.save(folder)
@@ -133,12 +132,12 @@ def compare(
 
 
 def _run(comparison: Comparison, tasks: list[Task], blends: Mapping[int, Task], jobs: int, show_progress: bool) -> None:
-    """Train what has not finished yet, blend each repeat that is complete, and say how it goes."""
+    """Run the unfinished trainings, blend each complete repeat and report progress."""
     metrics = comparison.metrics
     todo = [task for task in tasks if comparison.result(task) is None]
     for failed in todo:
-        failed.result_file.unlink(missing_ok=True)  # a failure is tried again
-    for repeat, blend in blends.items():  # there may be more rows than there were
+        failed.result_file.unlink(missing_ok=True)  # failed trainings are retried
+    for repeat, blend in blends.items():  # rows may have been added since
         blend.result_file.unlink(missing_ok=True)
         if not any(task.repeat == repeat for task in todo):
             write_blend(blend, _finished(comparison, tasks, repeat))
@@ -177,7 +176,7 @@ def _finished(comparison: Comparison, tasks: list[Task], repeat: int) -> list[Ta
 
 
 def _time_left(left: list[Task], seconds: dict[str, list[float]]) -> float:
-    """A row takes as long as it did before; one not yet run as long as the others on average."""
+    """Estimate the remaining seconds from each row's mean time; a row not run yet counts as the mean of the others."""
     means = {label: float(np.mean(values)) for label, values in seconds.items()}
     typical = float(np.mean(list(means.values())))
     return sum(means.get(task.row.label, typical) for task in left)
@@ -189,9 +188,9 @@ def _clock(seconds: float) -> str:
 
 
 def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:
-    """What may not change between two calls that share a folder."""
+    """Return what must not change between calls that share an output folder."""
     first = next(iter(configs.values()))
-    load_and_split(first)  # what is wrong with the data is said once, before anything is written
+    load_and_split(first)  # reports data errors once, before anything is written
     return {
         "format": "recbole_autorec comparison 3",
         "dataset": first["dataset"],
@@ -214,18 +213,18 @@ def _refusal(now: dict[str, Any], folder: Path, known: dict[str, Any] | None) ->
 
 
 def _change(known: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first difference that would mix what does not belong together; rows and repeats may be added."""
+    """Describe the first incompatible change; adding rows or repeats is compatible."""
     for key, meaning in (("dataset", "dataset"), ("data", "the data's digest"), ("metric", "metric"),
-                         ("kfold", "kfold"), ("version", "the release")):  # fmt: skip
+                         ("kfold", "kfold"), ("version", "version")):  # fmt: skip
         if known[key] != now[key]:
-            return f"{meaning} was {known[key]!r} and is {now[key]!r}"
+            return f"{meaning} was {known[key]!r} and is now {now[key]!r}"
     if known["repeats"] > now["repeats"]:
-        return f"repeats was {known['repeats']} and is {now['repeats']}"
+        return f"repeats was {known['repeats']} and is now {now['repeats']}"
     for label, parameters in known["rows"].items():
         if label not in now["rows"]:
-            return f"it has a row {label!r}, which is not asked for"
+            return f"it has a row {label!r}, which this call leaves out"
         for key in sorted(parameters.keys() | now["rows"][label].keys()):
             was, is_ = parameters.get(key), now["rows"][label].get(key)
             if was != is_:
-                return f"{label}: {key} was {was!r} and is {is_!r}"
+                return f"{label}: {key} was {was!r} and is now {is_!r}"
     return None

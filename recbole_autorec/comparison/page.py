@@ -1,4 +1,4 @@
-"""A comparison as one web page."""
+"""The HTML report of a comparison."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BINS = 8
 
 
 def report(comparison: Results, table: pd.DataFrame) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     text = tables.readable(comparison, table)
     labels = [label for label in table.index if comparison.results(label)]
     colours = dict(zip(table.index, (qualitative.T10 + qualitative.Set2) * len(table), strict=False))
@@ -44,12 +44,12 @@ def _sections(
     metric = comparison.metrics[0].upper()
     yield (
         "Test scores",
-        "A dot is one repeat; the diamond is the mean with its 95 % interval.",
+        "Each dot is one repeat; the diamond is the mean with its 95 % interval.",
         [(name, name.upper(), _scores(comparison, table, labels, name, colours)) for name in comparison.metrics],
     )
     yield (
         "Learning curves",
-        "Validation score of the first repeat; the star is the epoch that was chosen.",
+        "Validation score in the first repeat; the star marks the chosen epoch.",
         [
             ("by_epoch", f"{metric} by epoch", _curves(comparison, labels, colours, by_seconds=False)),
             ("by_seconds", f"{metric} by seconds of training", _curves(comparison, labels, colours, by_seconds=True)),
@@ -62,22 +62,22 @@ def _sections(
     tested = _tested(comparison, repeats, labels)
     yield (
         "Where each model wins",
-        "RMSE by the number of training ratings of the item or of the user; each bin has as many test ratings.",
+        "RMSE by the number of training ratings of the item or user; bins hold equal numbers of test ratings.",
         [
-            ("by_item", "By ratings of the item", _by_activity(tested, labels, "item_counts", colours)),
-            ("by_user", "By ratings of the user", _by_activity(tested, labels, "user_counts", colours)),
+            ("by_item", "By item ratings", _by_activity(tested, labels, "item_counts", colours)),
+            ("by_user", "By user ratings", _by_activity(tested, labels, "user_counts", colours)),
         ],
     )
     yield (
-        "Predicted against actual",
-        "Mean prediction for the test ratings of each value; a perfect model lies on the dotted line.",
+        "Predicted vs. actual",
+        "Mean prediction for each actual rating; a perfect model lies on the dotted line.",
         [("calibration", "Stars", _predicted(tested, labels, colours))],
     )
 
 
 def _scores(comparison, table, labels, metric, colours) -> go.Figure:
     figure = empty_figure(metric.upper(), "", showlegend=False)
-    for label in reversed(labels):  # the best on top
+    for label in reversed(labels):  # best on top
         values = [result["test"][metric] for result in comparison.results(label)]
         figure.add_scatter(x=values, y=[label] * len(values), mode="markers", name=label, opacity=0.5,
                            marker={"color": colours[label], "size": 6})  # fmt: skip
@@ -96,7 +96,7 @@ def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
     figure = empty_figure("seconds" if by_seconds else "epoch", f"validation {metric}")
     for label in labels:
         result = comparison.results(label)[0]
-        if not result["curve"]:  # the blend
+        if not result["curve"]:  # the blend has none
             continue
         epochs, seconds, scores = np.array(result["curve"]).T
         x, best = seconds if by_seconds else epochs, epochs == result["best_epoch"]
@@ -109,7 +109,7 @@ def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
 
 
 def _tested(comparison: Results, repeats: list[int], labels: list[str]) -> pd.DataFrame:
-    """Every test rating of every repeat: rating, user_counts, item_counts, and a prediction for each label."""
+    """Return one line per test rating: ratings, user_counts, item_counts and `predicted LABEL` for each label."""
     frames = []
     for task in (task for task in comparison.tasks if task.row.label == labels[0] and task.repeat in repeats):
         split = task.split()
@@ -122,7 +122,7 @@ def _tested(comparison: Results, repeats: list[int], labels: list[str]) -> pd.Da
 def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figure:
     figure = empty_figure("training ratings", "RMSE")
     bins = pd.qcut(tested[column], BINS, duplicates="drop")
-    if bins.isna().all():  # all rated as often
+    if bins.isna().all():  # all counts are equal
         bins = tested[column]
     count = tested.groupby(bins, observed=True)[column].agg(["median", "min", "max", "size"])
     spans = [f"{row['min']} to {row['max']} ratings, {row['size']:,} test ratings" for _, row in count.iterrows()]
@@ -150,18 +150,16 @@ def _predicted(tested: pd.DataFrame, labels, colours) -> go.Figure:
 
 def _subtitle(comparison: Results, result: dict[str, Any]) -> str:
     plan = comparison.plan
-    drawn = f"{plan.repeats}-fold cross-validation" if plan.kfold else f"{plan.repeats} repeats, each its own split"
+    drawn = f"{plan.repeats}-fold cross-validation" if plan.kfold else f"{plan.repeats} repeats on different splits"
     if not result:
         return drawn
-    refit = (
-        "; trained again on train + valid for the chosen number of epochs" if result["all_parameters"]["refit"] else ""
-    )
+    refit = "; then retrained on train + valid for that many epochs" if result["all_parameters"]["refit"] else ""
     sizes = ", ".join(f"{name} {result[f'n_{name}']:,}" for name in ("train", "valid", "test"))
     return f"{drawn}. Ratings: {sizes}. The epoch was chosen on the validation part{refit}."
 
 
 def _settings(comparison: Results, label: str) -> str:
-    """A row's parameters that differ from the defaults, as JSON."""
+    """Return a row's non-default parameters, one per line, with values as JSON."""
     results = comparison.results(label)
     changed = results[0]["parameters"] if results else {}
     ours = {"saved", "metrics", "valid_metric"}

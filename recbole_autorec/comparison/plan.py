@@ -1,4 +1,4 @@
-"""What is compared: models under labels, on which data, how often, by which metric. Checked before anything runs."""
+"""The plan of a comparison: its rows, dataset, repeats and metric, all checked before anything runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from recbole_autorec.model.registry import get_model
 
 FILE_KEYS = ("dataset", "models", "repeats", "kfold", "metric", "reference", "blend", "parameters", "config_files")
 SETTINGS = ("dataset", "repeats", "kfold", "metric", "reference", "blend")
-# These may differ between rows: they say what a model sees or how it learns, not what it is tested on.
+# May differ between rows: these set what a model sees or how it learns, not what it is tested on.
 FREE_DATA_KEYS = {"LABEL_FIELD", "load_col", "unload_col", "unused_col", "numerical_features", "normalize_field",
                   "NEG_PREFIX", "preload_weight", "discretization"}  # fmt: skip
 SHARED_KEYS = {"dataset", "data_path", "encoding", "seed", "eval_args", "metrics", "topk", "valid_metric", "refit"}
 SHARED_KEYS |= set(dataset_arguments) - FREE_DATA_KEYS
-ITEM_KEYS = {"features", "load_col"}  # may add items that nobody rated, which a ranking ranks as well
+ITEM_KEYS = {"features", "load_col"}  # may add unrated items, which a ranking includes
 METRIC_KEYS = ("metrics", "valid_metric", "topk")
 
 
@@ -46,14 +46,14 @@ class Plan:
     """A comparison.
 
     Attributes:
-        rows: what is compared.
+        rows: models to compare.
         dataset: name of the dataset.
-        repeats: how many splits; repeat n has seed + n - 1, or is fold n of `kfold`.
+        repeats: number of splits; repeat n uses seed + n - 1, or fold n if `kfold`.
         kfold: whether the repeats are the folds of one partition.
-        metric: rmse, mae, or ndcg@10 and the like; chooses the epoch and orders the table.
-        reference: label that the others are compared with, besides the best.
-        blend: whether all rows, put together by their validation ratings, are a row more.
-        layers, flags: parameters of every model; a row's own beat the layers, and flags beat all.
+        metric: rmse, mae or a ranking metric such as ndcg@10; selects the epoch and sorts the table.
+        reference: label of a row to compare the others with, in addition to the best.
+        blend: whether to add a row that blends all others, with weights fitted to the validation ratings.
+        layers, flags: parameters for every model; a row's own parameters override layers, and flags override both.
     """
 
     rows: tuple[Row, ...]
@@ -71,36 +71,36 @@ class Plan:
         return self.metric not in RATING_METRICS
 
     def config(self, row: Row, repeat: int) -> Config:
-        """The configuration of one training; `repeat` counts from 1."""
+        """Return the configuration of one training; `repeat` counts from 1."""
         layers = [("the comparison's default", {"saved": False}), *self.layers, *row.layers]
         protocol, flags = _protocol(self.metric), dict(self.flags)
         first = Config(row.model, self.dataset, layers, protocol, flags).plain_parameters
         for key in ("seed", "eval_args"):
-            flags.pop(key, None)  # they are in `first`
+            flags.pop(key, None)  # already in `first`
         config = Config(row.model, self.dataset, layers, {**protocol, **self.drawn(first, repeat)}, flags)
-        for part, why in (("valid", "to choose epochs by"), ("test", "to compare on")):
+        for part, why in (("valid", "to choose the epoch on"), ("test", "to compare on")):
             if lack := lacks(config, part):
                 raise ConfigError(f"{lack} {why}; give it a share > 0.")
         if config["final"]:
             raise ConfigError(
-                "final=True, but a comparison keeps no model; leave it out, and train the best one with it."
+                "final=True, but a comparison saves no model; leave it out, then train the best model with it."
             )
         return unshared(config, "a comparison has --jobs")
 
     def drawn(self, first: Mapping[str, Any], repeat: int) -> dict[str, Any]:
-        """What differs between repeats, from the parameters of the first."""
+        """Return the parameters that differ between repeats, given those of the first."""
         if self.kfold:
             split = {"split": {"KF": [repeat, self.repeats]}}
             return {"seed": first["seed"], "eval_args": {**first["eval_args"], **split}}
         return {"seed": first["seed"] + repeat - 1, "eval_args": first["eval_args"]}
 
     def configs(self) -> dict[str, Config]:
-        """The configuration of each row's first repeat.
+        """Return each row's configuration for the first repeat.
 
         Raises:
-            ConfigError: with every row's faults, or because rows differ in what all must share.
+            ConfigError: lists the faults of all rows, or the first parameter that should be shared but differs.
         """
-        configs, faults = {}, dict[str, dict[str, str]]()  # faults: what is wrong -> row -> with what to do
+        configs, faults = {}, dict[str, dict[str, str]]()  # faults: problem -> label -> whole message
         for row in self.rows:
             try:
                 configs[row.label] = self.config(row, 1)
@@ -108,7 +108,7 @@ class Plan:
                 for line in str(error).splitlines():
                     faults.setdefault(line.partition("; ")[0], {})[row.label] = line
         if faults:
-            raise ConfigError("\n".join(line for rows in faults.values() for line in self._said_once(rows)))
+            raise ConfigError("\n".join(line for rows in faults.values() for line in self._merged(rows)))
         first, *others = configs.items()
         for key in sorted(SHARED_KEYS | (ITEM_KEYS if self.ranks else set())):
             ours = first[1].plain_parameters.get(key)
@@ -116,20 +116,20 @@ class Plan:
                 theirs = config.plain_parameters.get(key)
                 if theirs != ours:
                     raise ConfigError(
-                        f"{label}: {key}={theirs!r}, but {first[0]} has {ours!r}; every model is tested on the same "
-                        f"data in the same way: give {key} for the whole comparison."
+                        f"{label}: {key}={theirs!r}, but {first[0]} has {ours!r}; all models must be tested on the "
+                        f"same data in the same way: set {key} for the whole comparison."
                     )
         by_time, ready = first[1]["eval_args"]["order"] == "TO", first[1]["benchmark_filename"]
         if self.repeats > 1 and (by_time or ready):
             same = "order TO" if by_time else "benchmark_filename"
             raise ConfigError(
-                f"repeats={self.repeats}, but {same} gives the same split each time, which would count as several; "
-                "give repeats 1."
+                f"repeats={self.repeats}, but {same} produces the same split every time, and repeats must differ; "
+                "use repeats 1."
             )
         return configs
 
-    def _said_once(self, faults: Mapping[str, str]) -> list[str]:
-        """A fault of all rows as that of most; of some, with their labels."""
+    def _merged(self, faults: Mapping[str, str]) -> list[str]:
+        """Report a fault of all rows once, in the most common wording, and other faults with their labels."""
         if len(self.rows) > 1 and len(faults) == len(self.rows):
             return [Counter(faults.values()).most_common(1)[0][0]]
         return [f"{label}: {line}" for label, line in faults.items()]
@@ -144,17 +144,17 @@ def make_plan(
     flags: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Plan:
-    """A plan from a comparison file and from arguments, which beat the file's.
+    """Build a plan from a comparison file and from arguments, which override the file.
 
     Args:
-        models: names, "label=name", or classes; or label -> parameters as in a comparison file.
-        file: YAML with any of FILE_KEYS.
-        configs: label -> a YAML file, or parameters, for that row alone.
-        config_files, config_dict, flags: for every row.
-        settings: dataset, repeats, kfold, metric, reference, blend; None where not given.
+        models: names, "label=name" or classes; or label -> parameters, as in a comparison file.
+        file: YAML file with any of FILE_KEYS.
+        configs: label -> YAML file or parameters for that row only.
+        config_files, config_dict, flags: parameters for every row.
+        settings: any of SETTINGS, None if not given. Defaults: 5 repeats, metric rmse, no blend.
 
     Raises:
-        ConfigError: in words.
+        ConfigError: a setting, a row or a file is invalid.
     """
     content = _read_file(Path(file)) if file is not None else {}
     beside = Path(file).parent if file is not None else Path()
@@ -166,9 +166,9 @@ def make_plan(
     chosen = {key: content.get(key) for key in SETTINGS} | given
     repeats, kfold = chosen["repeats"], chosen["kfold"]
     if repeats is not None and kfold is not None:
-        raise ConfigError(f"repeats={repeats!r} and kfold={kfold!r}; give one of them.")
+        raise ConfigError(f"repeats={repeats!r} and kfold={kfold!r}; give only one of them.")
     if kfold is not None and not is_whole(kfold, 2):
-        raise ConfigError(f"kfold={kfold!r}; expected a number of folds, at least 2.")
+        raise ConfigError(f"kfold={kfold!r}; expected a whole number >= 2.")
     if repeats is not None and not is_whole(repeats, 1):
         raise ConfigError(f"repeats={repeats!r}; expected a whole number >= 1.")
 
@@ -179,7 +179,7 @@ def make_plan(
     _check_rows(rows)
     for label, extra in (configs or {}).items():
         if label not in labels:
-            raise ConfigError(f"config for {label!r}, but the rows are {', '.join(labels)}.")
+            raise ConfigError(f"config for {label!r}, which is not a row; expected one of {', '.join(labels)}.")
         layer = ("config", parsed(extra)) if isinstance(extra, Mapping) else _file_of_row(label, extra)
         rows = [Row(row.label, row.model, (*row.layers, layer)) if row.label == label else row for row in rows]
     reference = chosen["reference"]
@@ -189,9 +189,9 @@ def make_plan(
     if not isinstance(blend, bool):
         raise ConfigError(f"blend={blend!r}; expected True or False.")
     if blend and metric not in RATING_METRICS:
-        raise ConfigError(f"blend with metric {metric}; expected {' or '.join(RATING_METRICS)}: ratings are weighted.")
+        raise ConfigError(f"blend with metric {metric}; expected {' or '.join(RATING_METRICS)}: it blends ratings.")
     if BLEND.label in (label.casefold() for label in labels):
-        raise ConfigError(f"a row is called {BLEND.label!r}, as --blend's is; give it another label.")
+        raise ConfigError(f"label {BLEND.label!r} is reserved for the row of --blend; choose another label.")
     plan = Plan(
         rows=tuple(rows),
         dataset=chosen["dataset"],
@@ -216,7 +216,7 @@ def make_plan(
     for name, values in given_layers:
         for key in METRIC_KEYS:
             if key in values:
-                raise ConfigError(f"{name}: {key}={values[key]!r}; a comparison has one metric: give --metric instead.")
+                raise ConfigError(f"{name}: {key}={values[key]!r}; a comparison has one metric; set --metric instead.")
     return plan
 
 
@@ -238,8 +238,8 @@ def _metric(metric: Any) -> str:
     if (name in RATING_METRICS and not k) or (name in cut and k.isdigit() and int(k) >= 1):
         return str(metric).lower()
     raise ConfigError(
-        f"metric={metric!r}; expected {' or '.join(RATING_METRICS)} for ratings; for rankings, ndcg@10 and the like of "
-        f"{', '.join(cut)}."
+        f"metric={metric!r}; expected {' or '.join(RATING_METRICS)} for ratings; for rankings, one of "
+        f"{', '.join(cut)} with a cut-off, such as ndcg@10."
     )
 
 
@@ -266,7 +266,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _rows(
     models: Sequence[str | type] | Mapping[str, Any], beside: Path, source: str, known: Mapping[str, Row]
 ) -> list[Row]:
-    """The rows that `models` names; a label of `known` means that row."""
+    """Return the rows that `models` names; a label in `known` refers to that row."""
     if not isinstance(models, Mapping):
         rows = []
         for model in models:
@@ -300,8 +300,8 @@ def _file_of_row(label: str, path: str | Path) -> Layer:
 
 def _check_rows(rows: list[Row]) -> None:
     if not rows:
-        raise ConfigError("no model is named; give some, such as --models IAutoRec,UAutoRec,Bias,FM.")
-    labels = [row.label.casefold() for row in rows]  # they name files, on any file system
+        raise ConfigError("no models given; name some, such as --models IAutoRec,UAutoRec,Bias,FM.")
+    labels = [row.label.casefold() for row in rows]  # labels name files, and some file systems ignore case
     twice = [row.label for number, row in enumerate(rows) if row.label.casefold() in labels[:number]]
     if twice:
         raise ConfigError(

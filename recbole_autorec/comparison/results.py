@@ -1,4 +1,4 @@
-"""What a comparison gave: its table, which differences are significant, and the files it is kept in."""
+"""The results of a comparison: its table, and which differences are significant."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from recbole_autorec.comparison.statistics import bootstrap_scores, half_width, 
 
 @dataclass
 class Results:
-    """What was compared and what came out.
+    """A comparison's plan and what its trainings have written so far.
 
     Attributes:
-        plan: what was asked for.
-        dataset: its name.
-        folder: where the single results are.
-        tasks: every training, in the order they are run, and each repeat's blend.
+        plan: the comparison that was requested.
+        dataset: name of the dataset.
+        folder: output folder, with a file for each training.
+        tasks: all trainings in the order they run, then the blend of each repeat.
     """
 
     plan: Plan
@@ -33,45 +33,44 @@ class Results:
     _bootstrapped: tuple[Any, dict[str, np.ndarray]] = field(default=(None, {}), repr=False)
 
     def result(self, task: Task) -> dict[str, Any] | None:
-        """The result of a training that has finished well; None otherwise."""
+        """Return the result of a training; None if it failed or has not finished."""
         found = task.result()
         return None if found is None or "error" in found else found
 
     def results(self, label: str) -> list[dict[str, Any]]:
-        """Of one row, a result for each repeat that has finished well."""
+        """Return a row's results, one for each successful repeat."""
         found = (self.result(task) for task in self.tasks if task.row.label == label)
         return [result for result in found if result is not None]
 
     def error(self, label: str) -> str | None:
-        """Why a row failed, for the first repeat that did."""
+        """Return why a row's first failed repeat failed; None if none did."""
         found = (task.result() for task in self.tasks if task.row.label == label)
         return next((result["error"] for result in found if result is not None and "error" in result), None)
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Those of the plan, and the blend's."""
+        """The plan's rows, then the blend if there is one."""
         return (*self.plan.rows, *([BLEND] if self.plan.blend else []))
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics in the table, the one that orders it first."""
+        """Metrics in the table; the first one sorts it."""
         return [self.plan.metric] if self.plan.ranks else sorted(("rmse", "mae"), key=lambda m: m != self.plan.metric)
 
     @property
     def complete_repeats(self) -> list[int]:
-        """Repeats that every row without an error has."""
+        """Repeats that all rows without an error have finished."""
         labels = [row.label for row in self.rows if self.error(row.label) is None]
         done = {(t.row.label, t.repeat) for t in self.tasks if t.row.label in labels and self.result(t) is not None}
         return [n for n in range(1, self.plan.repeats + 1) if labels and all((label, n) in done for label in labels)]
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each model, the best first; failed ones last, with `error`.
+        """A row for each model, the best first and failed ones last.
 
-        Columns: model; for each metric its mean over repeats, `<metric>_interval` (half of the 95 % interval),
-        and, of the first metric only, for `best` and `reference` the difference to that row, the bootstrap interval
-        of it, p over repeats and whether it is significant; best_epoch, train_seconds, seconds_per_epoch, eval_seconds,
-        peak_memory_mb (means), n_parameters, repeats, error.
+        Columns: model; each metric's mean over repeats and `<metric>_interval` (half of the 95 % interval); for the
+        first metric, with prefixes `best_` and `reference_`, the columns of `_differences` to that row; best_epoch,
+        train_seconds, seconds_per_epoch, eval_seconds, peak_memory_mb (means), n_parameters, repeats, error.
         """
         rows = []
         for row in self.rows:
@@ -91,17 +90,17 @@ class Results:
         first = self.metrics[0]
         if first not in frame:
             return frame
-        # the larger a ranking metric the better
         frame = frame.sort_values(first, ascending=not self.plan.ranks, kind="stable", na_position="last")
-        frame = frame.sort_values("error", key=lambda error: error.notna(), kind="stable")  # of fewer splits
-        best = next((label for label in frame.index if label != BLEND.label), frame.index[0])  # of the models
+        # failed rows go last: their means are over fewer splits
+        frame = frame.sort_values("error", key=lambda error: error.notna(), kind="stable")
+        best = next((label for label in frame.index if label != BLEND.label), frame.index[0])  # a model if any
         for name, reference in (("best", best), ("reference", self.plan.reference)):
             if reference is not None and self.results(reference):
                 frame = frame.join(self._differences(reference).add_prefix(f"{name}_"))
         return frame
 
     def _differences(self, reference: str) -> pd.DataFrame:
-        """Each row against `reference`: difference, low, high, p, significant; on the repeats that both have."""
+        """Compare each row with `reference` on shared repeats: difference, bootstrap interval, p, significance."""
         metric, lines = self.metrics[0], {}
         bootstrap = self._bootstrap()
         results = ((task, self.result(task)) for task in self.tasks)
@@ -127,12 +126,12 @@ class Results:
 
     @property
     def resamples(self) -> bool:
-        """Whether the test ratings are resampled: more than one in each test part, or every resample is the same."""
+        """Whether to bootstrap the test ratings; with only one in a test part, all resamples would be equal."""
         n_tests = [result["n_test"] for row in self.rows for result in self.results(row.label)]
         return not self.plan.ranks and min(n_tests, default=0) > 1
 
     def _bootstrap(self) -> dict[str, np.ndarray]:
-        """label -> its score on each resample, (RESAMPLES,), for the rows that have every complete repeat."""
+        """Return label -> score on each resample, (RESAMPLES,), for all rows without an error."""
         repeats = self.complete_repeats
         if not self.resamples or not repeats:
             return {}
@@ -149,13 +148,13 @@ class Results:
         return self._bootstrapped[1]
 
     def test_errors(self, repeat: int) -> dict[str, np.ndarray]:
-        """label -> prediction minus rating of every test rating of one repeat, (n_test,) stars."""
+        """Return label -> prediction minus rating for each test rating of one repeat, (n_test,), in stars."""
         tasks = [task for task in self.tasks if task.repeat == repeat and self.result(task) is not None]
         ratings = tasks[0].split()["ratings"].astype(np.float64) if tasks else None
         return {task.row.label: task.predictions() - ratings for task in tasks}
 
     def splits(self) -> dict[int, str]:
-        """repeat -> the fingerprint of its split, the same for every row."""
+        """Return repeat -> fingerprint of its split, the same for every row."""
         found = {task.repeat: self.result(task) for task in reversed(self.tasks)}
         return {n: result["split_fingerprint"] for n, result in sorted(found.items()) if result is not None}
 
@@ -170,6 +169,6 @@ def _epochs_trained(result: Mapping[str, Any]) -> int:
 
 
 def _test_share(result: Mapping[str, Any]) -> float:
-    """Test ratings per rating trained on."""
+    """Return the number of test ratings per training rating."""
     refit = result["all_parameters"]["refit"]
     return result["n_test"] / (result["n_train"] + (result["n_valid"] if refit else 0))

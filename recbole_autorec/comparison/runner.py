@@ -1,12 +1,12 @@
-"""Runs trainings, each in a process of its own, so that its memory is measured and its death is only its own.
+"""Run each training in a process of its own, to measure its memory and to survive its crash.
 
-What a comparison's folder holds while it grows:
+Files in the folder of a comparison:
 
-    comparison.json          what is compared on which data
-    runs/LABEL-N.json        the result of LABEL in repeat N, or {"error": why}
+    comparison.json          the dataset, the settings and the parameters of each row
+    runs/LABEL-N.json        the result of LABEL in repeat N, or {"error": reason}
     runs/LABEL-N.npy         its predictions of the test part, (n_test,) stars
-    runs/LABEL-N.valid.npy   and of the validation part, by which its epoch was chosen, (n_valid,) stars
-    runs/LABEL-N.log         what it printed
+    runs/LABEL-N.valid.npy   its predictions of the validation part in the chosen epoch, (n_valid,) stars
+    runs/LABEL-N.log         its output
     splits/N.npz             the test part of repeat N: users, items, ratings, user_counts, item_counts; the
                              validation part's valid_ratings; the range of the training ratings; and the
                              fingerprint of the whole split
@@ -43,10 +43,8 @@ from recbole_autorec.files import write_json, write_whole
 from recbole_autorec.interruptions import interrupted, noted_interruptions
 from recbole_autorec.model.registry import get_model
 
-HINT = "free some space, or give another --output; finished rows are safe, and the same command goes on from them."
-
-
-# What torch's optimisers and RecBole's trainer import on first use: two seconds that a child need not spend.
+HINT = "free some space, or give another --output; finished rows are safe, and the same command continues from them."
+# Imported by torch's optimisers and RecBole's trainer on first use; preloading them saves each child two seconds.
 SLOW_IMPORTS = ["torch._dynamo", "tensorboard.plugins.projector.projector_plugin"]
 
 
@@ -57,10 +55,10 @@ class Task:
     plan: Plan
     row: Row
     repeat: int
-    parameters: dict[str, Any]  # every one, as the comparison began
+    parameters: dict[str, Any]  # all of them, as they were when the comparison started
     folder: Path
     threads: int
-    directory: str  # where relative paths start
+    directory: str  # working directory, for relative paths
 
     def file(self, ending: str) -> Path:
         return self.folder / "runs" / f"{quote(self.row.label, safe=' ()=,')}-{self.repeat}.{ending}"
@@ -70,14 +68,14 @@ class Task:
         return self.file("json")
 
     def result(self) -> dict[str, Any] | None:
-        """What was written by now; None if nothing was."""
+        """Read the result; None if it has not been written yet."""
         return json.loads(self.result_file.read_text()) if self.result_file.is_file() else None
 
     def predictions(self, part: str = "test") -> np.ndarray:
         return np.load(self.file("npy" if part == "test" else "valid.npy"))
 
     def write(self, result: dict[str, Any], test: np.ndarray, valid: np.ndarray) -> None:
-        """The result comes last: where it is, all is."""
+        """Write the predictions, then the result, so that a result implies complete predictions."""
         for ending, scores in (("npy", test), ("valid.npy", valid)):
             save = partial(np.save, arr=scores.astype(np.float32))
             write_whole(self.file(ending), save, AutoRecError, HINT)
@@ -93,14 +91,14 @@ class Task:
 
 
 def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float], None, None]:
-    """Run tasks, `jobs` at once. Yields each when it has ended, with its seconds; (None, 0) every second meanwhile."""
-    # forkserver: a clean process that has imported everything already, and no threads or card of ours in the child
+    """Run `jobs` tasks in parallel. Yield (task, seconds) when one ends, and (None, 0) each second in between."""
+    # forkserver: children start with all imports done, and without our threads and GPU context
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     models = {get_model(task.row.model).__module__ for task in tasks}
     context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
-    with noted_interruptions() as interruptions:  # acted on where every child is known, or one could be left to nobody
+    with noted_interruptions() as interruptions:  # handled only where all children are known, so none is orphaned
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -124,7 +122,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
             left = [process for process, *_ in running.values()]
             for process in left:
                 with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)  # leaves tidily; killed where that takes too long
+                    os.kill(process.pid, signal.SIGINT)  # lets it clean up; killed below if that takes too long
             for process in left:
                 process.join(timeout=10)
                 process.kill()
@@ -138,7 +136,7 @@ def _work(task: Task) -> None:
     os.chdir(task.directory)
     try:
         _train_logged(task)
-    except (OSError, AutoRecError) as error:  # a full disk, or a log that may not be written
+    except (OSError, AutoRecError) as error:  # a full disk or an unwritable log
         sys.exit(f"{task.row.label}, repeat {task.repeat}: {in_one_line(error)}")
 
 
@@ -153,7 +151,7 @@ def _train_logged(task: Task) -> None:
             _fail(task, " ".join(str(error).split()))
         except KeyboardInterrupt:
             sys.exit(130)
-        except Exception as error:  # whatever RecBole's model does: it is one row that says why
+        except Exception as error:  # RecBole's models may raise anything; the row shows it
             _fail(task, in_one_line(error))
             traceback.print_exc()
 
@@ -182,7 +180,7 @@ def _train(task: Task) -> None:
 
 
 def _write_split(task: Task, data, parts) -> None:
-    """The test part, and the fingerprint of the whole split, which every row of a repeat must have."""
+    """Write the test part and the fingerprint of the split; all rows of a repeat must have the same split."""
     fingerprint = split_fingerprint(parts)
     if task.split_file.is_file():
         known = str(task.split()["fingerprint"])

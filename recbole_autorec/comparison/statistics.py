@@ -1,4 +1,4 @@
-"""Which differences are significant: over repeats, and over the single test ratings."""
+"""Significance of differences: a t-test over repeats and a bootstrap over test ratings."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ RESAMPLES = 1000
 
 
 def half_width(values: np.ndarray) -> float:
-    """Half of the 95 % interval of the mean of independent values (R,), by Student's t; nan for one."""
+    """Return half the 95 % confidence interval of the mean of independent values (R,), by Student's t; nan for one."""
     if len(values) < 2:
         return float("nan")
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def paired_p_value(differences: np.ndarray, test_share: float) -> float:
-    """p of a mean difference over repeats (R,) as large as this if there were none; nan for one repeat.
+    """Return p of the mean difference in the corrected resampled t-test, two-sided; nan for one repeat.
 
-    Repeats share training ratings, so that a plain paired t-test finds too much; this is the corrected resampled one.
+    Repeats share training ratings, so a plain paired t-test would find too many differences significant.
 
     Args:
-        differences: of two models on each repeat.
+        differences: score of one model minus that of the other on each repeat, (R,).
         test_share: test ratings per training rating.
 
     Source: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 2003,
@@ -37,14 +37,14 @@ def paired_p_value(differences: np.ndarray, test_share: float) -> float:
 
 
 def bootstrap_scores(losses: list[np.ndarray], root: bool, seed: int = 0) -> np.ndarray:
-    """Each model's score on resampled test ratings, the same resample for all models.
+    """Return each model's scores on resampled test ratings; all models get the same resamples.
 
     Args:
-        losses: for each repeat, the loss of every test rating by every model: (n_test, models).
+        losses: for each repeat, the loss of each model on each test rating, (n_test, models).
         root: whether the score is the root of the mean loss (RMSE) or the mean (MAE).
 
     Returns:
-        (RESAMPLES, models); each entry a mean over repeats.
+        Scores of shape (RESAMPLES, models), averaged over repeats.
     """
     generator = np.random.default_rng(seed)
     total = np.zeros((RESAMPLES, losses[0].shape[1]))

@@ -1,4 +1,4 @@
-"""A comparison's table for people: terminal, Markdown, LaTeX."""
+"""Format the table of a comparison for the terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recbole_autorec.files import write_whole
 
 
 def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
-    """`Results.table` as text: one column for each thing a person compares."""
+    """Format `Results.table` as text, with the columns that people compare."""
     lines = []
     for label, row in table.iterrows():
         line = {"row": label if label == row["model"] else f"{label} ({row['model']})"}
@@ -42,9 +42,9 @@ def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def explanation(comparison: Results) -> list[str]:
-    """What the table says and how it came about, a sentence each."""
+    """Explain the table and how it was made, one sentence per item."""
     plan, splits = comparison.plan, comparison.splits()
-    drawn = "folds of one partition" if plan.kfold else "random splits, each with its seed"
+    drawn = "folds of one partition" if plan.kfold else "random splits, each with its own seed"
     mean = f": mean over {plan.repeats} {drawn}, ± half of the 95 % interval of the mean" if plan.repeats > 1 else ""
     unit = "" if plan.ranks else ", in stars"
     sentences = [
@@ -61,17 +61,17 @@ def explanation(comparison: Results) -> list[str]:
     else:
         sentences.append("vs: difference, and p of the corrected paired t-test over repeats (Nadeau and Bengio 2003).")
     if splits and not plan.ranks and not comparison.resamples:
-        sentences.append("There is no such interval here: a test part has one rating, which cannot be resampled.")
+        sentences.append("No bootstrap interval here: a test part has only one rating, which cannot be resampled.")
     if plan.blend:
         sentences.append(
-            "blend: the weighted sum of the predictions of all rows that did not fail, by least squares on the "
-            "validation ratings; it is no candidate for best."
+            "blend: weighted sum of the predictions of all rows that did not fail, fitted by least squares to the "
+            "validation ratings; it is not a candidate for best."
         )
     return sentences + failures(comparison)
 
 
 def failures(comparison: Results) -> list[str]:
-    """Why rows failed, a sentence each."""
+    """Explain each failed row in one sentence."""
     reasons = {row.label: comparison.error(row.label) for row in comparison.rows}
     return [f"{label} failed: {why}" for label, why in reasons.items() if why is not None]
 
@@ -95,7 +95,7 @@ def markdown(comparison: Results, table: pd.DataFrame) -> str:
 
 
 def latex(comparison: Results, table: pd.DataFrame) -> str:
-    """A booktabs table: of each metric the best in bold, the second underlined."""
+    """Return a booktabs table; the best value of each metric is bold, the second best underlined."""
     text = readable(comparison, table)
     text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])
     marked = text.apply(lambda column: column.map(_escape))

@@ -1,4 +1,4 @@
-"""Web pages that need no network: a table, figures, settings."""
+"""HTML reports that work offline: a table, figures, settings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from plotly.offline import get_plotlyjs
 
 from recbole_autorec.invocation import command
 
-# (heading, what it shows, [(name, caption, figure)])
+# (heading, explanation, [(name, caption, figure)])
 Section = tuple[str, str, list[tuple[str, str, go.Figure]]]
 
 
 def render(template: Path, sections: Iterable[Section], versions: dict[str, str], **content: Any) -> str:
-    """The page that `template` makes of page.html, its blocks filled from `content`; as HTML."""
+    """Render `template`, which extends page.html, from `sections` and `content`; return HTML."""
     loader = jinja2.FileSystemLoader([template.parent, Path(__file__).parent])
     parts, figures = [], dict[str, Any]()
     for heading, explanation, shown in sections:
@@ -39,7 +39,7 @@ def render(template: Path, sections: Iterable[Section], versions: dict[str, str]
 
 
 def empty_figure(x: str, y: str, **layout: Any) -> go.Figure:
-    """A figure with these axes and no background of its own; the page gives it the colours of day or night."""
+    """Return a figure with axis titles `x` and `y` and no background; the page sets its light or dark colours."""
     figure = go.Figure()
     figure.update_layout(
         template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", hovermode="closest",

@@ -1,4 +1,4 @@
-"""The paper's learners, which need the gradient of the whole objective, in RecBole's Trainer."""
+"""AutoRec in RecBole's Trainer, with the paper's learners, which need the gradient of the whole objective."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 
 class AutoRecTrainer(RatingTrainer):
-    """Calibrates AutoRec before each validation.
+    """Calibrate AutoRec before each validation.
 
     Overridden from RecBole: `_valid_epoch`.
     """
@@ -40,7 +40,7 @@ class AutoRecTrainer(RatingTrainer):
 
     @property
     def n_trained(self) -> int:
-        """Autoencoders that are trained by now."""
+        """Number of autoencoders trained so far."""
         return 1
 
     def chosen(self):
@@ -52,10 +52,9 @@ class AutoRecTrainer(RatingTrainer):
 
 
 class RowAutoRecTrainer(AutoRecTrainer):
-    """Trains an autoencoder on mini-batches of rows or on the full batch.
+    """Train an autoencoder on mini-batches of rows or on the full batch.
 
-    Overridden from RecBole: `_build_optimizer` (an unknown learner became Adam, Adam is fused) and one epoch (full
-    batches).
+    Overridden from RecBole: `_build_optimizer` (RecBole's lacks L-BFGS and RProp and does not fuse Adam), the epoch.
     """
 
     def _build_optimizer(self, **kwargs):
@@ -64,7 +63,7 @@ class RowAutoRecTrainer(AutoRecTrainer):
         optimizer = super()._build_optimizer(**kwargs)
         if isinstance(optimizer, torch.optim.Adam | torch.optim.AdamW):
             for group in optimizer.param_groups:
-                group["fused"] = True  # one pass over the weights for each batch instead of a dozen
+                group["fused"] = True  # one pass over the weights per batch instead of a dozen
         return optimizer
 
     def _bar(self, train_data, epoch_idx, show_progress, **keywords):
@@ -79,9 +78,9 @@ class RowAutoRecTrainer(AutoRecTrainer):
         return super()._run_epoch(train_data, epoch_idx, loss_func, bar)
 
     def _full_batch_epoch(self, train_data, loss_func: Callable, bar: tqdm) -> float:
-        """One L-BFGS step of many iterations, or several RProp steps, on the sum over row chunks: the lowest J seen.
+        """Take one L-BFGS step of many iterations, or several RProp steps, on the sum over chunks; return the lowest J.
 
-        The first rank steps, and asks the others for their shares of each pass.
+        Only rank 0 takes steps; it requests the shares of the other ranks for each pass.
         """
         self.model.train()
         lowest = float("inf")
@@ -94,14 +93,14 @@ class RowAutoRecTrainer(AutoRecTrainer):
                 with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                     loss = loss_func(interaction.to(self.device))
                 self._check_nan(loss)
-                loss.backward()  # gradients add up over the chunks: memory is one chunk's
+                loss.backward()  # gradients accumulate: one chunk is in memory at a time
                 total += loss.item()
             collectives.add_to_first(self.model)
             return collectives.total(total)
 
         def objective() -> float:
             nonlocal lowest
-            collectives.first_says(None)  # another pass
+            collectives.first_says(None)  # requests another pass
             total = sum_over_chunks()
             lowest = min(lowest, total)
             bar.update()

@@ -1,4 +1,4 @@
-"""Checkpoints are data, never code: tensors and plain values, written whole or not at all."""
+"""Checkpoints hold tensors and plain values, never code, and are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from recbole_autorec.files import write_whole
 
 FORMAT = "recbole_autorec"
 VERSION = 3
-GREAT = 1e16  # no rating, and no number of steps or ratings, is as large
-ROOM = 1 << 27  # bytes that building a model may take beside those of its file
+GREAT = 1e16  # larger than any rating or count
+ROOM = 1 << 27  # bytes that building a model may use beyond the size of its file
 
 
 def _is_plain(value: Any) -> bool:
-    """None, numbers, text, and lists and dictionaries of them."""
+    """Whether it is None, a bool, a number, text, or a list or dict of these."""
     if isinstance(value, dict):
         return all(type(key) is str and _is_plain(item) for key, item in value.items())
     return all(map(_is_plain, value)) if type(value) is list else type(value) in (type(None), bool, int, float, str)
 
 
 def _is_tensor(value: Any, *kinds: torch.dtype) -> bool:
-    """A plain one, no longer than its storage, finite, and of one of these types, if any are named."""
+    """Whether it is a dense, finite tensor within its storage, and of one of `kinds` if any are given."""
     if not torch.is_tensor(value) or value.layout != torch.strided or (kinds and value.dtype not in kinds):
         return False
     return value.numel() * value.element_size() <= value.untyped_storage().nbytes() and bool(value.isfinite().all())
@@ -51,14 +51,14 @@ def _are_scores(value: Any) -> bool:
 
 
 def _is_course(value: Any) -> bool:
-    """What RatingTrainer's course() gives; with the test's scores where the model was trained on its part as well."""
+    """Whether it is what RatingTrainer.course() returns; `test` holds the test scores if that part was trained on."""
     if not isinstance(value, dict) or value.keys() - {"test"} != COURSE.keys():
         return False
     return all(is_right(value[name]) for name, is_right in COURSE.items()) and _are_scores(value.get("test", {}))
 
 
 def _is_state_of_optimizer(value: Any) -> bool:
-    """Plain values and tensors, one within the other."""
+    """Whether it is a nesting of plain values and tensors."""
     if isinstance(value, dict):
         return all(type(key) in (str, int) and _is_state_of_optimizer(item) for key, item in value.items())
     if type(value) in (list, tuple):
@@ -67,7 +67,7 @@ def _is_state_of_optimizer(value: Any) -> bool:
 
 
 def _are_names(data: Any, *more: str) -> bool:
-    """Ids, titles and fields, beside `more` keys."""
+    """Whether it has valid ids, titles and fields, and no other keys than `more`."""
     if not isinstance(data, dict) or data.keys() != {"users", "items", "titles", "fields", *more}:
         return False
     ids, titles = (data["users"], data["items"]), data["titles"]
@@ -78,7 +78,7 @@ def _are_names(data: Any, *more: str) -> bool:
 
 
 def _are_margins(data: Any) -> bool:
-    """What data/dataset.py's without_ratings gives."""
+    """Whether it is what without_ratings of data/dataset.py returns."""
     if not _are_names(data, "margins") or not isinstance(data["margins"], dict):
         return False
     margins = dict(data["margins"])
@@ -98,7 +98,7 @@ def _are_margins(data: Any) -> bool:
 
 
 def _are_ratings(data: Any) -> bool:
-    """What data/dataset.py's served_data gives: nothing in it can crash or mislead a model."""
+    """Whether it is what served_data of data/dataset.py returns, and cannot crash or mislead a model."""
     if not _are_names(data, "user", "item", "rating"):
         return False
     ids = data["users"], data["items"]
@@ -125,7 +125,7 @@ COURSE: dict[str, Callable[[Any], bool]] = {
     "valid": lambda v: v is None or _are_scores(v),
 }
 
-# What a checkpoint holds, and what each part must be; see RatingTrainer._write_checkpoint.
+# Keys of a checkpoint and a check for each value; see RatingTrainer._write_checkpoint.
 SCHEMA: dict[str, Callable[[Any], bool]] = {
     "parameters": lambda v: (
         isinstance(v, dict) and _is_plain(v) and all(type(v.get(k)) is str for k in ("model", "dataset"))
@@ -141,7 +141,7 @@ SCHEMA: dict[str, Callable[[Any], bool]] = {
     "random_state": lambda v: _are_tensors(v) and v.keys() - {"cuda"} == {"torch", "loader", "numpy"},
 }
 
-# And one that only serves; see Predictor.save.
+# The same for a checkpoint that only serves; see Predictor.save.
 SERVING_SCHEMA: dict[str, Callable[[Any], bool]] = {
     **{name: SCHEMA[name] for name in ("parameters", "state_dict", "other_parameter")},
     "data": _are_margins,
@@ -156,36 +156,36 @@ SERVING_SCHEMA: dict[str, Callable[[Any], bool]] = {
 
 
 def save_checkpoint(path: str | Path, state: dict[str, Any], flag: str = "--checkpoint_dir") -> None:
-    """Write `state`; an older file at `path` stays as it is until the new one is complete. `flag` names another place.
+    """Write `state`; an older file at `path` is kept until the new one is complete. Errors name `flag`, which sets it.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written.
+        CheckpointError: the disk is full or the folder is not writable.
     """
     content = {"format": FORMAT, "version": VERSION, **state}
     write_whole(
         Path(path),
         lambda file: torch.save(content, file),
         CheckpointError,
-        f"a checkpoint written before is untouched. Free some space, or give another {flag}.",
+        f"an earlier checkpoint is intact. Free some space, or give another {flag}.",
     )
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", serving: bool = False) -> dict[str, Any]:
-    """Read what save_checkpoint wrote. Loading a stranger's file is safe: it cannot run code.
+    """Read what save_checkpoint wrote. Untrusted files are safe to load: they cannot run code.
 
     Args:
-        serving: one that only serves will do.
+        serving: also accept a checkpoint that only serves.
 
     Raises:
-        CheckpointError: no such file, damaged, not ours, of another version, or against its schema.
+        CheckpointError: the file is missing, damaged, not ours, of another version, or does not match its schema.
     """
     try:
-        with warnings.catch_warnings():  # torch wonders aloud about a foreign pickle; the error below says it
+        with warnings.catch_warnings():  # torch warns about foreign pickles; the error below says so
             warnings.simplefilter("ignore")
-            with zipfile.ZipFile(path) as archive:  # torch itself leaves the check sums unread
+            with zipfile.ZipFile(path) as archive:  # torch does not verify checksums
                 packed = [entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()]
                 if any(packed) or sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
-                    raise ValueError("it is longer unpacked")
+                    raise ValueError("it expands when unpacked")
                 damaged = archive.testzip()
             if damaged is not None:
                 raise ValueError(f"{damaged} is damaged")
@@ -194,9 +194,9 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
         raise CheckpointError(f"checkpoint '{path}': no such file.") from error
     except IsADirectoryError as error:
         raise CheckpointError(f"checkpoint '{path}' is a folder; give the .pth file in it.") from error
-    except Exception as error:  # torch's reader fails on a damaged file in a dozen ways
+    except Exception as error:  # torch raises a dozen kinds of error for damaged files
         raise CheckpointError(
-            f"checkpoint '{path}' cannot be read: it is damaged or no checkpoint of recbole_autorec."
+            f"checkpoint '{path}' cannot be read: it is damaged or not a checkpoint of recbole_autorec."
         ) from error
     head = {key: state.get(key) for key in ("format", "version")} if isinstance(state, dict) else {}
     if not _is_plain(head) or head.get("format") != FORMAT:
@@ -209,8 +209,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
     only_serves = "learnt" in state
     if only_serves and not serving:
         raise CheckpointError(
-            f"checkpoint '{path}' was exported to serve only: it has no ratings and no optimiser. Use the one that it "
-            "was exported from."
+            f"checkpoint '{path}' was exported for serving only: it has no ratings and no optimiser. Use the "
+            "checkpoint it was exported from."
         )
     schema = SERVING_SCHEMA if only_serves else SCHEMA
     missing = sorted(schema.keys() - state.keys())
@@ -219,13 +219,13 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
     wrong = sorted(map(str, state.keys() - schema.keys() - {"format", "version"}))
     wrong += [name for name, is_right in schema.items() if not is_right(state[name])]
     if wrong:
-        raise CheckpointError(f"checkpoint '{path}' is damaged: {', '.join(wrong)} is not what training writes.")
+        raise CheckpointError(f"checkpoint '{path}' is damaged: invalid {', '.join(wrong)}.")
     return state
 
 
 @contextmanager
 def no_forgery(path: str | Path) -> Iterator[None]:
-    """Whatever values that no training writes make of RecBole's classes is a CheckpointError."""
+    """Turn any error that forged values cause in RecBole's classes into a CheckpointError."""
     try:
         yield
     except AutoRecError:
@@ -235,7 +235,7 @@ def no_forgery(path: str | Path) -> Iterator[None]:
 
 
 def other_parameter(model: AbstractRecommender) -> dict[str, Any]:
-    """What a model of RecBole keeps beside its parameters, so far as it is plain; its constructor makes the rest."""
+    """Return what a RecBole model keeps besides its parameters, tensors only; its constructor rebuilds the rest."""
     return {
         key: value.clone() if torch.is_tensor(value) else value
         for key, value in model.other_parameter().items()
@@ -244,7 +244,7 @@ def other_parameter(model: AbstractRecommender) -> dict[str, Any]:
 
 
 class _NoLargerThan(TorchDispatchMode):
-    """Refuses tensors beyond a number of bytes before memory is taken for them."""
+    """Refuse to allocate tensors larger than `limit` bytes."""
 
     def __init__(self, limit: int):
         super().__init__()
@@ -258,27 +258,27 @@ class _NoLargerThan(TorchDispatchMode):
 
 
 def rebuilt(build: Callable[[], AbstractRecommender], checkpoint: dict[str, Any], path: str | Path, size: int):
-    """The model that `build` makes, with the weights of a checkpoint of so many bytes at `path`, in evaluation mode.
+    """Build a model and load the weights of a checkpoint of `size` bytes at `path`; return it in evaluation mode.
 
     Raises:
-        CheckpointError: they do not fit; a model much larger than its file is not built at all.
+        CheckpointError: the weights do not fit, or the model would be much larger than the file.
     """
     try:
         with _NoLargerThan(size + ROOM):
             model = build()
     except MemoryError as error:
         raise CheckpointError(
-            f"checkpoint '{path}' does not fit this model: its parameters ask for more weights than it has."
+            f"checkpoint '{path}' does not fit this model: its parameters require more weights than it has."
         ) from error
     load_weights(model, checkpoint, path)
     return model.eval()
 
 
 def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Put a checkpoint's parameters into a model.
+    """Load a checkpoint's weights into a model.
 
     Raises:
-        CheckpointError: they are of another shape.
+        CheckpointError: the weights have other names, shapes or types.
     """
     try:
         ours, theirs = model.state_dict(), checkpoint["state_dict"]
@@ -288,30 +288,30 @@ def load_weights(model: AbstractRecommender, checkpoint: dict[str, Any], path: s
         others = checkpoint["other_parameter"]
         if others.keys() - model.other_parameter() or any(
             value is not None and not torch.is_tensor(value) for value in others.values()
-        ):  # RecBole sets whatever attribute is named
+        ):  # RecBole sets any attribute named there
             raise TypeError("other_parameter")
         model.load_other_parameter(others)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"checkpoint '{path}' does not fit this model: another dataset or hidden_size."
+            f"checkpoint '{path}' does not fit this model: it has another dataset or hidden_size."
         ) from error
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Put a checkpoint's state into an optimiser.
+    """Load a checkpoint's state into an optimiser.
 
     Raises:
-        CheckpointError: it is that of another one, or none at all.
+        CheckpointError: the state is invalid or belongs to another optimiser.
     """
     saved, ours = checkpoint["optimizer"], optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    total = sum(parameter.numel() for parameter in parameters)  # long are L-BFGS's vectors
+    total = sum(parameter.numel() for parameter in parameters)  # length of L-BFGS's vectors
     try:
         if saved["param_groups"] != ours["param_groups"]:
             raise ValueError("param_groups")
         example = _state_after_steps(optimizer)
         for number, state in saved["state"].items():
-            state.pop("al", None)  # L-BFGS makes it anew
+            state.pop("al", None)  # L-BFGS recreates it
             lengths = {len(value) for value in state.values() if isinstance(value, list)}
             sizes = {parameters[number].numel(), total}
             if state.keys() != example.keys() or len(lengths) > 1:
@@ -319,12 +319,12 @@ def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any],
             if not all(_is_like(value, example[key], sizes) for key, value in state.items()):
                 raise ValueError("state")
         optimizer.load_state_dict(saved)
-    except Exception as error:  # whatever a forged file makes of torch's optimisers
+    except Exception as error:  # a forged file can cause any error in torch's optimisers
         raise CheckpointError(f"checkpoint '{path}' does not fit this learner, or is damaged: optimizer.") from error
 
 
 def _is_like(value: Any, example: Any, sizes: set[int]) -> bool:
-    """Of the same kind: a number, a tensor of so many elements, or a list of such."""
+    """Whether `value` is like `example`: a number, a tensor with one of `sizes`, or a list of these."""
     if isinstance(example, list):
         return isinstance(value, list) and all(_is_like(each, example[0], sizes) for each in value)
     if torch.is_tensor(example) and example.numel() > 1:
@@ -333,7 +333,7 @@ def _is_like(value: Any, example: Any, sizes: set[int]) -> bool:
 
 
 def _state_after_steps(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimiser of this kind keeps of one parameter, here of two numbers."""
+    """Return what an optimiser of this kind stores for one parameter, here of two numbers."""
     parameter = torch.ones(2, requires_grad=True)
     twin = type(optimizer)([parameter], **optimizer.defaults)
 
@@ -343,6 +343,6 @@ def _state_after_steps(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         loss.backward()
         return loss
 
-    for _ in range(3):  # the first may leave L-BFGS's lists empty
+    for _ in range(3):  # L-BFGS's lists may be empty after the first
         twin.step(closure)  # type: ignore[arg-type]
     return {key: value for key, value in twin.state[parameter].items() if key != "al"}

@@ -1,4 +1,4 @@
-"""Trains several AutoRecs one after the other, as the epochs of RecBole's Trainer."""
+"""Train several AutoRecs one after the other, each as an epoch of RecBole's Trainer."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer, RowAutoRecTr
 
 
 class EnsembleTrainer(AutoRecTrainer):
-    """Each epoch trains one member by a trainer of its own; all so far are calibrated together before validation.
+    """Train one member per epoch with its own trainer; calibrate all members so far jointly before validation.
 
-    Overridden from RecBole: `_build_optimizer` (each member has its own), `fit` (members need the validation part) and
-    one epoch.
+    Overridden from RecBole: `_build_optimizer` (members have their own), `fit` (members need the validation part) and
+    the epoch.
     """
 
     epochs_are = "members"
@@ -38,7 +38,7 @@ class EnsembleTrainer(AutoRecTrainer):
             config["epochs"] = epochs
 
     def _bar(self, train_data, epoch_idx, show_progress, **keywords):
-        return super()._bar(train_data, epoch_idx, False, **keywords)  # a member has its own
+        return super()._bar(train_data, epoch_idx, False, **keywords)  # each member shows its own
 
     def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
         member, config = self.model.members[epoch_idx], self.model.configs[epoch_idx]
@@ -47,12 +47,12 @@ class EnsembleTrainer(AutoRecTrainer):
         trainer.fit(rows, self._valid_data, verbose=False, saved=False, show_progress=self._show_progress)
         trainer.load_best()
         self.model.member_epochs[epoch_idx] = trainer.best_epoch
-        self.train_seconds -= trainer.eval_seconds  # of which this epoch's seconds have as many
+        self.train_seconds -= trainer.eval_seconds  # they are part of this epoch's seconds
         self.eval_seconds += trainer.eval_seconds
         self._of_member = config["model"], trainer.best_epoch, trainer.best_valid_result
         del trainer
         member.zero_grad(set_to_none=True)
-        gc.collect()  # the optimiser's memory, before the next one's
+        gc.collect()  # frees this optimiser before the next one is built
         return 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""How far the random numbers of a training are: torch's, the loader's, a card's, and numpy's for negative items."""
+"""The state of a training's random generators: torch, data loader, GPU, and numpy for negative items."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def random_state(loader: torch.Generator) -> dict[str, Tensor]:
-    """For `set_random_state`."""
+    """Return the state of all generators, for `set_random_state`."""
     _, keys, place, has_normal, normal = np.random.get_state()
     numpy = torch.tensor([*map(float, keys), place, has_normal, normal], dtype=torch.float64)  # keys are below 2**32
     state = {"torch": torch.get_rng_state(), "loader": loader.get_state(), "numpy": numpy}
@@ -18,15 +18,15 @@ def random_state(loader: torch.Generator) -> dict[str, Tensor]:
 
 
 def set_random_state(state: dict[str, Tensor], loader: torch.Generator) -> None:
-    """Go on where `random_state` was taken.
+    """Restore what `random_state` returned.
 
     Raises:
-        RuntimeError, TypeError, ValueError: it is none.
+        RuntimeError, TypeError, ValueError: the state is invalid.
     """
     torch.set_rng_state(state["torch"].cpu())
     loader.set_state(state["loader"].cpu())
     *keys, place, has_normal, normal = state["numpy"].tolist()
-    if not 0 <= place <= len(keys) or not all(0 <= key < 2**32 for key in keys):  # numpy would read beyond its keys
+    if not 0 <= place <= len(keys) or not all(0 <= key < 2**32 for key in keys):  # numpy would read out of bounds
         raise ValueError("numpy")
     numpy: Any = ("MT19937", np.array(keys, dtype=np.uint32), int(place), int(has_normal), normal)
     np.random.set_state(numpy)

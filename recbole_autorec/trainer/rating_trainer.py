@@ -1,4 +1,4 @@
-"""RecBole's Trainer for ratings: the best epoch kept, safe checkpoints, calm output, times."""
+"""RecBole's Trainer for ratings: it keeps the best epoch, writes safe checkpoints, logs little and measures time."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from recbole_autorec.trainer.tensorboard import where_it_can_be_written
 
 
 class RatingTrainer(Trainer):
-    """Trains and evaluates any model; those that need a trainer of RecBole's own get it below this one.
+    """Train and evaluate any model; for models with their own trainer in RecBole, see get_trainer.
 
-    Overridden from RecBole, each for its reason: `_train_epoch` (time), `_valid_epoch` (one line an epoch),
+    Overridden from RecBole, with the reason: `_train_epoch` (time), `_valid_epoch` (one line per epoch),
     `_save_checkpoint` and `resume_checkpoint` (RecBole pickles its Config, which torch 2.6 refuses to load), `fit`
-    and `evaluate` (saved=False tested the last epoch). Several processes share the batches and the pairs; see
-    distributed/collectives.py.
+    and `evaluate` (RecBole tests the last epoch if saved=False). Several processes share the batches and the pairs;
+    see distributed/collectives.py.
 
     Attributes:
-        best_epoch: epoch with the best validation score, counted from 1; 0 is what training started from, None before
-            any is evaluated.
-        epochs_run: epochs trained, those before a resumed checkpoint included.
-        train_seconds, eval_seconds: time spent in each, building the model included in the first.
-        curve: [epoch, seconds of training so far, validation score] of each evaluation.
-        valid_scores: predictions of the validation part by the best epoch, (n_valid,) stars; none where it ranks.
+        best_epoch: epoch with the best validation score, counted from 1; 0 is the start of training, None means that
+            no epoch has been evaluated.
+        epochs_run: number of epochs trained, including those before a resumed checkpoint.
+        train_seconds, eval_seconds: time spent in each; train_seconds includes building the model.
+        curve: [epoch, training seconds so far, validation score] of each evaluation.
+        valid_scores: predictions of the best epoch for the validation part, (n_valid,), in stars; empty for rankings.
     """
 
     loss_name = "loss"
@@ -60,7 +60,7 @@ class RatingTrainer(Trainer):
         self.saved_model_file = _free_name(
             Path(self.checkpoint_dir) / f"{config['model']}-{config['dataset']}-{config['seed']}-{get_local_time()}"
         )
-        self._validates = self._verbose = False  # fit says otherwise
+        self._validates = self._verbose = False  # set by fit
         self.best_epoch: int | None = None
         self.best_valid_score: float
         self.best_valid_result: dict[str, float] | None
@@ -69,14 +69,14 @@ class RatingTrainer(Trainer):
         self.curve: list[list[float]] = []
         self.valid_scores = torch.empty(0)
         self._best_state: dict[str, Any] | None = None
-        self._followed: dict[str, Any] | None = None  # the course of the training that this one repeats as a refit
+        self._followed: dict[str, Any] | None = None  # course of the training that this refit repeats
         self._random_state: dict[str, Tensor] | None = None
         self.eval_collector = collectives.PooledCollector(config)
 
     def fit(self, train_data, valid_data=None, verbose=True, saved=True, show_progress=False, callback_fn=None):
-        """As RecBole's; without `valid_data` the last epoch counts as the best.
+        """Train as RecBole does; without `valid_data`, the last epoch counts as the best.
 
-        `saved=False` keeps the best epoch in memory only; `evaluate` uses it all the same.
+        With `saved=False`, the best epoch is kept in memory only; `evaluate` still uses it.
         """
         self._train_data, self._validates = train_data, valid_data is not None
         self._saved = saved = saved and collectives.rank() == 0
@@ -89,13 +89,13 @@ class RatingTrainer(Trainer):
                 set_random_state(self._random_state, train_data.generator)
             except (RuntimeError, TypeError, ValueError) as error:
                 raise CheckpointError(f"checkpoint '{self.saved_model_file}' is damaged: random_state.") from error
-            if self.start_epoch >= self.epochs:  # RecBole's would save it as one of no epoch
-                how = f"was refit with {self.epochs}" if self.is_refit else f"has all {self.epochs}"
+            if self.start_epoch >= self.epochs:  # RecBole's fit would save it as epoch 0
+                how = f"was refit with {self.epochs}" if self.is_refit else f"already has all {self.epochs}"
                 self.logger.info(f"checkpoint '{self.saved_model_file}' {how} {self.epochs_are}")
                 self.eval_collector.data_collect(train_data)
                 return self.best_valid_score, self.best_valid_result
         if collectives.rank() > 0:
-            torch.manual_seed(self.config["seed"] + collectives.rank())  # dropout hides other ratings in each share
+            torch.manual_seed(self.config["seed"] + collectives.rank())  # each rank needs its own dropout
         if self._validates and self.best_epoch is None and getattr(self.model, "starts_at_offsets", False):
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
             self._save_checkpoint(-1)
@@ -109,27 +109,27 @@ class RatingTrainer(Trainer):
 
     @property
     def n_parts(self) -> int:
-        """Parts of the split that it trains on: train; and valid, as a refit; and test, whose scores are known then."""
+        """Number of parts to train on: 1 is train, 2 adds valid (a refit), 3 adds test (its scores are known then)."""
         return 1 if self._followed is None else 3 if "test" in self._followed else 2
 
     def course(self) -> dict[str, Any]:
-        """How training went, in plain values; of a refit that of the training that it repeats, and all seconds."""
+        """Return how training went, in plain values; a refit returns what it repeats, with the seconds of both."""
         own = {name: getattr(self, name) for name in ("best_epoch", "epochs_run", "eval_seconds", "curve")}
         before = self._followed or {**own, "train_seconds": 0.0, "valid": self.best_valid_result}
         return {**before, "train_seconds": before["train_seconds"] + self.train_seconds}
 
     def chosen(self) -> dict[str, Any]:
-        """What validation has decided, for a refit to `follow`."""
+        """Return what validation has chosen, for a refit to `follow`."""
         return {"course": self.course()}
 
     def follow(self, chosen: dict[str, Any]) -> None:
-        """Train as another trainer was seen to do best, without validation."""
+        """Repeat without validation what another trainer has `chosen`."""
         self._followed = chosen["course"]
         self.epochs = chosen["course"]["best_epoch"]
 
     def _of_best(self, name: str) -> Tensor:
-        """A parameter or buffer of the best epoch's model, on every rank."""
-        known = (self._best_state or {}).get("state_dict")  # of the first rank only
+        """Return a parameter or buffer of the best epoch's model, on every rank."""
+        known = (self._best_state or {}).get("state_dict")  # on rank 0 only
         return collectives.first_says(known and known[name].cpu())
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
@@ -155,12 +155,12 @@ class RatingTrainer(Trainer):
         return tqdm(
             **{"iterable": train_data, "total": len(train_data), "unit": "batch", **keywords},
             desc=f"epoch {epoch_idx + 1}",
-            disable=None if show_progress else True,  # None: only where there is a terminal
+            disable=None if show_progress else True,  # None: show only on a terminal
             leave=False,
         )
 
     def _run_epoch(self, train_data, epoch_idx: int, loss_func: Callable | None, bar: tqdm):
-        """One epoch, as RecBole's; `bar` iterates over `train_data`."""
+        """Train one epoch as RecBole does; `bar` iterates over `train_data`."""
         with collectives.gradients_added_up(self.model):
             return collectives.total(super()._train_epoch(bar, epoch_idx, self._shared(loss_func), show_progress=False))
 
@@ -193,9 +193,9 @@ class RatingTrainer(Trainer):
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         if not self._validates and epoch + 1 < self.epochs and (self.is_refit or not self._saved):
-            return  # a refit goes on from the checkpoint of what it repeats
+            return  # an interrupted refit resumes from the checkpoint of what it repeats
         best: dict[str, Any] = {"other_parameter": other_parameter(self.model)}
-        if collectives.rank() == 0:  # parameters come from the first one
+        if collectives.rank() == 0:  # the others take its parameters
             best["state_dict"] = {name: value.clone() for name, value in self.model.state_dict().items()}
         if self._saved:
             self._write_checkpoint(best, epoch + 1, kwargs.get("saved_model_file", self.saved_model_file))
@@ -217,21 +217,21 @@ class RatingTrainer(Trainer):
             "random_state": random_state(self._train_data.generator),
         }
         if not os.path.exists(path):
-            self.logger.info(f"checkpoint {path}: it holds the training ratings; the verb export leaves them out")
+            self.logger.info(f"checkpoint {path} contains the training ratings; the export command leaves them out")
         save_checkpoint(path, state)
 
     def resume_checkpoint(self, resume_file):
         """Continue from a checkpoint: parameters, optimiser state, random state and best score.
 
         Raises:
-            CheckpointError: unreadable, or of another model, learner or (found in `fit`) other training data.
-            ConfigError: it has more epochs than asked for.
+            CheckpointError: it is unreadable, or of another model, learner or (checked in `fit`) training data.
+            ConfigError: it already has more epochs than requested.
         """
         checkpoint = load_checkpoint(resume_file, self.device)
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
-        may_differ = RESUMABLE - {"refit"} if "test" in checkpoint["course"] else RESUMABLE  # that was tested so
+        may_differ = RESUMABLE - {"refit"} if "test" in checkpoint["course"] else RESUMABLE  # test used that refit
         changed = [key for key in ours if key not in may_differ and theirs.get(key) != ours[key]]
-        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # they change others
+        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # others follow
         if changed:
             differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
             raise CheckpointError(
@@ -246,14 +246,12 @@ class RatingTrainer(Trainer):
                 raise CheckpointError(f"checkpoint '{resume_file}' was refit on {parts}; add {key}: True.")
         if self.start_epoch > self.epochs:
             raise ConfigError(
-                f"epochs={self.epochs}, but checkpoint '{resume_file}' has {self.start_epoch} already; "
+                f"epochs={self.epochs}, but checkpoint '{resume_file}' already has {self.start_epoch}; "
                 "give more --epochs."
             )
         load_weights(self.model, checkpoint, resume_file)
-        if self.optimizer and (
-            collectives.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS
-        ):  # or the first one steps
-            load_optimizer(self.optimizer, checkpoint, resume_file)
+        if self.optimizer and (collectives.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):
+            load_optimizer(self.optimizer, checkpoint, resume_file)  # only rank 0 steps in full-batch learners
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
         if not self.is_refit:
@@ -273,7 +271,7 @@ class RatingTrainer(Trainer):
 
     @torch.no_grad()
     def evaluate(self, eval_data, load_best_model=True, model_file=None, show_progress=False):
-        """As RecBole's; the best epoch is taken from memory, or from `model_file`."""
+        """Evaluate as RecBole does; the best epoch comes from memory, or from `model_file`."""
         if load_best_model and eval_data:
             self.load_best(model_file)
         collectives.take_parameters(self.model)
@@ -284,7 +282,7 @@ class RatingTrainer(Trainer):
         return self._last_result
 
     def load_best(self, model_file: str | Path | None = None) -> None:
-        """The model becomes the best epoch's, from memory, or that of `model_file`."""
+        """Load the best epoch into the model, from memory or from `model_file`."""
         path = model_file or self.saved_model_file
         best = None if model_file else self._best_state
         if collectives.rank() > 0 and best:
@@ -294,18 +292,18 @@ class RatingTrainer(Trainer):
 
     @property
     def last_scores(self) -> Tensor:
-        """Predictions of the last evaluation of pairs, in the loader's order: (P,) stars."""
+        """Predictions of the last evaluation of pairs, in the loader's order, (P,), in stars."""
         return self.eval_collector.scores
 
     def _neg_sample_batch_eval(self, batched_data):
         evaluated = super()._neg_sample_batch_eval(batched_data)
         if self.config["eval_type"] == EvaluatorType.VALUE and not torch.isfinite(evaluated[1]).all():
-            raise self._diverged(self.epochs_run, "a prediction is no finite number")
+            raise self._diverged(self.epochs_run, "a prediction is not finite")
         return evaluated
 
 
 class SolvedTrainer(RatingTrainer):
-    """For models that their constructor solves: one epoch, with nothing left to do."""
+    """Trainer for models that are solved by their constructor: its one epoch does nothing."""
 
     def __init__(self, config, model):
         super().__init__(config, model)
@@ -316,6 +314,6 @@ class SolvedTrainer(RatingTrainer):
 
 
 def _free_name(stem: Path) -> str:
-    """A checkpoint's path that no run has: not an earlier one of the same second, nor one in another process."""
+    """Return an unused path for a checkpoint, distinct from those of other processes and of the same second."""
     paths = (f"{stem}-{os.getpid()}-{number}.pth" for number in count(1))
     return next(path for path in paths if not os.path.exists(path))

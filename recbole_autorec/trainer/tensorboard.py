@@ -1,4 +1,4 @@
-"""What RecBole's Trainer writes where it stands, and fails with where that cannot be written."""
+"""Keep RecBole's Trainer running where it cannot write its TensorBoard log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _before = threading.excepthook
 
 
 def _in_a_thread(failure: threading.ExceptHookArgs) -> None:
-    """TensorBoard's thread keeps the error for whoever writes next, and throws it at the terminal as well."""
+    """Hide OSErrors of TensorBoard's thread: it prints them to the terminal, but the next write raises them anyway."""
     theirs = type(failure.thread).__module__.startswith("tensorboard.")
     if not (theirs and isinstance(failure.exc_value, OSError)):
         _before(failure)
@@ -26,7 +26,7 @@ threading.excepthook = _in_a_thread
 
 
 class TensorBoard:
-    """RecBole's log for TensorBoard, as far as it can be written; training goes on without it."""
+    """RecBole's TensorBoard log; if it cannot be written, training continues without it."""
 
     def __init__(self, named_after: Logger):
         self._writer: Any = None
@@ -50,15 +50,15 @@ class TensorBoard:
             yield
         except OSError as error:
             self._writer = None
-            logger.warning(f"no log for TensorBoard: {error.filename or 'log_tensorboard'}: {error.strerror}")
+            logger.warning(f"no TensorBoard log: {error.filename or 'log_tensorboard'}: {error.strerror}")
 
 
 @contextmanager
 def where_it_can_be_written() -> Iterator[None]:
-    """Here Trainer.__init__ makes log_tensorboard/ (its line 115) and the checkpoint folder (131) if it can."""
+    """Let Trainer.__init__ go on if it cannot make log_tensorboard/ (its line 115) or the checkpoint folder (131)."""
 
     def try_to_make(folder: str) -> None:
-        with suppress(OSError):  # who saves a checkpoint there hears of it
+        with suppress(OSError):  # saving a checkpoint there reports it
             ensure_dir(folder)
 
     before = recboles.get_tensorboard, recboles.ensure_dir

@@ -1,7 +1,7 @@
-"""RecBole's HyperTuning, seeded and written down as it goes; and the objective function for RecBole's own.
+"""RecBole's HyperTuning with a seed and a record of each trial, and an objective function for RecBole's original.
 
 RecBole's exhaustive search (trainer/hyper_tuning.py) draws with numpy's RandomState, which hyperopt cannot use, and
-misses combinations of a large grid; `every_combination` is in its place once this module is imported.
+misses combinations of a large grid. Importing this module replaces it with `every_combination`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recbole_autorec.tuning.space import combination, hyperopt_space, parameters
 
 
 def every_combination(new_ids, domain, trials, seed, **_):
-    """An algorithm for hyperopt: one combination of the choices after the other, then no more."""
+    """Suggest every combination of the choices once, in order; an algorithm for hyperopt."""
     from hyperopt.base import miscs_update_idxs_vals
 
     choices = {name: len(indices) for name, indices in hyper_tuning._parameters(domain.expr).items()}
@@ -41,9 +41,9 @@ hyper_tuning.exhaustive_search = every_combination
 
 
 class HyperTuning(hyper_tuning.HyperTuning):
-    """RecBole's HyperTuning on a Search.
+    """Run a Search with RecBole's HyperTuning.
 
-    Overridden: `trial` (RecBole prints test results, cannot fail and keeps all to the end) and `run` (unseeded).
+    Overridden: `trial` (RecBole's prints test scores, stops on errors, saves nothing before the end); `run` (no seed).
     """
 
     def __init__(self, search: Search):
@@ -66,7 +66,7 @@ class HyperTuning(hyper_tuning.HyperTuning):
         from hyperopt.exceptions import AllTrialsFailed
 
         getLogger("hyperopt").setLevel(WARNING)
-        with suppress(AllTrialsFailed):  # said at the end, instead of returning the best
+        with suppress(AllTrialsFailed):  # tune reports it
             fmin(
                 self.trial,
                 self.space,
@@ -84,15 +84,15 @@ def objective_function(
     config_file_list: list[str | Path] | None = None,
     saved: bool = False,
 ) -> dict[str, Any]:
-    """For RecBole's HyperTuning: train on the training part, score on the validation part.
+    """Train on the training part and score on the validation part, for RecBole's HyperTuning.
 
     Args:
         config_dict, config_file_list: see Config.
-        saved: keep the best epoch's checkpoint of every trial.
+        saved: save a checkpoint of the best epoch of every trial.
 
     Returns:
-        model, best_valid_score, valid_score_bigger, best_valid_result; and test_result, which HyperTuning prints and
-        which is empty, since no search should see it: test the best with run_recbole_autorec.
+        model, best_valid_score, valid_score_bigger, best_valid_result and test_result. HyperTuning prints the last,
+        which is empty: a search must not see test scores. Test the best parameters with run_recbole_autorec.
     """
     with quiet_recbole():
         config = searchable(Config(config_file_list=config_file_list, config_dict=config_dict), "a search has Ray")

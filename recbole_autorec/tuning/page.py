@@ -1,4 +1,4 @@
-"""A search as one web page."""
+"""The HTML report of a search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BLUE, ORANGE, GRAY = "#4c8dd6", "#e07b39", "#9aa0a6"
 
 
 def report(trials: Trials, space: Space, setting: Setting) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     config, table, best = setting.config(), trials.table, trials.best
     ended = table["status"].value_counts()
     counts = ", ".join(f"{count} {status}" for status, count in ended.items())
@@ -31,7 +31,7 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
         _sections(trials, table, space, best) if best else (),
         versions(),
         title=f"{config['model']} tuned on {config['dataset']}",
-        subtitle=f"{counted(len(table), 'trial')}: {counts}. Scores are of the validation part; no trial sees the test "
+        subtitle=f"{counted(len(table), 'trial')}: {counts}. Scores are on the validation part; no trial sees the test "
         "part.",
         best=best,
         metric=trials.metric.upper(),
@@ -57,17 +57,17 @@ def _sections(trials: Trials, table: pd.DataFrame, space: Space, best: Trial) ->
     metric = trials.metric.upper()
     yield (
         "The search",
-        "A dot is a trial, hollow where it was stopped early; the line is the best so far.",
+        "Each dot is a trial, hollow if it was stopped early; the line is the best score so far.",
         [("progress", f"{metric} by trial", _progress(trials, scored))],
     )
     yield (
-        "Parameters together",
-        "A line is a trial; the best quarter is blue. Drag along an axis to choose some.",
+        "Parameter combinations",
+        "Each line is a trial; the best quarter is blue. Drag along an axis to select trials.",
         [("parallel", "", _parallel(trials, scored, space))],
     )
     yield (
         f"{metric} against each parameter",
-        "The star is the chosen configuration.",
+        "The star marks the chosen configuration.",
         [(f"parameter_{d.name}", d.name, _against(trials, scored, d, best)) for d in space],
     )
 
@@ -77,7 +77,7 @@ def _symbols(scored: pd.DataFrame) -> list[str]:
 
 
 def _near_the_best(figure: go.Figure, scores: pd.Series, bigger: bool) -> None:
-    """Let no far-off trial press all others into a line."""
+    """Limit the score axis so that outliers do not flatten all other trials."""
     good = np.sort(-scores if bigger else scores)
     far = good[min(len(good) - 1, max(3, int(0.8 * len(good))))]
     low, high = good[0], far if far > good[0] else good[-1]
@@ -99,7 +99,7 @@ def _progress(trials: Trials, scored: pd.DataFrame) -> go.Figure:
 
 
 def _axis(trials: Trials, dimension: Dimension) -> tuple[np.ndarray, dict[str, list]]:
-    """Where a parameter's values lie on an axis, and its ticks: a choice by its index, loguniform by its logarithm."""
+    """Return the trials' positions on a parameter's axis (index of a choice, log10 for loguniform) and its ticks."""
     values = [trial["parameters"][dimension.name] for trial in trials.trials if trial.get("valid")]
     if dimension.kind == "choice":
         at = list(range(len(dimension.values)))

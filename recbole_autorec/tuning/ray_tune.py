@@ -1,7 +1,7 @@
-"""A Search on Ray Tune: trials at once, on one machine or a cluster, the worse ones stopped early by ASHA.
+"""Run a Search on Ray Tune: parallel trials on one machine or a cluster; ASHA stops the worse ones early.
 
-RecBole's own Ray path reports test metrics, wants recall@10 and a card, and loads the dataset in every trial. Here the
-driver loads and splits it once, and Ray's object store brings it once to each node.
+RecBole's own Ray support reports test metrics, requires recall@10 and a GPU, and loads the dataset in every trial.
+Here the driver loads and splits it once, and Ray's object store copies it once to each node.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from recbole_autorec.quick_start import quiet_recbole
 from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
 from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
 
-STARTUP = 20  # random trials before hyperopt's Parzen estimators have anything to go by; its own number
-RETRIES = 3  # of a trial whose worker died
-TOKEN = secrets.token_hex(32)  # keeps other users of this machine out of a local search; Ray reads it once in a process
+STARTUP = 20  # random trials before hyperopt's Parzen estimators take over; hyperopt's default
+RETRIES = 3  # for a trial whose worker died
+TOKEN = secrets.token_hex(32)  # keeps other users of this machine out of a local search; Ray reads it once per process
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Cluster:
     """Where trials run.
 
     Attributes:
-        address: of a running cluster, host:port or auto; None starts Ray on this machine.
-        cpus_per_trial, gpus_per_trial: what each takes.
-        storage_path: where checkpoints of unfinished trials go, so that one whose node dies goes on from there. On a
-            cluster, a folder that all nodes share; cleared at the end. None keeps none: such a trial starts again.
-        cards: CUDA_VISIBLE_DEVICES of Ray on this machine; None for all.
+        address: running cluster, as host:port or auto; None starts Ray on this machine.
+        cpus_per_trial, gpus_per_trial: resources of each trial.
+        storage_path: folder for checkpoints, from which trials continue if their node dies; on a cluster, shared by
+            all nodes. Cleared at the end. None saves no checkpoints: such trials start again.
+        cards: CUDA_VISIBLE_DEVICES for Ray on this machine; None for all.
     """
 
     address: str | None = None
@@ -57,7 +57,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class _Job:
-    """What a worker needs besides the data."""
+    """What a worker needs in addition to the data."""
 
     setting: Setting
     space: Space
@@ -69,10 +69,10 @@ class _Job:
 
 
 def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
-    """Run the search; each trial goes to search.trials and search.ended when it ends.
+    """Run the search; add each trial to search.trials and pass it to search.ended when it ends.
 
     Raises:
-        ConfigError: no cluster at the address, or one that cannot run a trial.
+        ConfigError: no cluster answers at the address, or none of its machines has room for a trial.
     """
     points = _points(search)
     if not points:
@@ -88,12 +88,12 @@ def _connected(cluster: Cluster) -> Iterator[None]:
             import ray
         constants = ray._private.ray_constants
         was = constants.ENABLE_RAY_CLUSTER
-        # Where this is False, as by default on Windows, Ray listens on loopback only.
+        # If False, the default on Windows, Ray listens on loopback only.
         constants.ENABLE_RAY_CLUSTER = cluster.address is not None
         try:
             _connect(ray, cluster)
-            unwinds_again()  # Ray's own handler leaves with a stack of C++
-            with ending_with_us(_started(ray)):  # two agents would outlive a killed search for a minute
+            unwinds_again()  # Ray's own handler exits with a C++ stack trace
+            with ending_with_us(_started(ray)):  # two of Ray's agents outlive a killed search by a minute
                 try:
                     _check_room(ray, cluster)
                     yield
@@ -109,7 +109,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
         from ray.tune.schedulers import ASHAScheduler
         from ray.tune.search.hyperopt import HyperOptSearch
 
-    name = f"{name}-{uuid4()}"  # other searches may have the same storage path
+    name = f"{name}-{uuid4()}"  # other searches may share the storage path
     temporary = tempfile.TemporaryDirectory(prefix="recbole_autorec-", ignore_cleanup_errors=True)
     try:
         searcher = HyperOptSearch(
@@ -125,7 +125,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
             time_attr="epoch",
             metric="loss",
             mode="min",
-            max_t=epochs + 1,  # the trial itself says when it has ended
+            max_t=epochs + 1,  # the trial itself decides when it is finished
             grace_period=ceil(epochs / 4),
             reduction_factor=3,
         )
@@ -139,7 +139,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
             cluster.storage_path is not None,
         )
 
-        errors: list[Exception] = []  # ours, which Ray would take for the trial's
+        errors: list[Exception] = []  # our own; Ray would blame them on the trial
 
         class Listener(tune.Callback):
             def on_trial_complete(self, iteration, trials, trial, **info):
@@ -165,7 +165,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
                 search_alg=searcher,
                 scheduler=scheduler,
                 time_budget_s=search.time_budget,
-                reuse_actors=False,  # Ray gives up a trial whose actor is still busy with one that ASHA stopped
+                reuse_actors=False,  # Ray fails a trial whose actor is still busy with one that ASHA stopped
             ),
             run_config=tune.RunConfig(
                 name=name,
@@ -183,7 +183,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
         for result in (results[number] for number in range(len(results))):
             if result.error is not None:
                 why = (str(result.error).strip().splitlines() or ["it was killed"])[-1]
-                error = f"it failed {RETRIES + 1} times, the last time of: {why}"
+                error = f"it failed {RETRIES + 1} times; the last error: {why}"
                 _record(search, result.config or {}, {"status": FAILED, "seconds": 0.0, "error": error})
     finally:
         shutil.rmtree(Path(cluster.storage_path or temporary.name) / name, ignore_errors=True)
@@ -191,35 +191,35 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
 
 
 def _started(ray) -> list[psutil.Process]:
-    """Ray's processes on this machine, where we have started it."""
+    """Return the processes of Ray that this process started."""
     infos = (info for kind in ray._private.worker._global_node.all_processes.values() for info in kind)
     first = [psutil.Process(info.process.pid) for info in infos]
     return [process for each in first for process in (each, *each.children(recursive=True))]
 
 
 def _settings(cluster: Cluster) -> dict[str, str | None]:
-    """Environment variables. No usage statistics, no logs as a second record, and Ctrl-C is the caller's."""
+    """Return Ray's environment variables: no usage statistics, no extra logs, Ctrl-C left to the caller."""
     settings: dict[str, str | None] = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
     }
-    if cluster.address is None:  # Ray then asks for this token, and leaves none in the home folder
+    if cluster.address is None:  # Ray then requires this token and writes none to the home folder
         settings |= {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": TOKEN}
     elif "RAY_AUTH_MODE" not in os.environ and _has_token():
-        settings["RAY_AUTH_MODE"] = "token"  # as `ray start` does where there is one; Ray forgets it for HOST:PORT
+        settings["RAY_AUTH_MODE"] = "token"  # as `ray start` does if it finds one; Ray forgets it for HOST:PORT
     return settings
 
 
 def _has_token() -> bool:
-    """Whether there is a token for Ray's authentication, in one of the places where it looks for it."""
+    """Whether Ray will find an authentication token in one of the places where it looks."""
     file = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
     return "RAY_AUTH_TOKEN" in os.environ or Path(file).is_file()
 
 
 def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
-    """One trial, in a worker. What it reports last is the whole trial."""
+    """Run one trial in a worker. Its last report is the whole trial."""
     import torch
     from ray import tune
 
@@ -250,15 +250,15 @@ def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
         folder = Path(temporary) if job.keeps else None
         trial = run(folder, start, machine)
         if start is not None and trial["status"] == FAILED:
-            trial = run(folder, None, machine)  # a damaged checkpoint costs time only
+            trial = run(folder, None, machine)  # start again without the checkpoint, which may be damaged
         tune.report(metrics(trial))
 
 
 def _points(search: Search) -> list[dict[str, Any]]:
-    """What hyperopt tries first, as it draws it.
+    """Return what hyperopt tries first, encoded as hyperopt draws it.
 
-    All of a grid, or of a random search, that is not known yet; for bayes its random start and what is known, which the
-    workers answer without training, since hyperopt learns from it.
+    For a grid or a random search, that is every point without a result. For bayes, it is the random start and all known
+    trials: hyperopt learns from them, and workers report them without training.
     """
     space = search.space
     if search.algo == "exhaustive":
@@ -282,7 +282,7 @@ def _points(search: Search) -> list[dict[str, Any]]:
 
 
 def _most_epochs(search: Search) -> int:
-    """Of any trial: the space may have the epochs, too."""
+    """Return the most epochs a trial may train; the space may search over epochs."""
     searched = [max(dimension.extremes()) for dimension in search.space if dimension.name == "epochs"]
     return searched[0] if searched else search.setting.config()["epochs"]
 
@@ -300,32 +300,32 @@ def _connect(ray, cluster: Cluster) -> None:
         if address and address != "auto":
             host, _, port = address.rpartition(":")
             with socket.create_connection((host, int(port)), timeout=10):
-                pass  # Ray itself would wait for minutes and then end the process
+                pass  # Ray itself would wait for minutes, then exit the process
         with environment(PYTHONPATH=import_path(), CUDA_VISIBLE_DEVICES=cluster.cards):
             ray.init(address=address or "local", **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         why = " ".join(str(error).split())[:200]
         if address is None:
-            raise ConfigError(f"Ray cannot be started on this machine: {why}.") from error
+            raise ConfigError(f"Ray cannot start on this machine: {why}.") from error
         raise ConfigError(
             f"--ray_address {address!r}: no Ray cluster answers there ({why}); start one with 'ray start --head', give "
-            "its token if it asks for one (docs/tuning.md), or leave --ray_address out to use this machine alone."
+            "its token if it requires one (docs/tuning.md), or leave --ray_address out to use this machine alone."
         ) from error
     listens = ray.util.get_node_ip_address()
     if address is None and not ip_address(listens).is_loopback:
         ray.shutdown()
         raise ConfigError(
-            f"Ray {ray.__version__} listens on {listens}, not on this machine alone; pip install 'ray<2.61'."
+            f"Ray {ray.__version__} listens on {listens}, not only on this machine; pip install 'ray<2.61'."
         )
 
 
 def _check_room(ray, cluster: Cluster) -> None:
-    """A trial that fits on no machine would wait for ever."""
+    """Reject trials that fit on no machine; they would wait forever."""
     rooms = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {"CPU": cluster.cpus_per_trial, "GPU": cluster.gpus_per_trial}
     if not any(all(room.get(name, 0) >= count for name, count in wanted.items()) for room in rooms):
         largest = {name: max(room.get(name, 0) for room in rooms) for name in wanted}
         raise ConfigError(
             f"--cpus_per_trial {cluster.cpus_per_trial:g} --gpus_per_trial {cluster.gpus_per_trial:g}: no machine has "
-            f"as many; the largest have {largest['CPU']:g} CPUs and {largest['GPU']:g} GPUs."
+            f"that many; the largest have {largest['CPU']:g} CPUs and {largest['GPU']:g} GPUs."
         )

@@ -1,4 +1,4 @@
-"""A search and its trials: how one is run, and how each is written down when it has ended."""
+"""A search and its trials: run a trial, and record each one when it ends."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ logger = getLogger(__name__)
 
 HINT = "free some space, then add --resume to the same command: finished trials are safe."
 
-# trial (from 1), parameters, status, valid (metric -> value), best_epoch, epochs_run, seconds; error where it failed
+# trial (from 1), parameters, status, valid (metric -> value), best_epoch, epochs_run, seconds; error if it failed
 Trial = dict[str, Any]
-DONE, STOPPED, FAILED = "done", "stopped", "failed"  # stopped: by ASHA, which saw that others are better
+DONE, STOPPED, FAILED = "done", "stopped", "failed"  # stopped: by ASHA, as others were better
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all trials of a search share: a model on a dataset, with parameters that layers and flags fix."""
+    """What all trials of a search share: model, dataset, and the parameters in layers and flags."""
 
     model: str | type | None
     dataset: str | None
@@ -44,19 +44,19 @@ class Setting:
     flags: Mapping[str, str]
 
     def config(self, *layers: Layer) -> Config:
-        """With more layers over those of the setting, and the flags over all."""
+        """Return the config; `layers` override those of the setting, and flags override all layers."""
         config = Config(self.model, self.dataset, [*self.layers, *layers], None, self.flags)
         return searchable(config, "a search has --engine ray")
 
 
 def searchable(config: Config, instead: str) -> Config:
-    """The config of a trial.
+    """Return `config` if trials can use it.
 
     Raises:
-        ConfigError: it validates nothing, or wants several processes.
+        ConfigError: it has no validation part, or it requests several processes.
     """
     if lack := lacks(config, "valid"):
-        raise ConfigError(f"{lack} to choose parameters by; give it a share > 0.")
+        raise ConfigError(f"{lack} to choose parameters on; give it a share > 0.")
     return unshared(config, instead)
 
 
@@ -70,18 +70,18 @@ def run_trial(
     resume: Path | None = None,
     machine: Mapping[str, Any] | None = None,
 ) -> Trial:
-    """Train on the training part and score on the validation part. The test part is not looked at.
+    """Train on the training part and score on the validation part, without touching the test part.
 
     Args:
         setting, data, parts: of the search.
-        parameters: of this trial.
-        report: called with the trial so far after each validation but that of the last epoch.
-        folder: keeps checkpoint.pth of the best epoch there.
-        resume: a checkpoint to continue from.
-        machine: parameters that say where to run, over everything else.
+        parameters: searched parameters of this trial.
+        report: called with the trial so far after each validation except the last epoch's.
+        folder: where to save checkpoint.pth of the best epoch; None saves none.
+        resume: checkpoint to continue from.
+        machine: parameters of the worker's machine; they override all others.
 
     Returns:
-        The trial; whatever goes wrong is its `error`.
+        The trial; `error` holds the reason if it failed.
     """
     trial: Trial = {"parameters": dict(parameters), "status": FAILED}
     start = perf_counter()
@@ -116,26 +116,25 @@ def run_trial(
             return {**so_far(), "status": DONE}
     except AutoRecError as error:
         trial["error"] = " ".join(str(error).split())
-    except Exception as error:  # whatever RecBole's model does with these parameters: the search goes on
+    except Exception as error:  # RecBole's models may raise anything; the search continues
         logger.debug("a trial failed", exc_info=True)
         trial["error"] = in_one_line(error)
     finally:
-        gc.collect()  # a model and its trainer refer to each other; L-BFGS remembers twenty models
+        gc.collect()  # model and trainer form a reference cycle; L-BFGS's history is twenty models large
     return {**trial, "seconds": round(perf_counter() - start, 3)}
 
 
 @dataclass
 class Trials:
-    """The trials of a search, in trials.jsonl: a line each, written when it ends.
+    """The trials of a search, in trials.jsonl: one line per trial, written when it ends.
 
-    A configuration is trained once: asked for again, in this call or in one that resumes, the line answers. That is
-    also how a search resumes, since with the same seed it asks for the same configurations. Only one that failed is
-    tried again when the search resumes.
+    Each configuration is trained once; when it is drawn again, its recorded trial is reused. This is also how a search
+    resumes: the same seed draws the same configurations. Only failed trials are trained again on resuming.
 
     Args:
-        file: where the lines are; read if it is there.
-        metric: key of `valid` that chooses.
-        bigger: whether more of it is better.
+        file: path of trials.jsonl; read if it exists.
+        metric: key of `valid` to rank trials by.
+        bigger: whether larger values of the metric are better.
     """
 
     file: Path
@@ -149,16 +148,16 @@ class Trials:
         self._known = {key(trial["parameters"]): trial for trial in self.trials}
 
     def _read(self) -> None:
-        *lines, _ = self.file.read_bytes().split(b"\n")  # _: what a killed process was writing
+        *lines, _ = self.file.read_bytes().split(b"\n")  # _: unfinished line of a killed process
         for number, line in enumerate(lines, start=1):
             try:
                 trial = json.loads(line)
                 key(trial["parameters"]), trial["status"], trial["trial"]
             except (ValueError, KeyError, TypeError):
                 raise ConfigError(
-                    f"'{self.file}' line {number} is no trial; mend it or take it out, then resume again."
+                    f"'{self.file}' line {number} is not a trial; fix or delete it, then resume again."
                 ) from None
-            if trial["status"] != FAILED:  # one that failed is tried again: there may be more memory now
+            if trial["status"] != FAILED:  # failed trials are retried: there may be more memory now
                 self.trials.append(trial)
         text = "".join(json.dumps(trial) + "\n" for trial in self.trials)
         write_whole(self.file, lambda file: file.write(text.encode()), AutoRecError, HINT)
@@ -167,7 +166,7 @@ class Trials:
         return self._known.get(key(parameters))
 
     def add(self, trial: Trial) -> Trial:
-        """Write a trial down and number it."""
+        """Number a trial, append it to the file and return it."""
         trial = {"trial": 1 + max((known["trial"] for known in self.trials), default=0), **trial}
         size = self.file.stat().st_size if self.file.is_file() else 0
         try:
@@ -188,14 +187,14 @@ class Trials:
 
     @property
     def best(self) -> Trial | None:
-        """The first of the best that were trained to their end, or of all if none was; None if all failed."""
+        """The best finished trial, the first of equals; the best stopped one if none finished; None if all failed."""
         scored = [trial for trial in self.trials if trial.get("valid")]
         ended = [trial for trial in scored if trial["status"] == DONE] or scored
         return min(ended, key=self.loss, default=None)
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each: trial, status, metrics, epochs, seconds, parameters, error."""
+        """A row per trial: trial (index), status, metrics, epochs, seconds, parameters, error."""
         rows = [
             {
                 "trial": trial["trial"],
@@ -212,15 +211,17 @@ class Trials:
 
 @dataclass
 class Search:
-    """What an engine gets.
+    """The input of a search engine.
 
     Attributes:
-        setting, space, data, parts, trials: what is searched, on which ratings, and what is known.
+        setting, space: the fixed and the searched parameters.
+        data, parts: the dataset and its train, valid and test parts.
+        trials: trials so far; the engine adds its own.
         algo: exhaustive, random or bayes.
-        max_evals: configurations to ask for at most.
-        seed: of the search.
-        time_budget: seconds; None for no limit.
-        ended: called with each trial that has ended.
+        max_evals: maximum number of configurations to try.
+        seed: seed of the search.
+        time_budget: in seconds; None for no limit.
+        ended: called with each trial when it ends.
     """
 
     setting: Setting
@@ -236,12 +237,12 @@ class Search:
 
 
 def loss(trial: Trial, metric: str, bigger: bool) -> float:
-    """What a search makes as small as it can; infinite for a trial without a score."""
+    """Return the value that a search minimises; infinite for a trial without a score."""
     if not trial.get("valid"):
         return inf
     return -trial["valid"][metric] if bigger else trial["valid"][metric]
 
 
 def key(parameters: Mapping[str, Any]) -> str:
-    """The same text for the same parameters."""
+    """Return the same text for equal parameters."""
     return json.dumps(parameters, sort_keys=True)

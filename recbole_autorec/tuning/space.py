@@ -1,5 +1,5 @@
-"""Search spaces in RecBole's format: a line `name choice [1, 2]`, `name uniform 0,1`, `name quniform 50,500,50` or
-`name loguniform -7,0` for each parameter. loguniform takes the natural logarithms of its bounds, as RecBole does."""
+"""Search spaces in RecBole's format, one line per parameter: `name choice [1, 2]`, `name uniform 0,1`,
+`name quniform 50,500,50` or `name loguniform -7,0`. As in RecBole, loguniform takes the bounds' natural logarithms."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ COUNT = {"uniform": 2, "loguniform": 2, "quniform": 3}
 
 @dataclass(frozen=True)
 class Dimension:
-    """One parameter that is searched.
+    """One searched parameter.
 
     Attributes:
-        name: of the parameter.
+        name: name of the parameter.
         kind: one of KINDS.
-        values: what a choice has; otherwise low, high (for loguniform their logarithms) and, for quniform, the step.
-        source: where it was given.
+        values: the values of a choice; else low, high (loguniform: their natural logarithms) and, for quniform, step.
+        source: where it was given, for messages.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Dimension:
     source: str
 
     def value(self, drawn: Any) -> Any:
-        """The parameter's value for what hyperopt drew: a choice's index, or a number. Four digits are plenty."""
+        """Convert what hyperopt drew, a choice's index or a number, to a value; round numbers to four digits."""
         if self.kind == "choice":
             return self.values[int(drawn)]
         low, high, step = self._bounds()
-        number = min(max(float(drawn), low), high)  # quniform rounds to multiples of its step, past the bounds
+        number = min(max(float(drawn), low), high)  # quniform rounds to multiples of its step, which may lie outside
         number = float(f"{number:.{12 if step else 4}g}")
         return int(number) if step and float(step).is_integer() and number.is_integer() else number
 
     def drawn(self, value: Any) -> Any:
-        """What hyperopt would have drawn for `value`."""
+        """Return what hyperopt draws for `value`."""
         return self.values.index(value) if self.kind == "choice" else value
 
     def __str__(self):
@@ -59,7 +59,7 @@ class Dimension:
         return f"{self.name} {low_high}" + (f" ({self.kind})" if self.kind != "choice" else "")
 
     def extremes(self) -> list[Any]:
-        """Values that all others are like or between."""
+        """Return all values of a choice, or the smallest and the largest value."""
         return list(self.values) if self.kind == "choice" else [self.value(bound) for bound in self._bounds()[:2]]
 
     def _bounds(self) -> tuple[float, float, float | None]:
@@ -73,10 +73,10 @@ Space = tuple[Dimension, ...]
 
 
 def read_space(path: Path) -> Space:
-    """The space of a file.
+    """Read a search space from a file.
 
     Raises:
-        ConfigError: it cannot be read; with every faulty line.
+        ConfigError: the file cannot be read, or lines are invalid; lists them all.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -91,7 +91,7 @@ def read_space(path: Path) -> Space:
 
 
 def space_from(params_dict: Mapping[str, Mapping[str, Any]]) -> Space:
-    """The space of RecBole's params_dict: {"loguniform": {"learning_rate": [-7, 0]}, "choice": {...}}."""
+    """Build a space from RecBole's params_dict: {"loguniform": {"learning_rate": [-7, 0]}, "choice": {...}}."""
     given = []
     for kind, parameters in params_dict.items():
         if not isinstance(parameters, Mapping):
@@ -103,7 +103,7 @@ def space_from(params_dict: Mapping[str, Mapping[str, Any]]) -> Space:
 
 
 def _space(given: list[tuple[str, list[str]]], what: str) -> Space:
-    """`given`: where each line stands, and its name, kind and values as text."""
+    """Build a space from (source, [name, kind, values as text]) of each parameter."""
     dimensions, faults = dict[str, Dimension](), []
     for source, (name, kind, text) in given:
         try:
@@ -113,7 +113,7 @@ def _space(given: list[tuple[str, list[str]]], what: str) -> Space:
                 hint = f"did you mean {near[0]}?" if near else all_kinds
                 raise ConfigError(f"{f'{name} {kind}'.strip()!r}; {hint}")
             if name in dimensions:
-                raise ConfigError(f"{name} was given in {dimensions[name].source} already.")
+                raise ConfigError(f"{name} was already given in {dimensions[name].source}.")
             dimensions[name] = Dimension(name, kind, _values(kind, text), source)
         except ConfigError as error:
             faults.append(f"{source}: {error}")
@@ -138,18 +138,18 @@ def _values(kind: str, text: str) -> tuple[Any, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise expected from None
-    largest = 700 if kind == "loguniform" else math.inf  # exp of more is infinite
+    largest = 700 if kind == "loguniform" else math.inf  # exp overflows above it
     if len(numbers) != COUNT[kind] or not all(abs(number) < largest for number in numbers):
         raise expected
     if numbers[0] >= numbers[1]:
-        raise ConfigError(f"{kind} {text}: the bounds are the wrong way round; expected low < high.")
+        raise ConfigError(f"{kind} {text}; expected low < high.")
     if kind == "quniform" and numbers[2] <= 0:
         raise ConfigError(f"{kind} {text}: the step is {numbers[2]:g}; expected a number > 0.")
     return numbers
 
 
 def hyperopt_space(space: Space) -> dict[str, Any]:
-    """The same for hyperopt; a choice is drawn as an index, so that its values may be anything."""
+    """Convert a space for hyperopt; a choice is drawn by index, so its values may have any type."""
     from hyperopt import hp
 
     return {
@@ -161,7 +161,7 @@ def hyperopt_space(space: Space) -> dict[str, Any]:
 
 
 def draws(space: Space, seed: int, count: int) -> list[dict[str, Any]]:
-    """What hyperopt draws at random, seeded."""
+    """Draw `count` random points with hyperopt."""
     from hyperopt import pyll
 
     generator, drawable = np.random.default_rng(seed), pyll.as_apply(hyperopt_space(space))
@@ -169,15 +169,15 @@ def draws(space: Space, seed: int, count: int) -> list[dict[str, Any]]:
 
 
 def parameters_of(space: Space, drawn: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by name, of what hyperopt drew."""
+    """Convert what hyperopt drew to parameter values."""
     return {dimension.name: dimension.value(drawn[dimension.name]) for dimension in space}
 
 
 def combinations(space: Space) -> int:
-    """How many there are of a space of choices."""
+    """Return the number of combinations in a space of choices."""
     return math.prod(len(dimension.values) for dimension in space)
 
 
 def combination(sizes: list[int], number: int) -> list[int]:
-    """The index of each of its choices, of combination `number`, counted from 0."""
+    """Return the index of each choice in combination `number`, counted from 0."""
     return [int(index) for index in np.unravel_index(number, sizes)]

@@ -1,4 +1,4 @@
-"""Hyper-parameter search: choice by the validation score alone, and one test of the chosen configuration at the end."""
+"""Hyper-parameter search: choose the configuration by validation score alone, then test it once."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ logger = getLogger(__name__)
 
 ENGINES = ("hyperopt", "ray")
 ALGOS = ("bayes", "random", "exhaustive")
-# engine -> what it needs, with the bounds of setup.cfg
+# engine -> required packages and their lowest versions, as in setup.cfg
 NEEDED = {
     "hyperopt": {"hyperopt": "0.3"},
     "ray": {"hyperopt": "0.3", "ray": "2.59", "pyarrow": "", "tensorboardX": "", "requests": "", "pydantic": ""},
 }
-# They say what is validated and where, and must be the same for all trials.
+# These set what is validated and where, so all trials must share them.
 FIXED = {"model", "dataset", "features", "refit", "final", "saved", "device", *dataset_arguments, *general_arguments,
          *evaluation_arguments}  # fmt: skip
-# They say where a search runs and what it prints; a resumed one may have others.
+# These set where a search runs and what it prints; they may change when it resumes.
 MACHINE = {*OF_THE_MACHINE, "refit", "final"}
 
 
@@ -53,10 +53,10 @@ class Tuning:
     """A finished search.
 
     Attributes:
-        folder: with best.yaml, trials.jsonl, trials.csv, tuning.html and result.json.
+        folder: output folder with best.yaml, trials.jsonl, trials.csv, tuning.html and result.json.
         best: the chosen parameters.
-        trials: a row each, in the order in which they ended.
-        result: of the best configuration, as run_recbole_autorec gives it.
+        trials: one row per trial, in the order in which they ended.
+        result: result of the best configuration; see run_recbole_autorec.
     """
 
     folder: Path
@@ -88,21 +88,21 @@ def tune(
     """Search for the parameters with the best validation score, then test them once.
 
     Args:
-        model, dataset, config_file_list, config_dict, flags: see Config; what all trials share, seed included.
-        space: a file in RecBole's format, or its params_dict; properties/hyper/MODEL.hyper unless given.
-        engine: hyperopt, one trial after the other; or ray, several at once, with early stopping by ASHA.
+        model, dataset, config_file_list, config_dict, flags: see Config; shared by all trials, including the seed.
+        space: a file in RecBole's format, or its params_dict; the default is properties/hyper/MODEL.hyper.
+        engine: hyperopt runs one trial after the other; ray runs several in parallel, with early stopping by ASHA.
         algo: bayes (tree of Parzen estimators), random, or exhaustive for a space of choices.
-        max_evals: configurations to try; 50, or all of an exhaustive search, unless given.
-        time_budget: seconds after which no trial starts; with Ray, those that run are cut and forgotten.
-        output: folder for what comes out, results/tune-<model>-<dataset>-<time> unless given.
-        resume: go on with the search in `output`.
-        ray_address, cpus_per_trial, gpus_per_trial, storage_path: see Cluster; for engine ray.
-        show_progress: trials and a progress bar on stderr.
+        max_evals: number of configurations to try; the default is 50, or all for exhaustive.
+        time_budget: seconds after which no trial starts; Ray also aborts running trials and discards them.
+        output: output folder; the default is results/tune-<model>-<dataset>-<time>.
+        resume: continue the search in `output`.
+        ray_address, cpus_per_trial, gpus_per_trial, storage_path: see Cluster; only for engine ray.
+        show_progress: print trials and a progress bar to stderr.
 
     Raises:
-        AutoRecError: before any trial; or because every trial failed.
+        AutoRecError: something is wrong before the first trial, or every trial failed.
     """
-    cards = os.environ.get("CUDA_VISIBLE_DEVICES")  # RecBole's Config leaves one of them
+    cards = os.environ.get("CUDA_VISIBLE_DEVICES")  # RecBole's Config will narrow it to one card
     cluster = {"ray_address": ray_address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial,
                "storage_path": storage_path}  # fmt: skip
     _check(engine, algo, max_evals, time_budget, output, resume, cluster)
@@ -129,10 +129,10 @@ def tune(
             search = Search(setting, searched, data, parts, trials, algo, evals, config["seed"], time_budget, ended)
             try:
                 _search(search, engine, cluster, folder.name)
-            except (KeyboardInterrupt, SystemExit):  # the latter is SIGTERM's beside Ray
+            except (KeyboardInterrupt, SystemExit):  # SystemExit: SIGTERM while Ray runs
                 logger.warning(
                     f"interrupted after {counted(len(trials.trials), 'trial')}; "
-                    f"the same command with --output {folder} --resume goes on"
+                    f"the same command with --output {folder} --resume continues it"
                 )
                 raise
             finally:
@@ -141,13 +141,13 @@ def tune(
         if best is None:
             reasons = dict.fromkeys(trial["error"] for trial in trials.trials)
             raise AutoRecError(
-                f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'there was no time for one'}; see '{folder}'."
+                f"no trial has a result: {'; '.join(list(reasons)[:3]) or 'the time budget ran out'}; see '{folder}'."
             )
-        logger.info(f"trial {best['trial']} is the best; it is trained again and tested")
+        logger.info(f"trial {best['trial']} is the best; training it again to test it")
         try:
             result, _ = train_and_test(setting.config(("the search", best["parameters"])), data, parts)
         except KeyboardInterrupt:
-            logger.warning(f"the search is complete; the same command with --output {folder} --resume trains its best")
+            logger.warning(f"search complete; the same command with --output {folder} --resume trains the best model")
             raise
         result["search"] = {
             "trial": best["trial"], "parameters": best["parameters"], "valid": best["valid"],
@@ -177,7 +177,7 @@ def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> Non
         ("engine", engine, engine in ENGINES, f"one of {', '.join(ENGINES)}"),
         ("algo", algo, algo in ALGOS, f"one of {', '.join(ALGOS)}"),
         ("max_evals", max_evals, max_evals is None or is_whole(max_evals, 1), "a whole number >= 1"),
-        ("time_budget", time_budget, time_budget is None or is_number(time_budget, 1), "seconds, at least 1"),
+        ("time_budget", time_budget, time_budget is None or is_number(time_budget, 1), "a number of seconds >= 1"),
         ("cpus_per_trial", cpus := cluster["cpus_per_trial"], cpus is None or is_number(cpus, 0.001), "a number > 0"),
         ("gpus_per_trial", gpus := cluster["gpus_per_trial"], gpus is None or is_number(gpus, 0), "a number >= 0"),
     ):
@@ -185,12 +185,12 @@ def _check(engine, algo, max_evals, time_budget, output, resume, cluster) -> Non
             faults.append(f"{name}={value!r}; expected {expected}.")
     if engine == "hyperopt":
         faults += [
-            f"{name}={value!r} is for engine ray; add --engine ray."
+            f"{name}={value!r} requires engine ray; add --engine ray."
             for name, value in cluster.items()
             if value is not None
         ]
     if resume and output is None:
-        faults.append("resume without output; name the folder of the search to go on with: --output DIR --resume.")
+        faults.append("resume without output; name the folder of the search to continue: --output DIR --resume.")
     if faults:
         raise ConfigError("\n".join(faults))
     check_extra("tune", NEEDED[engine], f"engine {engine}")
@@ -206,30 +206,30 @@ def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Spac
     if not path.is_file():
         there = ", ".join(sorted(file.stem for file in folder.glob("*.hyper")))
         raise ConfigError(
-            f"model {config['model']} has no search space of its own ({there} have); give --space FILE with lines such "
+            f"model {config['model']} has no default search space ({there} have); give --space FILE with lines such "
             "as 'learning_rate loguniform -7,-4'."
         )
     return read_space(path)
 
 
 def _check_space(space: Space, setting: Setting, config: Config, algo: str) -> None:
-    """Every parameter is the model's, free, and may have its extreme values, if only with some of the others'."""
+    """Check that each parameter may be searched and its extremes are valid with some values of the others."""
     faults = []
     others = [parameters_of(space, drawn) for drawn in draws(space, seed=0, count=20)]
     for dimension in space:
         if dimension.name in FIXED:
             faults.append(
-                f"{dimension.source}: {dimension.name} cannot be searched: every trial is validated on the same "
-                "ratings in the same way."
+                f"{dimension.source}: {dimension.name} cannot be searched: all trials must be validated on the "
+                "same ratings in the same way; remove it."
             )
         elif dimension.name in setting.flags:
             faults.append(
-                f"{dimension.source}: {dimension.name} is searched, but the command line has it at "
-                f"{setting.flags[dimension.name]!r}; leave one of them out."
+                f"{dimension.source}: {dimension.name} is searched, but the command line sets it to "
+                f"{setting.flags[dimension.name]!r}; remove one of them."
             )
         elif algo == "exhaustive" and dimension.kind != "choice":
             faults.append(
-                f"{dimension.source}: {dimension.name} {dimension.kind}; an exhaustive search takes choices only: "
+                f"{dimension.source}: {dimension.name} {dimension.kind}; an exhaustive search takes only choices: "
                 "give a choice, or use --algo random or bayes."
             )
         else:
@@ -250,7 +250,7 @@ def _refused(setting: Setting, source: str, parameters: Mapping[str, Any]) -> li
 
 
 def _identity(config: Config, space: Space, engine: str, algo: str) -> dict[str, Any]:
-    """What may not change between a search and its resumption."""
+    """Return what must not change when a search resumes."""
     return {
         "format": "recbole_autorec search 1",
         "version": recbole_autorec.__version__,
@@ -265,10 +265,10 @@ def _identity(config: Config, space: Space, engine: str, algo: str) -> dict[str,
 def _refusal(now: dict[str, Any], folder: Path, resume: bool, known: dict[str, Any] | None) -> str | None:
     if known is None and resume:
         return f"--output '{folder}' holds no search to resume; leave --resume out."
-    if known is None or not (folder / "trials.jsonl").is_file():  # nothing in it would be mixed with anything
+    if known is None or not (folder / "trials.jsonl").is_file():  # no trials to mix with
         return None
     if not resume:
-        return f"--output '{folder}' holds a search already; add --resume to go on with it, or give another --output."
+        return f"--output '{folder}' already holds a search; add --resume to continue it, or give another --output."
     for part, was, is_ in (
         *((name, known[name], now[name]) for name in ("version", "engine", "algo")),
         *((name, known["parameters"].get(name), now["parameters"][name]) for name in ("model", "dataset")),
@@ -278,8 +278,8 @@ def _refusal(now: dict[str, Any], folder: Path, resume: bool, known: dict[str, A
     ):
         if was != is_:
             return (
-                f"--output '{folder}' holds another search: {part} was {was!r} and is {is_!r}; resume with the same, "
-                "or give another --output."
+                f"--output '{folder}' holds another search: {part} was {was!r} and is now {is_!r}; resume with the "
+                "same, or give another --output."
             )
     return None
 
@@ -290,7 +290,7 @@ def _differences(what: str, known: Mapping[str, Any], now: Mapping[str, Any]):
 
 @contextmanager
 def _progress(space: Space, trials: Trials, evals: int, show: bool):
-    """Says how it goes; yields what is to be called with each trial that has ended."""
+    """Report progress; yield a function to call with each trial when it ends."""
     say = partial(tqdm.write, file=sys.stderr) if show else logger.debug
     if trials.trials:
         say(f"{counted(len(trials.trials), 'trial')} found in '{trials.file.parent}'")
@@ -316,7 +316,7 @@ def _progress(space: Space, trials: Trials, evals: int, show: bool):
 
 
 def _save(folder: Path, search: Search) -> None:
-    """best.yaml, trials.csv and tuning.html, of the trials so far."""
+    """Write best.yaml, trials.csv and tuning.html from the trials so far."""
     trials = search.trials
     if not trials.trials:
         return
@@ -329,7 +329,7 @@ def _save(folder: Path, search: Search) -> None:
 
 
 def _write_best(folder: Path, search: Search, best: Trial, valid: Mapping[str, float]) -> None:
-    """best.yaml of a trial; `valid`: what it scores."""
+    """Write best.yaml with the parameters of `best` and its validation scores `valid`."""
     trials, config = search.trials, search.setting.config(("the search", best["parameters"]))
     parameters = {"model": config["model"], "dataset": config["dataset"], "seed": config["seed"]}
     searched = {name: config.plain_parameters[name] for name in best["parameters"]}  # defaults may change
