@@ -35,8 +35,8 @@ class Done:
     ratings = property(lambda self: np.arange(len(self.errors), dtype=np.float32))
 
     def result(self):
-        if isinstance(self.errors, str):
-            return {"error": self.errors}
+        if self.errors is None or isinstance(self.errors, str):
+            return self.errors and {"error": self.errors}
         errors = np.array(self.errors)
         test = {"rmse": np.sqrt(np.mean(errors**2)), "mae": np.abs(errors).mean()}
         return {
@@ -61,7 +61,6 @@ def results(errors, plan=PLAN, **changes) -> Results:
         Done(rows[label], n, given, changes)
         for label, of_repeats in errors.items()
         for n, given in enumerate(of_repeats, start=1)
-        if given is not None
     ]
     return Results(plan, "toy", Path("out"), tasks)
 
@@ -100,7 +99,8 @@ def test_after_a_refit_validation_ratings_and_the_second_training_count():
     ("far", "expected"),
     [
         ([[1.3, 1.3], [1.301, 1.301]], True),  # interval and p agree
-        ([[1.3, 1.3], [1.7, 1.7]], False),  # p = 0.19
+        ([[1.3, 1.3], [1.333, 1.333]], True),  # p = 0.041
+        ([[1.3, 1.3], [1.343, 1.343]], False),  # p = 0.052
         ([[0.3, 1.6], [0.3, 1.603]], False),  # p < 0.05, but one of the two ratings is much nearer
         ([[1.3, 1.3], None], True),  # one repeat has no p
         ([[0.3, 1.6], None], False),
@@ -125,7 +125,7 @@ def test_a_better_row_is_real_as_well():
 def test_the_interval_has_the_binomial_distributions_quantiles(metric):
     """Half of 100 errors are 1, the others 0: of a resample 40 to 60 are 1."""
     bounds = stats.binom.ppf([0.025, 0.975], 100, 0.5) / 100
-    found = results({"far": [[1.0, 0.0] * 50], "near": [[0.0] * 100]}, replace(PLAN, repeats=1, metric=metric)).table
+    found = results({"far": [[-1.0, 0.0] * 50], "near": [[0.0] * 100]}, replace(PLAN, repeats=1, metric=metric)).table
     expected = np.sqrt(bounds) if metric == "rmse" else bounds
     assert list(found.loc["far", ["best_low", "best_high"]]) == pytest.approx(expected, abs=0.006)
     assert found.columns[1] == metric
