@@ -219,7 +219,9 @@ def test_latex_marks_the_lowest_error_and_the_highest_ranking_score(metric, best
     assert f"\\textbf{{{best}}}" in text
     assert f"\\underline{{{second}}}" in text
     assert f"\\textbf{{{second}}}" not in text
-    if metric == "ndcg@10":
+    if metric == "rmse":
+        assert table["best_low"].notna().sum() == 2
+    else:
         assert comparison.metrics == [metric]
         assert not comparison.resamples
         assert table["best_low"].isna().all()
@@ -230,3 +232,38 @@ def test_latex_marks_nothing_where_there_is_no_number():
     text = tables.latex(comparison, comparison.table)
     assert text.count("\\textbf{1.0000}") == 2  # of RMSE and of MAE
     assert "\\underline" not in text
+
+
+def test_each_metric_has_its_own_best_in_latex_and_markdown_is_a_table():
+    comparison = results({"near": [[1.0, 1.0]], "far": [[0.0, 2.0]]}, replace(PLAN, repeats=1))
+    comparison.tasks[1].changes = {"test": {"rmse": 1.5, "mae": 0.75}}
+    table = comparison.table
+    latex = tables.latex(comparison, table).splitlines()
+    assert latex[-4].startswith("near (IAutoRec) & \\textbf{1.0000} & \\underline{1.0000} & ")
+    assert latex[-3].startswith("far (UAutoRec) & \\underline{1.5000} & \\textbf{0.7500} & ")
+    head, rule, near, far = [line for line in tables.markdown(comparison, table).splitlines() if line.startswith("|")]
+    assert rule == "|" + " --- |" * (head.count("|") - 1)
+    assert near.startswith("| near (IAutoRec) | 1.0000 | 1.0000 |  |")
+    assert far.startswith("| far (UAutoRec) | 1.5000 | 0.7500 | +0.5000 [")
+    assert {line.count("|") for line in (head, rule, near, far)} == {head.count("|")}
+
+
+@pytest.mark.parametrize(
+    ("plan", "there", "not_there"),
+    [
+        (
+            {},
+            ("random splits", "same splits (split1, split2)", "in stars", "bootstrap"),
+            ("folds", "resampled", "blend"),
+        ),
+        ({"kfold": True}, ("mean over 2 folds",), ("random",)),
+        ({"repeats": 1}, ("same split (",), ("mean over", "resampled")),
+        ({"metric": "ndcg@10"}, ("NDCG@10", "corrected"), ("in stars", "bootstrap", "resampled")),
+    ],
+)
+def test_the_explanation_says_where_the_numbers_come_from(plan, there, not_there):
+    plan = replace(PLAN, **plan)
+    tests = {"test": {plan.metric: 0.5, "mae": 0.4}}
+    text = " ".join(tables.explanation(results(TWO, plan, **tests)))
+    assert [part for part in there if part not in text] == []
+    assert [part for part in not_there if part in text] == []
