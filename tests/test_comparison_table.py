@@ -114,6 +114,12 @@ def test_a_difference_is_real_where_the_interval_and_p_say_so(far, expected):
     assert list(text) == ["", "yes" if expected else "no"]
 
 
+def test_the_same_model_twice_is_no_real_difference():
+    table = results({"far": [[1.0, 1.0]], "near": [[1.0, 1.0]]}, replace(PLAN, repeats=1)).table
+    assert list(table.loc["near", ["best_difference", "best_low", "best_high"]]) == [0, 0, 0]
+    assert table["best_real"]["near"] is False
+
+
 def test_a_better_row_is_real_as_well():
     table = results(
         {"far": [[1.3, 1.3], [1.301, 1.301]], "near": [[1.0, 1.0]] * 2}, replace(PLAN, reference="far")
@@ -129,6 +135,14 @@ def test_the_interval_has_the_binomial_distributions_quantiles(metric):
     expected = np.sqrt(bounds) if metric == "rmse" else bounds
     assert list(found.loc["far", ["best_low", "best_high"]]) == pytest.approx(expected, abs=0.006)
     assert found.columns[1] == metric
+
+
+def test_the_interval_leaves_out_25_of_1000_resamples_on_each_side():
+    errors = np.random.default_rng(0).normal(1, 0.1, 50)
+    found = results({"far": [errors], "near": [np.zeros(50)]}, replace(PLAN, repeats=1)).table.loc["far"]
+    scores = np.sort(bootstrap_scores([errors[:, None] ** 2], root=True)[:, 0])
+    assert found["best_low"] == pytest.approx(scores[24] + 0.975 * (scores[25] - scores[24]), rel=1e-9)
+    assert found["best_high"] == pytest.approx(scores[975] - 0.975 * (scores[975] - scores[974]), rel=1e-9)
 
 
 def test_the_score_of_a_resample_is_the_mean_over_repeats_of_each_ones_own():
@@ -154,6 +168,10 @@ def test_only_repeats_that_both_have_are_compared():
     assert np.isnan([far["best_p"], far["best_low"], far["rmse_interval"]]).all()
     assert far["best_real"] is None or np.isnan(far["best_real"])
     assert (table["repeats"]["Bias"], table["error"]["Bias"]) == (0, "why")
+    of = {"near": [[1.0, 1.0], [1.2, 1.2]], "far": [[1.3, 1.3], "no memory"]}
+    near = results(of, replace(PLAN, reference="far")).table.loc["near"]
+    assert near["reference_difference"] == pytest.approx(-0.3)
+    assert np.isnan([near["reference_p"], near["reference_low"]]).all()
 
 
 def test_one_that_failed_comes_last_even_where_it_was_better_and_a_blend_is_never_the_best():
