@@ -32,6 +32,25 @@ def test_x_is_0_for_a_rating_as_they_are_on_average():
     torch.testing.assert_close(calibration.x("user", torch.tensor(9)), calibration.x_user[2])
 
 
+def test_x_is_the_inverse_root_over_its_mean():
+    roots = (2**-0.5, 5**-0.5, 10**-0.5, 2**-0.5, 31**-0.5)  # without a rating, as with the least that counts: 1
+    mean = (4 * roots[1] + 9 * roots[2] + roots[3] + 30 * roots[4]) / 44
+    calibration = Calibration(1, USERS, ITEMS)
+    assert calibration.x_user.tolist() == pytest.approx([root / mean - 1 for root in roots], abs=1e-6)
+    assert calibration.least == {"user": 1, "item": 12}
+
+
+def test_a_prior_holds_the_level_and_the_sum_tightly_and_each_weight_loosely():
+    """One rating of 0.3 whose parts are 0; and of 1, whose parts are 1, with a weight of 1/2 to start from."""
+    alone = np.array([[1.0, 0.0, 0.3], [0.0, 0.0, 0.0], [0.3, 0.0, 0.09]])
+    level, weight = least_squares(alone, np.array([0.0, 0.5]), np.array([False, True]))
+    assert (level, weight) == pytest.approx((0.3 / (1 + 0.09 / 0.03**2), 0.5))
+    part = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 1.0, 1.0]])  # of variance 1/4, the square of 1 - 1/2
+    for summed, tight in ((False, 0), (True, 1 / 0.03**2)):
+        found = least_squares(part, np.array([0.0, 0.5]), np.array([False, summed]))
+        assert found == pytest.approx([0, 0.5 + 0.5 / (1 + 0.25 * (1 / 0.6**2 + tight))])
+
+
 def test_who_has_hardly_a_rating_counts_as_the_least_active_that_matter():
     users = torch.tensor([0, 1, 2, 3, 400, 400])  # 6 of 806 ratings are less than a hundredth
     calibration = Calibration(1, users, ITEMS)

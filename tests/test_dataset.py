@@ -136,14 +136,17 @@ def test_order_by_time_without_times(write_dataset):
 
 
 def test_ranking_deeper_than_the_items():
-    assert message(str(DATA), "tiny", metrics=["NDCG"], valid_metric="NDCG@10", eval_args={"mode": "full"}) == (
-        "dataset 'tiny': topk=[10], but there are only 6 items; give a smaller topk."
+    ranking = {"metrics": ["NDCG"], "eval_args": {"mode": "full"}}
+    assert message(str(DATA), "tiny", valid_metric="NDCG@10", topk=[2, 10], **ranking) == (
+        "dataset 'tiny': topk=[2, 10], but there are only 6 items; give a smaller topk."
     )
+    assert load(str(DATA), "tiny", valid_metric="NDCG@5", topk=[5], **ranking)
+    assert "has 6 items" in message(str(DATA), "tiny", valid_metric="NDCG@7", topk=[7], **ranking)
 
 
 @pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
 def test_a_pair_rated_twice_counts_once(write_dataset, caplog, keep, rating):
-    data, parts = load(write_dataset(["a\tb\t1", *GOOD, "a\tb\t5"]), rm_dup_inter=keep)
+    data, parts = load(write_dataset([*GOOD[:9], "a\tb\t1", *GOOD[9:], "a\tb\t5"]), rm_dup_inter=keep)
     assert data.n_duplicates == 1
     assert caplog.messages == [
         f"dataset 'toy': 1 repeated rating dropped; each pair of user and item keeps its {keep} one in the file."
@@ -202,14 +205,43 @@ def test_split_is_the_papers_and_depends_on_the_seed_only():
     assert prints[1, "IAutoRec"] == prints[1, "UAutoRec"] != prints[2, "IAutoRec"]
 
 
+@pytest.mark.parametrize(
+    ("eval_args", "sizes"),
+    [
+        ({"split": {"RS": [5, 1, 2]}}, [30, 6, 12]),  # shares need not add up to 1
+        ({"split": {"RS": [0.5, 0.25, 0.25]}}, [24, 12, 12]),
+        ({"split": {"RS": [4, 1, 1]}, "group_by": "user"}, [32, 8, 8]),
+        ({"split": {"KF": [1, 5]}}, [36, 3, 9]),  # 48 ratings: a fold is 9 or 10, validation a tenth of the others
+        ({"split": {"KF": [5, 5]}}, [35, 3, 10]),
+        ({"split": {"KF": [8, 8]}}, [38, 4, 6]),
+    ],
+)
+def test_parts_have_their_shares_and_every_rating_is_in_one(write_dataset, eval_args, sizes):
+    data, parts = load(write_dataset(GOOD), eval_args=eval_args)
+    assert [len(part) for part in parts] == sizes
+    frames = [part.inter_feat for part in parts]
+    found = [
+        f"{data.id2token('user_id', user)}\t{data.id2token('item_id', item)}\t{rating:g}"
+        for frame in frames
+        for user, item, rating in zip(*(frame[key].tolist() for key in ("user_id", "item_id", "rating")), strict=True)
+    ]
+    assert sorted(found) == sorted(GOOD)
+    assert found != GOOD  # they are drawn
+    if "group_by" in eval_args:
+        assert [torch.bincount(frame["user_id"])[1:].tolist() for frame in frames] == [[4] * 8, [1] * 8, [1] * 8]
+
+
 def test_fingerprint_sees_every_rating_and_its_part_but_not_the_order():
     train, valid, test = load(str(DATA), "tiny")[1]
     before = split_fingerprint([train, valid, test])
     train.inter_feat.shuffle()
     assert split_fingerprint([train, valid, test]) == before
     assert split_fingerprint([train, test, valid]) != before
-    train.inter_feat["rating"][3] += 1
-    assert split_fingerprint([train, valid, test]) != before
+    for column in ("rating", "item_id", "user_id"):
+        train.inter_feat[column][3] += 1
+        assert split_fingerprint([train, valid, test]) != before
+        train.inter_feat[column][3] -= 1
+    assert split_fingerprint([train, valid, test]) == before
 
 
 def test_merge_has_both_parts():

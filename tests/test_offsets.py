@@ -50,9 +50,16 @@ def test_variance_that_comes_out_negative_is_none():
     assert found.item > 2
     assert found.rest == pytest.approx(0.25, rel=0.2)
     offsets = fit_offsets(users, items, ratings, (10, 4))
-    assert offsets.user_damping == MOST
+    assert offsets.user_damping == MOST == 500
     assert np.abs(offsets.user).max() < 0.01
     assert np.abs(offsets.mean + offsets.item - [1, 2, 4, 5]).max() < 0.1
+
+
+def test_of_two_variances_that_come_out_negative_the_lower_goes_first():
+    """Of 6 users by 2 items: mean squares 0, 1.92 and 2.4. Without users' the rest's is 1.2, and items differ by more."""
+    users, items = np.divmod(np.arange(12), 2)
+    table = np.array([[1.4, -1.4]] * 3 + [[-0.6, 0.6]] * 3)
+    assert estimate_variances(users, items, table.ravel()) == pytest.approx((0, (1.92 - 1.2) / 6, 1.2))
 
 
 @pytest.mark.parametrize("lonely", ["users", "items", "both"])
@@ -72,6 +79,7 @@ def test_ratings_without_noise_are_damped_a_little():
     users, items = np.divmod(np.arange(20), 4)
     found = fit_offsets(users, items, 1.0 * users + items, (5, 4))
     assert 0 < found.user_damping < 0.01
+    assert found.variances.rest == pytest.approx(0.001 * (2 + 1.25))  # a thousandth of all
     np.testing.assert_allclose(found.mean + found.user[users] + found.item[items], users + items, atol=0.01)
 
 

@@ -177,6 +177,29 @@ def test_recommendations_are_the_best_unseen_items(model, checkpoints):
         predictor.recommend(predictor.rated_users[0], 0)
 
 
+def test_recommended_ratings_are_ordered_as_they_are_and_shown_within_the_range(checkpoints):
+    predictor = Predictor.load(checkpoints("Bias"))
+    with torch.no_grad():
+        predictor.model.mean.fill_(0.0)
+        predictor.model.user_bias.fill_(0.0)
+        predictor.model.item_bias.copy_(torch.tensor([90.0, 9.0, 7.0, 8.0, 4.5, -1.0, -2.0]))  # the first: padding
+    numbers, low, high = predictor.items, *predictor.rating_range
+    assert (low, high) == (0, 5)
+    for user in predictor.rated_users:
+        best = predictor.recommend(user, 6)
+        order = [numbers[place] for place in (0, 2, 1, 3, 4, 5) if numbers[place] in set(best["item"])]
+        assert list(best["item"]) == order
+        shown = dict(zip(numbers, [5, 5, 5, 4.5, 0, 0], strict=True))
+        assert list(best["rating"]) == [shown[item] for item in order]
+        assert predictor.best_items(user, 6) == best.to_dict("records")
+    new = Predictor.load(checkpoints("IAutoRec")).fold_in_user({numbers[0]: 3.0})
+    new.scores = torch.tensor([90.0, 9.0, 7.0, 8.0, 4.5, -1.0, -2.0])
+    best = new.recommend(4)
+    assert list(best["item"]) == [numbers[place] for place in (2, 1, 3, 4)]
+    assert list(best["rating"]) == [5, 5, 4.5, 0]
+    assert list(new.predict(numbers)) == [5, 5, 5, 4.5, 0, 0]
+
+
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "BiasedMF"])
 def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
     generator = random.Random(1)

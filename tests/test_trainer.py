@@ -9,6 +9,7 @@ from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
+from recbole_autorec.trainer.learners import full_batch_optimizer
 from tests.conftest import config_for, tiny_parts
 
 PAPER = {"offsets": False}  # from these weights the first steps on tiny go far
@@ -58,6 +59,41 @@ def test_learner_is_the_one_asked_for():
     assert kinds == {
         "lbfgs": "LBFGS", "rprop": "Rprop", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop",
     }  # fmt: skip
+
+
+def minimised(start, **parameters) -> tuple[torch.Tensor, dict]:
+    """Where a step of L-BFGS comes to in Rosenbrock's valley, whose minimum is (1, 1), and the optimizer's state."""
+    x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer = full_batch_optimizer([x], {"learner": "lbfgs", "lbfgs_history_size": 3, **parameters})
+
+    def loss():
+        optimizer.zero_grad()
+        value = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return x.detach(), optimizer.state[x]
+
+
+def test_lbfgs_stops_at_no_tolerance_of_its_own():
+    found, _ = minimised([1.01, 1.02], lbfgs_max_iter=60, lbfgs_history_size=20)
+    assert (found - 1).abs().max() < 1e-12  # torch's tolerances leave 5e-7, either of them alone 3e-10
+
+
+def test_lbfgs_makes_every_iteration_however_often_its_line_search_looks():
+    _, state = minimised([10.0, 10.0], lbfgs_max_iter=20)
+    assert state["n_iter"] == 20
+    assert state["func_evals"] > 26  # torch's own limit is 5/4 of the iterations
+    assert len(state["old_dirs"]) == 3
+
+
+def test_rprop_starts_with_the_learning_rate():
+    x = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
+    optimizer = full_batch_optimizer([x], {"learner": "rprop", "learning_rate": 0.25})
+    (x[0] - 10 * x[1]).backward()
+    optimizer.step()
+    assert x.tolist() == [0.75, 1.25]
 
 
 @pytest.mark.parametrize("learner", ["adam", "adamw"])

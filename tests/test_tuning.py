@@ -208,6 +208,38 @@ def test_a_trial_that_failed_is_tried_again_when_the_search_resumes(monkeypatch)
     assert list(tuning.trials["status"]) == ["done", "done"]
 
 
+def trial(status, reg_weight, **scores):
+    return {"parameters": {"reg_weight": reg_weight}, "status": status, "valid": scores or None}
+
+
+@pytest.mark.parametrize(
+    ("scores", "best"),
+    [
+        ([("done", 0.95), ("stopped", 0.90), ("done", 0.94)], 3),  # a stopped one might have become worse
+        ([("stopped", 0.95), ("stopped", 0.90), ("failed", None)], 2),  # none was trained to its end
+        ([("failed", None), ("done", 0.94), ("done", 0.94)], 2),  # the first of equals
+        ([("failed", None)], None),
+    ],
+)
+@pytest.mark.parametrize("bigger", [False, True])
+def test_the_best_is_one_that_was_trained_to_its_end(scores, best, bigger, tmp_path):
+    trials = Trials(tmp_path / "trials.jsonl", "ndcg@10" if bigger else "rmse", bigger)
+    for number, (status, score) in enumerate(scores):
+        given = {} if score is None else {"ndcg@10": 1 - score} if bigger else {"rmse": score}
+        trials.add(trial(status, number, **given))
+    found = trials.best
+    assert (found and found["trial"]) == best
+    assert [trials.loss(each) for each in trials.trials] == [
+        float("inf") if score is None else pytest.approx(score - 1 if bigger else score) for _, score in scores
+    ]
+    again = Trials(trials.file, trials.metric, bigger)  # what failed is forgotten, the others keep their numbers
+    assert (again.best and again.best["trial"]) == best
+    assert again.add(trial("done", 9))["trial"] == max((each["trial"] for each in again.trials[:-1]), default=0) + 1
+    assert (again.known({"reg_weight": 9}) or {})["trial"] == again.trials[-1]["trial"]
+    assert again.known({"reg_weight": 10}) is None
+    assert list(again.table["status"]) == [status for status, _ in scores if status != "failed"] + ["done"]
+
+
 def test_a_trial_that_cannot_be_written_leaves_those_before_it(monkeypatch):
     run(max_evals=2)
     before = Path("out/trials.jsonl").read_bytes()
