@@ -1,4 +1,4 @@
-"""Batches of rows for AutoRec's training."""
+"""Batches of rows for training an AutoRec."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
 class RowDataLoader(AbstractDataLoader):
     """Ids of the rows that have a training rating: items for I-AutoRec, users for U-AutoRec.
 
-    RecBole's UserDataLoader yields the padding id 0 as well, knows users only, and must shuffle.
+    RecBole's UserDataLoader also yields the padding id 0, supports only users, and requires shuffling.
     """
 
     def __init__(self, config, dataset, sampler, shuffle=False):
