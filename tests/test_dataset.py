@@ -235,6 +235,7 @@ def test_parts_have_their_shares_and_every_rating_is_in_one(write_dataset, eval_
 def test_fingerprint_sees_every_rating_and_its_part_but_not_the_order():
     train, valid, test = load(str(DATA), "tiny")[1]
     before = split_fingerprint([train, valid, test])
+    assert len(before) == 16
     train.inter_feat.shuffle()
     assert split_fingerprint([train, valid, test]) == before
     assert split_fingerprint([train, test, valid]) != before
