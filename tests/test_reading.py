@@ -412,6 +412,24 @@ def test_a_code_is_noticed_and_a_scale_is_not(scale, code, share, seed):
         assert code_for_not_rated(found) == (code, pytest.approx(int(5000 * share) / len(found)))
 
 
+@pytest.mark.parametrize(
+    ("values", "times", "found"),
+    [
+        ([0, 2, 3, 5], 5, None),  # 2 is as far from 0 as 5 from 3
+        ([0, 4, 5, 7], 5, (0, 0.25)),
+        ([1, 2, 3, 6], 5, (6, 0.25)),
+        ([1, 2, 3, 6], 1, None),  # of few ratings one may be apart
+        ([1, 2, 3, 8], 1, (8, 0.25)),
+        ([-1, 0, 1], 9, None),
+        ([-1, 0, 2, 3], 5, (-1, 0.25)),
+        ([0, *[0] * 9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2], 1, (0, 0.5)),  # more than twice as often as 1
+        ([0] * 6 + [1, 2, 3] * 3, 1, None),
+    ],
+)
+def test_a_code_is_apart_or_a_peak_at_0(values, times, found):
+    assert code_for_not_rated(np.repeat(np.array(values, dtype=float), times)) == found
+
+
 def test_a_code_is_said_with_its_share_and_left_out(caplog):
     Path("a.csv").write_text(table([*THREE, ("u1", "i2", "-1")]))
     convert("a.csv", "all", "data")
