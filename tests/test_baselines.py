@@ -66,6 +66,13 @@ def test_biased_mf_loss_is_the_formula():
     assert model.calculate_loss(parts[0].inter_feat).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_biased_mf_damps_a_rating_by_its_share_and_at_most_10():
+    _, parts, model = tiny_model("BiasedMF", user_damping=1000, item_damping=7)
+    assert model.user_damping_of.tolist() == [10] * 11
+    counts = torch.bincount(parts[0].inter_feat["item_id"], minlength=7).tolist()
+    assert model.item_damping_of.tolist() == pytest.approx([7 / max(count, 1) for count in counts])
+
+
 def test_biased_mf_with_one_rating_a_batch_steps_as_funk_does():
     dampings = {"user_damping": 2, "item_damping": 7}
     _, parts, model = tiny_model("BiasedMF", embedding_size=3, reg_weight=0.3, init_std=0.5, **dampings)

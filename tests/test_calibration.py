@@ -205,3 +205,33 @@ def test_a_trainer_says_which_epoch_and_weights_it_has_chosen():
     assert chosen["course"]["best_epoch"] == trainer.best_epoch
     trainer.load_best()
     assert torch.equal(chosen["calibration"], trainer.model.calibration.weights)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["user", "item"])
+@pytest.mark.parametrize("name", ["IAutoRec", "UAutoRec"])
+def test_a_new_ones_parts_are_weighted_by_how_they_were_found(name, kind):
+    _, _, model = tiny_model(name)
+    torch.nn.init.normal_(model.eval().autoencoder.decoder_weight)
+    model.calibration.weights.data = torch.tensor([0.1, 0.75, 1.5, 0.5, 0.25])
+    known, stars = torch.tensor([2, 3]), torch.tensor([1.0, 4.0])
+    o, h = (part[:, 0] for part in model.parts_of_new(kind, known, model.scale.on(stars)))
+    x_new, calibration = model.calibration.x(kind, torch.tensor(2)), model.calibration
+    x_user, x_item = (x_new, calibration.x_item) if kind == "user" else (calibration.x_user, x_new)
+    solved = (name == "UAutoRec") == (kind == "user")  # its code is fitted to these ratings
+    weight = 0.75 if solved else 1.5 + 0.5 * x_user + 0.25 * x_item
+    expected = model.scale.in_stars(model.mean() + 0.1 + 0.75 * o + weight * h)
+    torch.testing.assert_close(model.rate_as_new(kind, known, stars), expected)
+    assert h.abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("cold_start_rating", "n"), [(None, 3), (3.0, 1)])
+def test_pairs_that_get_the_cold_start_rating_do_not_count(cold_start_rating, n):
+    _, parts, model = tiny_model(cold_start_rating=cold_start_rating)
+    pairs = parts[0].inter_feat[:3]
+    pairs["user_id"][0] = 0  # the padding id has no rating
+    pairs["item_id"][1] = 0
+    found = model.eval().products(pairs)
+    assert found[0, 0].item() == n
+    rest = model.scale.on(pairs["rating"][3 - n :]) - model.mean()
+    assert found[0, -1].item() == pytest.approx(rest.sum().item(), abs=1e-5)

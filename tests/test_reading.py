@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from recbole_autorec import AutoRecError, cli, convert
 from recbole_autorec.reading import fields, ratings
-from recbole_autorec.reading.ratings import code_for_not_rated
+from recbole_autorec.reading.ratings import code_for_not_rated, last_of_each_pair
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
 THREE = [("u1", "i1", "5"), ("u2", "i1", "3.5"), ("u2", "i2", "1")]
@@ -415,6 +415,24 @@ def test_a_code_is_noticed_and_a_scale_is_not(scale, code, share, seed):
         assert code_for_not_rated(found) == (code, pytest.approx(int(5000 * share) / len(found)))
 
 
+@pytest.mark.parametrize(
+    ("values", "times", "found"),
+    [
+        ([0, 2, 3, 5], 5, None),  # 2 is as far from 0 as 5 from 3
+        ([0, 4, 5, 7], 5, (0, 0.25)),
+        ([1, 2, 3, 6], 5, (6, 0.25)),
+        ([1, 2, 3, 6], 1, None),  # of few ratings one may be apart
+        ([1, 2, 3, 8], 1, (8, 0.25)),
+        ([-1, 0, 1], 9, None),
+        ([-1, 0, 2, 3], 5, (-1, 0.25)),
+        ([0, *[0] * 9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2], 1, (0, 0.5)),  # more than twice as often as 1
+        ([0] * 6 + [1, 2, 3] * 3, 1, None),
+    ],
+)
+def test_a_code_is_apart_or_a_peak_at_0(values, times, found):
+    assert code_for_not_rated(np.repeat(np.array(values, dtype=float), times)) == found
+
+
 def test_a_code_is_said_with_its_share_and_left_out(caplog):
     Path("a.csv").write_text(table([*THREE, ("u1", "i2", "-1")]))
     convert("a.csv", "all", "data")
@@ -621,3 +639,85 @@ def test_a_pipe_is_read_twice_where_the_day_is_open():
     writer.start()
     assert taken("pipe", Path("data"))[0][3] == "1112486400"
     writer.join()
+
+
+# Numbers, dates, ids and pairs by themselves.
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "value"),
+    [
+        (" 3 ", None, 3), ("-1.5", None, -1.5), (".5", None, 0.5), ("+2.", None, 2), ("1e3", None, 1000),
+        ("3,5", None, 3.5), ("3,5", ",", 3.5), ("3,5", ".", NAN), ("3.5", ",", NAN), ("3.5", ".", 3.5),
+        ("1,000", None, NAN), ("1,000", ",", 1), ("1,0000", None, 1), ("12,000,000", ",", NAN), ("1.000,5", ",", NAN),
+        ("1e999", None, NAN), ("inf", None, NAN), ("nan", None, NAN), ("0x10", None, NAN), ("\u0663", None, NAN),
+        ("1_000", None, NAN), ("", None, NAN), ("3 stars", None, NAN),
+    ],
+)  # fmt: skip
+def test_a_number_is_what_it_looks_like(text, decimal, value):
+    assert fields.number(text, decimal) == pytest.approx(value, nan_ok=True)
+    assert fields.is_number(text) == (fields.number(text) == fields.number(text))
+
+
+def test_numbers_of_a_column_of_any_type():
+    for values, expected in (
+        ([1, 2], [1, 2]),
+        ([1.5, np.inf, np.nan], [1.5, NAN, NAN]),
+        ([True, False], [NAN, NAN]),
+        (["2,5", None, "x", True, 4, np.float32(0.5), 1e400], [2.5, NAN, NAN, NAN, 4, 0.5, NAN]),
+        (pd.array([3, None], dtype="Int64"), [3, NAN]),
+    ):
+        assert fields.numbers(pd.Series(values)).tolist() == pytest.approx(expected, nan_ok=True)
+    assert fields.numbers(pd.Series(["2,5"]), ".").tolist() == pytest.approx([NAN], nan_ok=True)
+
+
+def test_dates_are_seconds_since_1970_in_utc():
+    day = 86400
+    dates = ["1970-01-02", " 1970-01-01 00:00:01.5", "1970-01-01T02:00:00+01:00", "today", ""]
+    assert fields.seconds(dates, fields.ISO).tolist() == pytest.approx([day, 1.5, 3600, NAN, NAN], nan_ok=True)
+    assert fields.seconds(["02/01/1970"], "%d/%m/%Y").tolist() == [day]
+    assert fields.seconds(["02/01/1970"], fields.swapped("%d/%m/%Y")).tolist() == [31 * day]
+    assert [fields.swapped(form) for form in (fields.ISO, "%d %b %Y")] == ["", ""]
+    column = pd.Series(["02/01/1970", "01/01/1970", "02/01/1970", None])
+    expected = pytest.approx([day, 0, day, NAN], nan_ok=True)
+    assert fields.in_seconds(column, "%d/%m/%Y", None).tolist() == expected
+    assert fields.in_seconds(pd.to_datetime(column, format="%d/%m/%Y"), None, None).tolist() == expected
+    assert fields.in_seconds(pd.Series(["86400,5", "0"]), None, ",").tolist() == [day + 0.5, 0]
+
+
+def test_formats_of_dates_are_those_that_read_the_most():
+    assert fields.date_formats(["13/04/2005", "04/03/2005", ""])[0] == "%d/%m/%Y"
+    assert fields.date_formats(["03/04/2005", "04/13/2005"])[0] == "%m/%d/%Y"
+    assert fields.date_formats(["03/04/2005"])[:2] == ["%m/%d/%Y", "%d/%m/%Y"]
+    assert fields.date_formats(["1125964800", "2005-09-06"]) == []  # numbers are as many
+    assert fields.date_formats(["1125964800", "2005-09-06", "2005-09-07"]) == [fields.ISO]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (196.0, "196"), (np.int64(7), "7"), (np.float32(2.0), "2"), (1.5, "1.5"), (" a b ", "a b"), (b"x", "x"),
+        ("\ufeff7", "7"), ("007", "007"), (NAN, ""), (np.inf, ""), (None, ""), (True, ""), (pd.NA, ""), ([1], ""),
+    ],
+)  # fmt: skip
+def test_an_id_is_the_same_text_whatever_type_it_came_in(value, text):
+    assert fields.id_text(value) == text
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        (None, [False, False, True, True, True, True]),
+        ([9, 7, 8, 1, 1, 1], [True, False, False, True, True, True]),
+        ([9, 7, 9, 3, 2, 1], [False, False, True, True, True, True]),  # of equals the last in the file
+    ],
+)
+def test_of_a_pair_the_last_by_time_stays(times, kept):
+    arrays = {
+        "user": np.array([0, 0, 0, 1, 0, 2], dtype=np.int32),
+        "item": np.array([2, 2, 2, 0, 1, 2], dtype=np.int32),
+    }
+    given = arrays if times is None else {**arrays, "timestamp": np.array(times, dtype=float)}
+    assert last_of_each_pair(given, 3).tolist() == kept
