@@ -208,7 +208,7 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
         ("PK\3\4x", [], "a is a .zip archive, which is not read as ratings: unpack it, or name it .zip."),
         ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'; without --separator it is found out."),
         ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' for the rating; if that is meant, name it: rating=timestamp."),
-        ("1,2,3\n", ["--input", ""], "command line: --input is empty; --help has the flags."),
+        ("1,2,3\n", ["--input", ""], "command line: --input is empty; see --help."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "--encoding 'utf-9'; expected one that Python knows, such as utf-8, cp1252 (Western European Windows) or utf-16."),
     ],
