@@ -9,7 +9,7 @@ from recbole_autorec.errors import AutoRecError, ConfigError
 
 DESCRIPTION = """\
 Train several models on the same splits and compare them in one table: RMSE and MAE in stars, times, memory, and which
-differences are significant. Takes our models and RecBole's that predict ratings (docs/built-in-models.md)."""
+differences are significant. Accepts our models and RecBole's that predict ratings (docs/built-in-models.md)."""
 
 EPILOG = """\
 Any other --key value or --key=value sets a parameter of every model, as in training: --refit True, --seed 1.

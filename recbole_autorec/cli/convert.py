@@ -26,7 +26,7 @@ def run(argv: list[str]) -> str:
         "--data_path", default="dataset", metavar="DIR", help="folder that holds the datasets (default: dataset)"
     )
     parser.add_argument(
-        "--split", metavar="TRAIN,TEST", help="existing split: these files in --input; or TRAIN,VALID,TEST"
+        "--split", metavar="TRAIN,TEST", help="predefined split: these files in --input; or TRAIN,VALID,TEST"
     )
     parser.add_argument("--seed", type=int, default=2020, help="seed of the valid part, if --split names none")
     skip_flag(parser)

@@ -7,7 +7,7 @@ from recbole_autorec.cli.train import summary
 
 DESCRIPTION = """\
 Search for the parameters with the best validation score, then train and test with them. No trial sees the test part.
-Takes any model that train takes."""
+Accepts any model that train accepts."""
 
 EPILOG = """\
 A search space has one line per parameter, in RecBole's format:
