@@ -1,4 +1,4 @@
-"""A recommendation server on a checkpoint: known users are looked up, new ones folded in, nobody is trained.
+"""A recommendation server for a checkpoint: known users are looked up, new ones are folded in without training.
 
 pip install -r examples/requirements.txt
 python examples/serve.py saved/MODEL.pth
@@ -6,8 +6,8 @@ curl 'localhost:8000/recommend?user=196&k=5'
 curl 'localhost:8000/recommend?user=196&candidates=50&candidates=172&exclude=181'
 curl 'localhost:8000/recommend?k=5' -d '{"50": 5, "172": 5, "288": 1}'
 
-localhost:8000/docs describes every address. The server listens on this machine only: put a reverse proxy with TLS, and
-with whatever says who may ask, in front of it.
+localhost:8000/docs describes every endpoint. The server listens on this machine only: put a reverse proxy with TLS and
+authentication in front of it.
 """
 
 import argparse
@@ -94,9 +94,9 @@ def app_for(predictor: Predictor) -> FastAPI:
 
     @app.get("/recommend", response_model=list[Recommendation])
     async def recommend(user: Id, k: Length = 10, candidates: Ids = None, exclude: Ids = None) -> Response:
-        """The best items that a known user has not rated; of a model exported without ratings, rated ones as well.
+        """Return the best items that a known user has not rated; a model exported without ratings includes rated ones.
 
-        Only among `candidates`, if there are any, and without those to `exclude`.
+        Ranks only `candidates`, if given, and leaves out those to `exclude`.
         """
         return JSONResponse(predictor.best_items(user, k, candidates, exclude))
 
@@ -107,26 +107,26 @@ def app_for(predictor: Predictor) -> FastAPI:
         candidates: Ids = None,
         exclude: Ids = None,
     ) -> Response:
-        """The best items for somebody new, from ratings: item -> stars. Items that training lacks are left out."""
+        """Return the best items for a new user from ratings, item -> stars. Items not in training are left out."""
         new = predictor.fold_in_user(ratings)
         best = new.recommend(k, candidates, exclude)
         answer = {"items": json.loads(best.to_json(orient="records")), "left_out": new.left_out}
-        return Response(json.dumps(answer), media_type="application/json")  # ASCII: an id may be half a character
+        return Response(json.dumps(answer), media_type="application/json")  # ASCII: an id may have a lone surrogate
 
     @app.get("/predict")
     async def predict(user: Id, item: Id) -> Prediction:
-        """Stars; the note says what the prediction lacks."""
+        """Predict a rating in stars; the note says what the prediction lacks."""
         stars, notes = predictor.predict_with_notes(user, item)
         return Prediction(rating=float(stars[0]), note=notes[0])
 
     @app.get("/similar", response_model=list[SimilarItem])
     async def similar(item: Id, k: Length = 10) -> Response:
-        """The items most like one."""
+        """Return the items most similar to one."""
         return table(predictor.similar_items(item, k))
 
     @app.exception_handler(DataError)
     async def unknown(_, error: DataError) -> Response:
-        return failure(404 if str(error).endswith(" is unknown: training had none of that id.") else 422, str(error))
+        return failure(404 if str(error).endswith(" is unknown: no such id in the training data.") else 422, str(error))
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_, error: RequestValidationError) -> Response:
@@ -139,7 +139,7 @@ def app_for(predictor: Predictor) -> FastAPI:
 
     @app.exception_handler(Exception)
     async def broken(_, error: Exception) -> Response:
-        return failure(500, "something went wrong here; the server's log has it")
+        return failure(500, "internal error; see the server's log")
 
     app.add_middleware(WholeBody)
     return app
@@ -150,7 +150,7 @@ def table(best) -> Response:
 
 
 class WholeBody:
-    """Reads a body before anybody works on it: neither too long nor too slow."""
+    """Read a whole body before it is handled; refuse one that is too long or too slow."""
 
     def __init__(self, app):
         self.app = app
@@ -160,7 +160,7 @@ class WholeBody:
         if scope["type"] != "http" or not has_body:
             await self.app(scope, receive, send)
             return
-        closing = {"Connection": "close"}  # what is left of the body is not waited for
+        closing = {"Connection": "close"}  # do not wait for the rest of the body
         try:
             body = await asyncio.wait_for(self.read(receive), SECONDS)
         except (TimeoutError, asyncio.TimeoutError):
@@ -171,7 +171,7 @@ class WholeBody:
             return
         message = {"type": "http.request", "body": body, "more_body": False}
         kept = [header for header in scope["headers"] if header[0] != b"content-type"]
-        scope["headers"] = [*kept, (b"content-type", b"application/json")]  # curl -d calls it a form
+        scope["headers"] = [*kept, (b"content-type", b"application/json")]  # curl -d declares a form
 
         async def replay():
             nonlocal message
@@ -192,7 +192,7 @@ class WholeBody:
 
 
 class Impatient(H11Protocol):
-    """uvicorn's protocol, which waits for a head or a reader for ever, and answers what is no request in plain text."""
+    """uvicorn's protocol with timeouts for slow clients, and JSON answers to invalid requests."""
 
     def connection_made(self, transport):
         super().connection_made(transport)
@@ -206,7 +206,7 @@ class Impatient(H11Protocol):
 
     def on_response_complete(self):
         super().on_response_complete()
-        if not self._is_answering():  # the next of several that came at once
+        if not self._is_answering():  # otherwise the next pipelined request is being answered
             self._wait()
 
     def pause_writing(self):
@@ -225,7 +225,7 @@ class Impatient(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _wait(self):
-        """The client has so long to go on."""
+        """Give the client SECONDS to go on."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(SECONDS, self.transport.abort)
@@ -236,7 +236,7 @@ class Impatient(H11Protocol):
         try:
             for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event))
-        except h11.LocalProtocolError:  # in the midst of another answer
+        except h11.LocalProtocolError:  # in the middle of another answer
             pass
         self.transport.close()
 
@@ -246,13 +246,13 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    torch.set_num_threads(1)  # a request is a small product: threads would only wait for each other
+    torch.set_num_threads(1)  # a request is a small product; more threads would only wait for each other
     try:
         predictor = Predictor.load(options.checkpoint)
     except AutoRecError as error:
         sys.exit(f"error: {error}")
-    warnings.simplefilter("ignore", UserWarning)  # who asks is told in the answer
-    gc.freeze()  # what is loaded stays: no collection looks through it while somebody waits
+    warnings.simplefilter("ignore", UserWarning)  # the answer tells the client
+    gc.freeze()  # loaded objects stay: the garbage collector skips them
     uvicorn.run(
         app_for(predictor), host="127.0.0.1", port=options.port, http=Impatient,
         h11_max_incomplete_event_size=HEAD_BYTES, access_log=False, server_header=False, timeout_graceful_shutdown=5,

@@ -80,7 +80,7 @@ def test_evaluate_says_error_and_coverage(checkpoint, capsys):
 def test_evaluate_says_what_is_outside_the_scale(checkpoint, capsys, caplog):
     Path("a.csv").write_text("user,item,rating\nu 1,i1,-1\nu 1,i2,3\nu 2,i2,4\n")
     assert run(capsys, "evaluate", "--checkpoint", checkpoint, "--input", "a.csv")[0] == 0
-    assert "1 rating of 3 are outside the training ratings' 1 to 5" in caplog.text
+    assert "1 of 3 ratings outside the range of training, 1 to 5" in caplog.text
     assert "--not_rated -1 leaves it out" in caplog.text
     assert run(capsys, "evaluate", "--checkpoint", checkpoint, "--input", "a.csv", "--not_rated", "-1")[0] == 0
 
@@ -130,12 +130,12 @@ def test_advice_about_new_ratings_names_flags_for_that_file(verb, checkpoint, ca
 def test_what_training_lacks_is_left_out_and_the_rest_answered(checkpoint, capsys, caplog):
     Path("new.csv").write_text("user,item,rating\nn1,i1,5\nn1,7777,1\nn2,8888,2\nu 1,i1,3\nu 1,new item,4\n")
     assert run(capsys, "recommend", "--checkpoint", checkpoint, "--new_ratings", "new.csv")[0] == 0
-    assert "2 ratings left out, of user 'n1' and item '7777' the first: training knew neither" in caplog.text
-    assert "1 rating left out, of user 'u 1' and item 'i1' the first: training knew both" in caplog.text
-    assert "1 new item left out, 'new item' the first" in caplog.text
+    assert "2 ratings left out, first user 'n1', item '7777': neither has training ratings" in caplog.text
+    assert "1 rating left out, first user 'u 1', item 'i1': both have training ratings" in caplog.text
+    assert "1 new item left out, first 'new item'" in caplog.text
     Path("new.csv").write_text("user,item,rating\nn2,8888,2\n")
     code, _, message = run(capsys, "recommend", "--checkpoint", checkpoint, "--new_ratings", "new.csv")
-    assert (code, "are the ids those of the training data?" in message) == (2, True)
+    assert (code, "check that the ids are those of the training data." in message) == (2, True)
 
 
 def test_a_code_in_new_ratings_is_named_with_its_flag(checkpoint, capsys):

@@ -63,12 +63,12 @@ def test_a_run_prints_what_was_trained_each_epoch_and_a_table_and_nothing_else()
     [
         (["--foo"], "command line: --foo has no value; give --foo VALUE, such as --foo True."),
         (["--refit", "--epochs", "3"], "command line: --refit has no value; give --refit VALUE, such as --refit True."),
-        (["train"], "command line: unexpected argument 'train'; a verb comes first."),
+        (["train"], "command line: unexpected argument 'train'; the verb must come first."),
         (["trian"], "command line: unexpected argument 'trian'; did you mean 'train'?"),
         (["5"], "command line: unexpected argument '5'; did you mean '--key 5'?"),
         (["my.yaml"], "command line: unexpected argument 'my.yaml'; did you mean '--config_files my.yaml'?"),
         (["--ouput", "out"], "command line: unknown flag --ouput; did you mean --output?"),
-        (["--model"], "command line: argument --model: expected one argument; --help has the flags."),
+        (["--model"], "command line: argument --model: expected one argument; see --help."),
         (["--data_path=nowhere"], "dataset 'tiny': data_path 'nowhere' is not a folder; give the one with the dataset."),
         (["--hiden_size", "[5]"], "command line: unknown key 'hiden_size'; did you mean 'hidden_size'?"),
         (

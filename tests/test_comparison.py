@@ -473,7 +473,7 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias", "--metrics", "[MAE]"], "command line: metrics='[MAE]'; a comparison has one metric; set --metric instead."),
         (["--models", "Bias,bias=FM"], "bias is a duplicate label; give each row its own, such as bias,tuned=bias."),
         (["--models", "Bias", "--eval_args", "{order: TO}"], "repeats=5, but order TO produces the same split every time, and repeats must differ; use repeats 1."),
-        (["ml-100k"], "command line: there is no comparison file 'ml-100k'; a dataset is named by --dataset, models by --models."),
+        (["ml-100k"], "command line: comparison file 'ml-100k' not found; name a dataset with --dataset, models with --models."),
         (["--model", "Bias"], "command line: unknown flag --model; did you mean --models?"),
         (["--models", "Bias", "--repeat", "2"], "command line: unknown flag --repeat; did you mean --repeats?"),
         (["--models", "IAutoRec,FM,UAutoRec", "--reg_wieght", "2"], "command line: unknown key 'reg_wieght'; did you mean 'reg_weight'?"),

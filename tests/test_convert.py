@@ -155,7 +155,7 @@ def test_a_pair_rated_again_keeps_its_last_rating_by_time_else_by_order(caplog):
     Path("a").write_text(text(rows, "\t"))
     assert convert("a", "timed", "data").n_duplicates == 2
     assert read("timed") == [HEADER, rows[0], rows[3]]
-    assert caplog.messages[-1] == "a: 2 ratings left out: the pair was rated again; the last by time is kept"
+    assert caplog.messages[-1] == "a: 2 duplicate ratings left out; the last of a pair by time is kept"
     Path("b").write_text(text([row[:3] for row in rows], "\t"))
     convert("b", "ordered", "data")
     assert read("ordered") == [HEADER[:3], rows[2][:3], rows[3][:3]]
@@ -168,47 +168,48 @@ def test_bad_lines_are_counted_and_listed_where_they_may_be_left_out(caplog):
     assert (found.bad_lines, read()) == (3, [HEADER, *ROWS])
     assert [message for message in caplog.messages if "left out" in message] == [
         "left out: a.csv line 2: 'oops': 1 field instead of 4",
-        "left out: a.csv line 4: '1,2,many,3': rating 'many' is no finite number",
-        "left out: a.csv line 7: ',2,3,4': user '' is no id",
+        "left out: a.csv line 4: '1,2,many,3': rating 'many' is not a finite number",
+        "left out: a.csv line 7: ',2,3,4': user '' is not a valid id",
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "arguments", "expected"),
     [
-        ("1,2,3,4\n1,2,x,4\n", [], "a line 2: '1,2,x,4': rating 'x' is no finite number. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("1,2,3\n1,2\n", [], "a line 2: '1,2': 2 fields instead of 3. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("1,2,3,4\n1,2,3,4,5\n", [], "a line 2: '1,2,3,4,5': 5 fields instead of 4. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("1,2,3,4\n1,2,inf,4\n", [], "a line 2: '1,2,inf,4': rating 'inf' is no finite number. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("1,2,3,4\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no number. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("1,2,3,2005-01-01\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is no date like ISO8601. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1}\n', [], "a line 2: '{\"user\": 1}': item '' is no id. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': it is no JSON object. --skip_bad_lines leaves such lines out and lists the first ten."),
+        ("1,2,3,4\n1,2,x,4\n", [], "a line 2: '1,2,x,4': rating 'x' is not a finite number. --skip_bad_lines skips such lines and lists the first ten."),
+        ("1,2,3\n1,2\n", [], "a line 2: '1,2': 2 fields instead of 3. --skip_bad_lines skips such lines and lists the first ten."),
+        ("1,2,3,4\n1,2,3,4,5\n", [], "a line 2: '1,2,3,4,5': 5 fields instead of 4. --skip_bad_lines skips such lines and lists the first ten."),
+        ("1,2,3,4\n1,2,inf,4\n", [], "a line 2: '1,2,inf,4': rating 'inf' is not a finite number. --skip_bad_lines skips such lines and lists the first ten."),
+        ("1,2,3,4\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' is not a number. --skip_bad_lines skips such lines and lists the first ten."),
+        ("1,2,3,2005-01-01\n1,2,3,soon\n", [], "a line 2: '1,2,3,soon': timestamp 'soon' does not match the date format ISO8601. --skip_bad_lines skips such lines and lists the first ten."),
+        ('{"user": 1, "item": 2, "rating": 3}\n{"user": 1}\n', [], "a line 2: '{\"user\": 1}': item '' is not a valid id. --skip_bad_lines skips such lines and lists the first ten."),
+        ('{"user": 1, "item": 2, "rating": 3}\n[]\n', [], "a line 2: '[]': not a JSON object. --skip_bad_lines skips such lines and lists the first ten."),
         ("", [], "a is empty."),
         ("\n \n", [], "a has no line with a rating."),
-        ("hello\nworld\n", [], "a: no separator found in 'hello' that gives user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
-        ("user,item,stars\n", [], "a has a header and no rating."),
-        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; say which they are: --columns user=NAME,item=NAME,rating=NAME; or by place, with - for what is left out: --columns user,item,rating; or, if this line has no names: --header no."),
-        ("1,2,3,4,5\n", [], "a: 5 columns and no header; say what they are, with - for what is left out: --columns user,item,rating,-,timestamp."),
-        ("1,2,3\n", ["--columns", "user,item,stars"], "--columns 'user,item,stars': 'stars'; expected user, item, rating, timestamp, or - for another."),
+        ("hello\nworld\n", [], "a: found no separator that splits 'hello' into user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or give --separator."),
+        ("user,item,stars\n", [], "a has a header but no rating."),
+        ("a,b,c\n1,2,3\n", [], "a: no column for user in ['a', 'b', 'c']; name them: --columns user=NAME,item=NAME,rating=NAME; or by position, with - for unused columns: --columns user,item,rating; or, if this line is not a header: --header no."),
+        ("1,2,3,4,5\n", [], "a: 5 columns and no header; name them in order, with - for unused columns: --columns user,item,rating,-,timestamp."),
+        ("1,2,3\n", ["--columns", "user,item,stars"], "--columns 'user,item,stars': 'stars'; expected user, item, rating, timestamp, or - for unused."),
         ("1,2,3\n", ["--columns", "user,item,-,rating"], "--columns 'user,item,-,rating' has 4 columns; the first line of a has 3: ['1', '2', '3']."),
-        ("1,2,3\n", ["--columns", "user,user,rating"], "a: two columns for user in ['1', '2', '3']; say which they are by place, with - for what is left out: --columns user,item,rating."),
-        ("1,2,3\n", ["--columns", "user=a"], "a has no header with names; give --columns by place: user,item,rating,timestamp, or --header yes."),
-        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,rating=d"], "a: --columns rating=d, but there are a, b, c."),
-        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,stars=c"], "--columns 'user=a,item=b,stars=c': 'stars'='c'; expected FIELD=NAME of user, item, rating, timestamp."),
-        ("1,2,3\n", ["--name", "a/b"], "--name 'a/b'; expected a name for the dataset, which becomes a folder's."),
-        ("1,2,3\n", ["--split", "a,b"], "--split: there is no 'b' in 'a'."),
+        ("1,2,3\n", ["--columns", "user,user,rating"], "a: two columns for user in ['1', '2', '3']; give them by position, with - for unused columns: --columns user,item,rating."),
+        ("1," * 12 + "1\n", ["--columns", "user,item"], "a: no column for rating in ['1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '1', '...']; give them by position, with - for unused columns: --columns user,item,rating,-,-,-,-,-,-,-,-,-,-."),
+        ("1,2,3\n", ["--columns", "user=a"], "a has no header; give --columns by position: user,item,rating,timestamp, or --header yes."),
+        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,rating=d"], "a: --columns rating=d; expected one of a, b, c."),
+        ("a,b,c\n1,2,3\n", ["--columns", "user=a,item=b,stars=c"], "--columns 'user=a,item=b,stars=c': 'stars'='c'; expected FIELD=NAME, FIELD one of user, item, rating, timestamp."),
+        ("1,2,3\n", ["--name", "a/b"], "--name 'a/b'; expected a dataset name that can name a folder."),
+        ("1,2,3\n", ["--split", "a,b"], "--split: 'b' not found in 'a'."),
         ("1,2,3\n", ["--split", "a"], "--split 'a'; expected two files, train,test, or three: train,valid,test."),
         ("1,2,3\n", ["--input", "no.csv"], "'no.csv': no such file."),
         ("1,2,3\n", ["--colums", "x"], "command line: unknown flag --colums; did you mean --columns?"),
-        ("1,2,3\n[PAD],2,3\n", [], "a line 2: '[PAD],2,3': user '[PAD]' is no id. --skip_bad_lines leaves such lines out and lists the first ten."),
-        ("user,item,rating,rating\n1,2,3,4\n", [], "a: two columns for rating in ['user', 'item', 'rating', 'rating']; say which they are: --columns user=NAME,item=NAME,rating=NAME; or by place, with - for what is left out: --columns user,item,rating,-."),
-        ("1," + "2" * 100 + "\n", [], "a: no separator found in '1," + "2" * 75 + "...' that gives user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
-        ("[\n", [], "a has no JSON object in its first lines; expected one for each rating."),
-        ("PK\3\4x", [], "a is a .zip archive, which is not read as ratings: unpack it, or name it .zip."),
-        ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'; without --separator it is found out."),
-        ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' for the rating; if that is meant, name it: rating=timestamp."),
-        ("1,2,3\n", ["--input", ""], "command line: --input is empty; --help has the flags."),
+        ("1,2,3\n[PAD],2,3\n", [], "a line 2: '[PAD],2,3': user '[PAD]' is not a valid id. --skip_bad_lines skips such lines and lists the first ten."),
+        ("user,item,rating,rating\n1,2,3,4\n", [], "a: two columns for rating in ['user', 'item', 'rating', 'rating']; name them: --columns user=NAME,item=NAME,rating=NAME; or by position, with - for unused columns: --columns user,item,rating,-."),
+        ("1," + "2" * 100 + "\n", [], "a: found no separator that splits '1," + "2" * 75 + "...' into user, item, rating; expected a tab, blanks, or one of :: , ; | between the fields, or give --separator."),
+        ("[\n", [], "a has no JSON object in its first lines; expected one per rating."),
+        ("PK\3\4x", [], "a is a .zip archive, which cannot be read as ratings: unpack it, or name it .zip."),
+        ("1,2,3\n", ["--separator", ";"], "a: no separator ';' in '1,2,3'; omit --separator to detect it."),
+        ("item,user,x,timestamp\n1,2,3,4\n", ["--columns", "item,user,-,rating"], "a: --columns 'item,user,-,rating' takes 'timestamp' as the rating; if you mean it, give the name: rating=timestamp."),
+        ("1,2,3\n", ["--input", ""], "command line: --input is empty; see --help."),
         ("1,2,3\n", ["--seed", "-1"], "seed=-1; expected a whole number >= 0."),
         ("1,2,3\n", ["--encoding", "utf-9"], "--encoding 'utf-9'; expected one that Python knows, such as utf-8, cp1252 (Western European Windows) or utf-16."),
     ],
@@ -275,7 +276,7 @@ def test_a_ready_split_is_used_as_it_is(tmp_path):
     convert("in", "three", "data", split=["u1.train", "u1.valid", "u1.test"])
     assert [len(read("three", part=f".{part}")) for part in found.parts] == [221, 21, 61]
     (tmp_path / "in" / "again").write_text(text(rows[:1], "\t"))
-    with pytest.raises(AutoRecError, match=r"^--split: 1 pair of user and item occur twice"):
+    with pytest.raises(AutoRecError, match=r"^--split: 1 duplicate rating"):
         convert("in", "twice", "data", split="u1.base,again")
 
 
@@ -386,7 +387,7 @@ def test_the_first_dates_say_how_all_are_written(first, form):
     assert fields.seconds([first], form)[0] == 1125964800
     Path("a.csv").write_text(f"1,2,3,{first}\n1,3,4,31/31/2005\n")
     with pytest.raises(
-        AutoRecError, match=r"^a\.csv line 2: '1,3,4,31/31/2005': timestamp '31/31/2005' is no date like"
+        AutoRecError, match=r"^a\.csv line 2: '1,3,4,31/31/2005': timestamp '31/31/2005' does not match the date format"
     ):
         convert("a.csv", "toy", "data")
 
@@ -411,7 +412,7 @@ def test_files_of_a_split_have_the_same_columns(tmp_path):
     (tmp_path / "in" / "a").write_text("1,2,3,4\n")
     (tmp_path / "in" / "b").write_text("1,3,3\n")
     with pytest.raises(
-        AutoRecError, match=r"^b: its columns are user, item, rating, those before user, item, rating, timestamp\.$"
+        AutoRecError, match=r"^b has columns user, item, rating; earlier files have user, item, rating, timestamp\.$"
     ):
         convert("in", "toy", "data", split="a,b")
 

@@ -110,9 +110,9 @@ def test_the_verb(exported, capsys, caplog):
     checkpoint = exported("IAutoRec")[0]
     assert cli.main(["export", "--checkpoint", checkpoint, "--output", "new/model.pth"]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("new/model.pth: IAutoRec for predictions, 0.0 of 0.0 MB; without ratings and optimiser")
+    assert said.startswith("new/model.pth: IAutoRec for serving, 0.0 of 0.0 MB; without ratings and optimiser state")
     assert cli.main(["recommend", "--checkpoint", "new/model.pth", "--users", "all"]) == 0
-    assert "exported without ratings: what users have rated is among their recommendations" in caplog.text
+    assert "exported without ratings: recommendations may include rated items" in caplog.text
     for output in (checkpoint, "new"):
         assert cli.main(["export", "--checkpoint", checkpoint, "--output", output]) == 2
         assert "give another name." in capsys.readouterr().err

@@ -172,8 +172,8 @@ def test_one_that_keeps_breaking_goes_on_with_the_next_command(server):
     with pytest.raises(DataError) as error:
         run("ml-25m", address)
     assert str(error.value) == (
-        f"{address}/ml-25m.zip cannot be downloaded: the connection broke off. 2,100 bytes are kept, and the same command "
-        "goes on from there. Get ml-25m.zip by another way and put it into 'dataset'; then the same command takes it."
+        f"{address}/ml-25m.zip cannot be downloaded: the connection was interrupted. 2,100 bytes are kept; the same command "
+        "resumes from there. Get ml-25m.zip by other means, put it into 'dataset', and run the same command again."
     )
     assert not Path("dataset/ml-25m").exists()
     run("ml-25m", address)
@@ -199,8 +199,8 @@ def test_a_wrong_checksum_is_refused_and_thrown_away(server, tmp_path):
         run("ml-1m", address)
     wrong, right = (hashlib.md5(content).hexdigest() for content in (ARCHIVES["ml-1m"][::-1], ARCHIVES["ml-1m"]))
     assert str(error.value) == (
-        f"{address}/ml-1m.zip is damaged or another file: its MD5 is {wrong}, GroupLens publishes {right}. Get ml-1m.zip by "
-        "another way and put it into 'dataset'; then the same command takes it."
+        f"{address}/ml-1m.zip is damaged or a different file: its MD5 is {wrong}, GroupLens publishes {right}. Get ml-1m.zip by "
+        "other means, put it into 'dataset', and run the same command again."
     )
     assert sorted(path.name for path in (tmp_path / "dataset").iterdir()) == [".ml-1m.lock", ".ml-1m.zip.lock"]
 
@@ -209,8 +209,8 @@ def test_a_server_that_has_it_not(server, capsys):
     server[1].append("missing")
     assert cli.main(["--dataset", "ml-1m", "--download_url", server[0]]) == 2
     assert capsys.readouterr().err == (
-        f"error: {server[0]}/ml-1m.zip: the server says 404 Not Found. Get ml-1m.zip by another way and put it "
-        "into 'dataset'; then the same command takes it.\n"
+        f"error: {server[0]}/ml-1m.zip: the server answered 404 Not Found. Get ml-1m.zip by other means, put it into "
+        "'dataset', and run the same command again.\n"
     )
 
 
@@ -218,7 +218,7 @@ def test_no_server_at_all(capsys):
     assert cli.main(["--dataset", "ml-1m", "--download_url", "http://127.0.0.1:9/sets"]) == 2
     assert capsys.readouterr().err == (
         "error: http://127.0.0.1:9/sets/ml-1m.zip cannot be downloaded: [Errno 111] Connection refused. Get ml-1m.zip by "
-        "another way and put it into 'dataset'; then the same command takes it.\n"
+        "other means, put it into 'dataset', and run the same command again.\n"
     )
 
 
@@ -229,7 +229,7 @@ def test_an_archive_put_there_by_hand_is_taken_and_needs_no_genres(caplog):
         file.writestr("ml-100k/u.item", "7|Twelve Monkeys (1995)|01-Jan-1995|||1|0\n")
     converted = convert("ml-100k", "my own", download_url="http://127.0.0.1:9")
     assert Path("dataset/my own/my own.item").read_text().splitlines()[1] == "7\tTwelve Monkeys\t1995\t"
-    assert "'dataset/ml-100k.zip' is not the archive of GroupLens: its MD5 is" in caplog.text
+    assert "'dataset/ml-100k.zip' is not GroupLens's archive: its MD5 is" in caplog.text
     assert report(converted) == (
         "dataset/my own: 1 rating from 3 to 3, 1 user, 1 item, in my own.inter, my own.item\n"
         "train with: --dataset 'my own' --data_path dataset"

@@ -119,7 +119,7 @@ def test_one_user_or_item_stands_for_all_of_the_others(checkpoints):
     assert (predictor.predict(pd.Series([user, user]), pd.Series(items[:2], dtype="category"))
             == predictor.predict(user, items[:2])).all()  # fmt: skip
     assert predictor.predict([], []).shape == (0,)
-    with pytest.raises(DataError, match=r"^2 users and 3 items; expected as many of each, or one of either\.$"):
+    with pytest.raises(DataError, match=r"^2 users and 3 items; expected equal numbers, or one of either\.$"):
         predictor.predict(["a", "b"], ["c", "d", "e"])
 
 
@@ -171,7 +171,7 @@ def test_recommendations_are_the_best_unseen_items(model, checkpoints):
         assert set(best["item"]) <= set(unseen)
         np.testing.assert_allclose(best["rating"], predictor.predict(user, best["item"]), atol=1e-5)
         assert (best["rating"] >= predictor.predict(user, unseen).max() - 1e-5).any() if unseen else True
-    with pytest.raises(DataError, match=r"^user 'who' is unknown: training had none of that id\.$"):
+    with pytest.raises(DataError, match=r"^user 'who' is unknown: no such id in the training data\.$"):
         predictor.recommend("who")
     with pytest.raises(DataError, match=r"^k=0 \(--topk\); expected a whole number >= 1\.$"):
         predictor.recommend(predictor.rated_users[0], 0)
@@ -219,9 +219,11 @@ def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
 
 def test_models_without_codes_or_encoder_say_so(checkpoints):
     predictor = Predictor.load(checkpoints("Bias"))
-    with pytest.raises(DataError, match=r"^model Bias has no codes of items to compare; AutoRecs and BiasedMF have\.$"):
+    with pytest.raises(
+        DataError, match=r"^model Bias has no item codes to compare; AutoRec models and BiasedMF have\.$"
+    ):
         predictor.similar_items(predictor.items[0])
-    with pytest.raises(DataError, match=r"^model Bias takes no new users; AutoRecs do\.$"):
+    with pytest.raises(DataError, match=r"^model Bias cannot fold in new users; AutoRec models can\.$"):
         predictor.fold_in_user({predictor.items[0]: 3})
 
 
@@ -367,7 +369,7 @@ def test_impossible_new_users_are_refused(model, checkpoints):
     for ratings, expected in (
         ({}, "a new user needs ratings: give at least one, as {item: stars}."),
         ([3], "a new user needs ratings: give at least one, as {item: stars}."),
-        ({"what": 3}, "item 'what' is unknown: training had none of that id."),
+        ({"what": 3}, "item 'what' is unknown: no such id in the training data."),
         ({item: 6}, f"a new user's rating 6 of item '{item}'; expected 0 to 5."),
         ({item: float("nan")}, f"a new user's rating nan of item '{item}'; expected 0 to 5."),
         ({item: np.float32(7)}, f"a new user's rating 7.0 of item '{item}'; expected 0 to 5."),
@@ -403,7 +405,7 @@ def test_a_model_that_sees_features_says_so(tmp_path, monkeypatch):
     checkpoint = run_recbole_autorec("FM", "ml-100k", config_dict={"features": True, "epochs": 1, "show_progress": False})[
         "checkpoint"]  # fmt: skip
     assert refused(checkpoint).startswith(
-        f"checkpoint '{checkpoint}': its model FM cannot predict here: it sees age, gender, occupation, zip_code, "
+        f"checkpoint '{checkpoint}': its model FM cannot predict here: it needs age, gender, occupation, zip_code, "
     )
 
 
@@ -572,18 +574,18 @@ def test_recommend_and_similar(checkpoints, capsys):
         (["predict", "--input", "pairs.tsv", "--output", "a.xlsx"], "--output 'a.xlsx'; expected a name that ends in .tsv, .csv, .json, .jsonl."),
         (["predict", "--input", "pairs.tsv", "--output", "pairs.tsv"], "--output 'pairs.tsv' is the input; give another name."),
         (["predict", "--input", "bad.tsv"], "bad.tsv line 3: '1': 1 field instead of 2."),
-        (["predict", "--input", "one.tsv"], "one.tsv: no separator found in 'user' that gives user, item; expected a tab, blanks, or one of :: , ; | between the fields, or --separator."),
+        (["predict", "--input", "one.tsv"], "one.tsv: found no separator that splits 'user' into user, item; expected a tab, blanks, or one of :: , ; | between the fields, or give --separator."),
         (["predict", "--inptu", "pairs.tsv"], "command line: unknown flag --inptu; did you mean --input?"),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: there is no rating of a known item by a new user, or of a new item by a known user: are the ids those of the training data?"),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: there is no rating of a known item by a new user, or of a new item by a known user: are the ids those of the training data?"),
-        (["predict"], "command line: the following arguments are required: --input; --help has the flags."),
-        (["predict", "--input", "pairs.tsv", "--new_ratings", "high.csv"], "high.csv: a new user's rating 9.0 of item 'x2'; expected 0 to 5. If 9 stands for 'not rated', --new_not_rated 9 leaves it out."),
-        (["recommend", "--users", ""], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
-        (["recommend", "--users", "who"], "user 'who' is unknown: training had none of that id."),
-        (["recommend"], "recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "known.csv"], "known.csv: no new user has rated a known item, and no known user a new item; check that the ids are those of the training data."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "strange.csv"], "strange.csv: no new user has rated a known item, and no known user a new item; check that the ids are those of the training data."),
+        (["predict"], "command line: the following arguments are required: --input; see --help."),
+        (["predict", "--input", "pairs.tsv", "--new_ratings", "high.csv"], "high.csv: a new user's rating 9.0 of item 'x2'; expected 0 to 5. If 9 means 'not rated', --new_not_rated 9 leaves it out."),
+        (["recommend", "--users", ""], "command line: --users is empty; see --help."),
+        (["recommend", "--users", "who"], "user 'who' is unknown: no such id in the training data."),
+        (["recommend"], "recommend: give --users 196,22, --users all, or --new_ratings FILE with new users' ratings."),
         (["recommend", "--users", "a", "--topk", "0"], "k=0 (--topk); expected a whole number >= 1."),
-        (["recommend", "--users", "a", "--topk", "some"], "command line: argument --topk: invalid int value: 'some'; --help has the flags."),
-        (["similar", "--items", "what"], "item 'what' is unknown: training had none of that id."),
+        (["recommend", "--users", "a", "--topk", "some"], "command line: argument --topk: invalid int value: 'some'; see --help."),
+        (["similar", "--items", "what"], "item 'what' is unknown: no such id in the training data."),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, checkpoints, pairs, capsys, tmp_path):
@@ -676,4 +678,4 @@ def test_a_later_rating_of_a_new_user_counts(checkpoints, caplog):
     users, items = batch._folded_in(predictor, "new.csv", FOUND_OUT)
     assert items == {}
     assert users["me"].predict(item) == predictor.fold_in_user({item: 5}).predict(item)
-    assert caplog.messages[-1] == "new.csv: 1 rating left out: the pair was rated again; the last by time is kept"
+    assert caplog.messages[-1] == "new.csv: 1 duplicate rating left out; the last of a pair by time is kept"

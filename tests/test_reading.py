@@ -199,7 +199,7 @@ def test_a_quote_that_is_never_closed_swallows_nothing():
     for skip in (False, True):
         message = refused("a.csv", Path("data"), skip_bad_lines=skip)
         assert message == (
-            "a.csv line 2: a field begins with a double quote that is never closed. --quotes no reads quotes as letters."
+            "a.csv line 2: a field begins with a double quote that is never closed. --quotes no treats quotes as ordinary characters."
         )
     assert len(taken("a.csv", Path("data"), quotes=False)) == 3
 
@@ -330,7 +330,7 @@ def test_every_format_gives_the_same_answer(tmp_path_factory, header, rows, skip
         try:
             answers[form] = taken(source, folder / form / "data", skip_bad_lines=skip)
         except AutoRecError as error:
-            why = r"two columns for \w+|no column for \w+|(user|item|rating) '.*?' is no [a-z ]+"
+            why = r"two columns for \w+|no column for \w+|(user|item|rating) '.*?' is not a [a-z ]+"
             answers[form] = re.search(why, str(error))[0]
     assert len({str(answer) for answer in answers.values()}) == 1, answers
 
@@ -361,18 +361,18 @@ def test_dates_that_could_be_either_are_said(caplog):
     Path("a.csv").write_text("user,item,rating,date\n1,2,3,03/04/2005\n")
     with caplog.at_level("INFO"):
         taken("a.csv", Path("data"))
-    assert "if the day is the other number: --date_format '%d/%m/%Y'" in caplog.text
+    assert "if day and month are swapped: --date_format '%d/%m/%Y'" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("content", "keywords", "expected"),
     [
-        ("1,2,3\n", {"header": True}, "a has a header and no rating."),
-        ("a,b,c\n1,2,3\n", {"header": False}, "rating 'c' is no finite number"),
+        ("1,2,3\n", {"header": True}, "a has a header but no rating."),
+        ("a,b,c\n1,2,3\n", {"header": False}, "rating 'c' is not a finite number"),
         ("1;2;3\n", {"separator": ","}, "no separator ','"),
         ("1,2,3,soon\n2,2,3,later\n", {}, "--date_format"),
         ("1,2,3,4\n", {"date_format": "dd.mm.yyyy"}, "expected strptime's codes"),
-        ("1,2,3,4\n", {"date_format": "%Q"}, "is no format of strptime"),
+        ("1,2,3,4\n", {"date_format": "%Q"}, "is not a strptime format"),
         ("1,2,3\n", {"decimal": "x"}, "expected . or ,"),
         ("1,2,3\n", {"separator": ""}, "is empty"),
         ("1,2,3\n", {"encoding": "klingon"}, "expected one that Python knows"),
@@ -437,7 +437,7 @@ def test_a_code_is_said_with_its_share_and_left_out(caplog):
     Path("a.csv").write_text(table([*THREE, ("u1", "i2", "-1")]))
     convert("a.csv", "all", "data")
     assert caplog.messages[-1] == (
-        "a.csv: 25.0% of the ratings are -1, apart from the others (1 to 5): if it stands for 'not rated', --not_rated "
+        "a.csv: 25.0% of the ratings are -1, outside the others' range (1 to 5); if it means 'not rated', --not_rated "
         "-1 leaves it out"
     )
     assert convert("a.csv", "mine", "data", not_rated=-1).not_rated == 1
@@ -457,17 +457,17 @@ OTHERS = {
     "a.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
     "a.ods": (_zip(content_dot_xml="x"), "OpenDocument"),
     "a.xlsx": (_zip(xl__workbook_dot_xml="x"), "damaged Excel"),
-    "a.csv": (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "a page"),
+    "a.csv": (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "HTML or XML page"),
     "a.feather": (b"ARROW1\x00\x00 none", "damaged Feather"),
     "a.parquet": (b"PAR1 none", "damaged Parquet"),
     "a.tar": (b"x" * 257 + b"ustar" + b"\0" * 200, ".tar"),
     "a.rds": (gzip.compress(b"RDX3"), "write.csv"),
     "a.sql": (b"-- MySQL dump 10.13\nINSERT INTO r VALUES (1,2,3),(2,3,4);", "SQL dump"),
     "a.mtx": (b"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 5\n", "MatrixMarket"),
-    "b.csv": (b"1,2,3\n" + bytes(range(256)), "no text"),
+    "b.csv": (b"1,2,3\n" + bytes(range(256)), "binary file"),
     "a.json": (b'{"user": {"0": 1}, "item": {"0": 2}}', "orient='records'"),
-    "b.json": (b'[\n{"user": 1, "item": 2, "rating": 3},\n{"user" 1}]', "b.json line 3: this is no JSON"),
-    "c.json": (b"{'user': 1, 'item': 2, 'rating': ]}", "no JSON"),
+    "b.json": (b'[\n{"user": 1, "item": 2, "rating": 3},\n{"user" 1}]', "b.json line 3: invalid JSON"),
+    "c.json": (b"{'user': 1, 'item': 2, 'rating': ]}", "invalid JSON"),
 }
 
 
@@ -561,11 +561,11 @@ def test_files_as_people_have_them(content, keywords, expected):
     ("content", "keywords", "expected"),
     [
         ("a;x;3,5\nb;x;1,000\nc;x;NA\n", {"not_rated": "NA"}, "rating '1,000'"),
-        (f"[{A}]xyz", {}, "no JSON"),
-        (f"[{A}]]]{B}", {}, "no JSON"),
-        ("user,item,rating\na,x,4,5\nb,x,3,5\n", {}, "wants quotes around it"),
-        ("user,item,rating\n7\" x,i\"3,1,000\n", {}, "wants quotes around it"),
-        ("a,x,3\n", {"encoding": "utf-16"}, "is no text in utf-16"),
+        (f"[{A}]xyz", {}, "invalid JSON"),
+        (f"[{A}]]]{B}", {}, "invalid JSON"),
+        ("user,item,rating\na,x,4,5\nb,x,3,5\n", {}, "quote it or use another separator"),
+        ("user,item,rating\n7\" x,i\"3,1,000\n", {}, "quote it or use another separator"),
+        ("a,x,3\n", {"encoding": "utf-16"}, "is not utf-16 text"),
         ("a,x,3\n", {"encoding": "idna"}, "expected one that Python knows"),
         ("user,item,rating\n\u738b,\u7535,5\nu1,i2,3\n".encode("gbk"), {}, "--encoding"),
         ('{"user":"Jos\u00e9","item":1,"rating":3}\n{"user":"b","item":1,"rating":3}\n'.encode("latin-1"), {}, "--encoding"),

@@ -117,7 +117,7 @@ def test_it_listens_on_this_machine_only(server):
 @pytest.mark.parametrize(
     ("path", "body", "status", "said"),
     [
-        ("/recommend?user=who", None, 404, "user 'who' is unknown: training had none of that id."),
+        ("/recommend?user=who", None, 404, "user 'who' is unknown: no such id in the training data."),
         ("/recommend", None, 422, "query user: Field required"),
         ("/recommend?user=a&k=none", None, 422, "query k: Input should be a valid integer"),
         ("/recommend?user=a&k=0", None, 422, "query k: Input should be greater than or equal to 1"),

@@ -1,6 +1,6 @@
-"""Command line: verbs and flags in, a table out. No traceback for a user's mistake, exit code 2.
+"""Command line. A user's mistake prints an error message without a traceback; the exit code is 2.
 
-A verb is a module of this package, with DESCRIPTION, EPILOG and run(argv), which gives what is printed.
+Each verb is a module of this package with DESCRIPTION, EPILOG and run(argv), which returns the text to print.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from recbole_autorec.interruptions import Terminated, sigterm_interrupts
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line `argv`; the exit code."""
+    """Run the command line `argv` and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv.pop(0) if argv and argv[0] in VERBS else "train"
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack letters that ids and paths have
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not be able to show every id or path
         sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.isatty() else "surrogateescape")
-    if "OMP_WAIT_POLICY" not in os.environ:  # read when torch is loaded, by a verb
-        # waiting threads spin for a millisecond otherwise, and take a busy machine's time from the working ones
+    if "OMP_WAIT_POLICY" not in os.environ:  # a verb loads torch, which reads it
+        # by default, idle OpenMP threads spin for a millisecond and starve the busy ones
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         with sigterm_interrupts():
             if text := import_module(f"recbole_autorec.cli.{verb}").run(argv):
                 print(text, flush=True)
-    except BrokenPipeError:  # whoever read, head for example, has enough
+    except BrokenPipeError:  # the reader, such as head, closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except AutoRecError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -45,17 +45,17 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 2
-    except OSError as error:  # a path that may not be used, or of which the system wants to know nothing
+    except OSError as error:  # such as a path that the user may not access
         full = error.errno == errno.ENOSPC
         if error.filename is None and not full:
             raise
-        where = "the answer" if error.filename is None else f"'{os.fsdecode(error.filename)}'"
+        where = "the output" if error.filename is None else f"'{os.fsdecode(error.filename)}'"
         print(f"error: {where}: {error.strerror}.", file=sys.stderr)
         if full:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in the buffer
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # drop what is left in the buffer
         return 2
     except KeyboardInterrupt as interruption:
         return 143 if isinstance(interruption, Terminated) else 130
     finally:
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done and said: the exit code stands
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at exit must not change the exit code
     return 0

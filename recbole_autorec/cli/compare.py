@@ -1,4 +1,4 @@
-"""Compare models; the table and where everything is."""
+"""Compare models and print the table and the output folder."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from recbole_autorec.cli.flags import parse, parser_for
 from recbole_autorec.errors import AutoRecError, ConfigError
 
 DESCRIPTION = """\
-Train several models on the same splits and put them in one table: RMSE and MAE in stars, times, memory, and which
-differences are significant. Ours, and RecBole's that predict ratings (docs/built-in-models.md)."""
+Train several models on the same splits and compare them in one table: RMSE and MAE in stars, times, memory, and which
+differences are significant. Accepts our models and RecBole's that predict ratings (docs/built-in-models.md)."""
 
 EPILOG = """\
-every other --key value or --key=value is a parameter of all models, as for training: --refit True, --seed 1.
-Their own parameters go into a file each (--config), or all into one comparison file:
+Any other --key value or --key=value sets a parameter of every model, as in training: --refit True, --seed 1.
+Parameters of a single model go into its own file (--config), or write everything into one comparison file:
 
   dataset: ml-100k
   repeats: 5
@@ -33,21 +33,19 @@ examples:
 def run(argv: list[str]) -> str:
     parser = parser_for("compare", DESCRIPTION, EPILOG)
     parser.usage = "%(prog)s [FILE] [--dataset DATASET] [--models MODEL,LABEL=MODEL,...] [options]"
-    parser.add_argument("--models", help="names, or label=name, with commas between them")
-    parser.add_argument("--config", help="label=file.yaml, with commas between them: parameters of one row")
-    parser.add_argument("--repeats", help="number of splits, each with its seed (default: 5)")
-    parser.add_argument("--kfold", help="cross-validation with so many folds, instead of --repeats")
-    parser.add_argument("--metric", help="rmse (default) or mae; ndcg@10 and the like rank all items instead")
-    parser.add_argument("--reference", metavar="LABEL", help="row that the others are compared with, besides the best")
-    parser.add_argument(
-        "--blend", nargs="?", const="True", help="a further row: the weighted sum of all rows' predictions"
-    )
-    parser.add_argument("--output", metavar="DIR", help="folder of what comes out (default: results/<dataset>-<time>)")
-    parser.add_argument("--jobs", default="1", help="trainings at once (default: 1)")
+    parser.add_argument("--models", help="comma-separated names, or label=name")
+    parser.add_argument("--config", help="comma-separated label=file.yaml: parameters of single rows")
+    parser.add_argument("--repeats", help="number of splits, each with its own seed (default: 5)")
+    parser.add_argument("--kfold", help="number of cross-validation folds, instead of --repeats")
+    parser.add_argument("--metric", help="rmse (default) or mae; ranking metrics such as ndcg@10 rank all items")
+    parser.add_argument("--reference", metavar="LABEL", help="row to compare the others with, besides the best")
+    parser.add_argument("--blend", nargs="?", const="True", help="add a row: the weighted sum of all rows' predictions")
+    parser.add_argument("--output", metavar="DIR", help="output folder (default: results/<dataset>-<time>)")
+    parser.add_argument("--jobs", default="1", help="number of parallel trainings (default: 1)")
     file = argv.pop(0) if argv and not argv[0].startswith("-") else None
     if file is not None and not Path(file).is_file():
         raise ConfigError(
-            f"command line: there is no comparison file {file!r}; a dataset is named by --dataset, models by --models."
+            f"command line: comparison file {file!r} not found; name a dataset with --dataset, models with --models."
         )
     known, flags = parse(parser, argv)
 

@@ -1,12 +1,12 @@
-"""Write a dataset in RecBole's format; what is in it."""
+"""Write a dataset in RecBole's format and summarise it."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import bare_parser, only_known, reading_flags, skip_flag
 
 DESCRIPTION = """\
-Write ratings in RecBole's format into --data_path: from csv and its kin, GroupLens's .dat and u.data, Netflix's
-files, JSON, Parquet, Feather, Excel; alone, packed, or in a folder. How to read them is found out where it can be."""
+Convert ratings to RecBole's format in --data_path: from csv and similar text, GroupLens's .dat and u.data, Netflix's
+files, JSON, Parquet, Feather, Excel; a file, an archive or a folder. The layout is detected where possible."""
 
 EPILOG = """\
 examples:
@@ -19,18 +19,18 @@ examples:
 def run(argv: list[str]) -> str:
     parser = bare_parser("convert", DESCRIPTION, EPILOG)
     parser.add_argument(
-        "--input", required=True, metavar="FILE", help="file, .gz, .zip or folder; or ml-1m and the like"
+        "--input", required=True, metavar="FILE", help="file, .gz, .zip or folder; or a MovieLens archive such as ml-1m"
     )
-    parser.add_argument("--name", required=True, help="of the dataset")
+    parser.add_argument("--name", required=True, help="name of the dataset")
     parser.add_argument(
-        "--data_path", default="dataset", metavar="DIR", help="folder of the datasets (default: dataset)"
+        "--data_path", default="dataset", metavar="DIR", help="folder that holds the datasets (default: dataset)"
     )
     parser.add_argument(
-        "--split", metavar="TRAIN,TEST", help="a ready split: these files in --input; or TRAIN,VALID,TEST"
+        "--split", metavar="TRAIN,TEST", help="predefined split: these files in --input; or TRAIN,VALID,TEST"
     )
-    parser.add_argument("--seed", type=int, default=2020, help="of the valid part, where the split has none")
+    parser.add_argument("--seed", type=int, default=2020, help="seed of the valid part, if --split names none")
     skip_flag(parser)
-    parser.add_argument("--download_url", metavar="URL", help="where MovieLens archives are (default: GroupLens)")
+    parser.add_argument("--download_url", metavar="URL", help="base URL of the MovieLens archives (default: GroupLens)")
     reading_flags(parser, "")
     known = vars(only_known(parser, argv))
     for name in ("header", "quotes"):

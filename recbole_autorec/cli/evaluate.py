@@ -1,11 +1,11 @@
-"""Score a model on ratings of a file."""
+"""Score a model on the ratings in a file."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser, skip_flag
 
 DESCRIPTION = """\
-RMSE and MAE of a model on a file's ratings: of all pairs, and of those whose user and item training knew."""
+Report RMSE and MAE on the ratings in a file: for all pairs, and for those whose user and item have training ratings."""
 
 EPILOG = """\
 examples:
@@ -15,7 +15,7 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("evaluate", DESCRIPTION, EPILOG, new_ratings=False)
-    parser.add_argument("--input", required=True, metavar="FILE", help="user, item and rating; what convert reads")
+    parser.add_argument("--input", required=True, metavar="FILE", help="ratings in any format that convert reads")
     reading_flags(parser, "")
     skip_flag(parser)
     known = only_known(parser, argv)

@@ -1,14 +1,13 @@
-"""Write a checkpoint without ratings."""
+"""Export a checkpoint without its ratings."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import checkpoint_parser, only_known
 
 DESCRIPTION = """\
-Write what a checkpoint takes to serve: predict, recommend, similar and Predictor.load take the file as they take the
-checkpoint. It has neither the training ratings nor what only training needs. So it does not resume, and recommend
-leaves nothing out. Ids, titles, how often each was rated, and what the model has learnt are in it: it is smaller, not
-anonymous."""
+Export what serving needs: predict, recommend, similar and Predictor.load accept the file in place of the checkpoint.
+It has no training ratings and nothing else that only training needs. So it cannot resume training, and recommend does
+not leave out rated items. It still has ids, titles, rating counts and learnt weights: it is smaller, not anonymous."""
 
 EPILOG = """\
 examples:
@@ -17,7 +16,7 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = checkpoint_parser("export", DESCRIPTION, EPILOG)
-    parser.add_argument("--output", required=True, metavar="FILE", help="of the model that serves")
+    parser.add_argument("--output", required=True, metavar="FILE", help="exported model to write")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving.batch import export_model

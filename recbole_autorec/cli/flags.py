@@ -1,4 +1,4 @@
-"""The flags that verbs share, and what is said of those that no verb has."""
+"""Flags shared by several verbs, and messages about unknown flags."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from recbole_autorec.reading.options import Options
 VERBS = ("train", "compare", "tune", "convert", "predict", "evaluate", "recommend", "similar", "export")
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
 READING = {
-    "columns": "by place, with - for others: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
-    "separator": "between fields, such as ; or tab or blanks",
-    "encoding": "of text, such as cp1252 (default: utf-8)",
-    "header": "whether the first line has names",
-    "quotes": "whether a field may stand in double quotes",
-    "decimal": "decimal sign of ratings, . or ,",
-    "date_format": "of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
-    "not_rated": "a rating that stands for none, such as -1: left out",
+    "columns": "by position, with - for unused ones: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
+    "separator": "field separator, such as ; or tab or blanks",
+    "encoding": "text encoding, such as cp1252 (default: utf-8)",
+    "header": "whether the first line names the columns",
+    "quotes": "whether fields may be in double quotes",
+    "decimal": "decimal mark of ratings, . or ,",
+    "date_format": "format of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
+    "not_rated": "rating that means 'not rated', such as -1: left out",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose errors are ours."""
+    """An argument parser that raises ConfigError."""
 
     def __init__(self, **keywords):
         super().__init__(**keywords)
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         self.register("action", None, Once)
 
     def error(self, message):
-        raise ConfigError(f"command line: {message}; --help has the flags.")
+        raise ConfigError(f"command line: {message}; see --help.")
 
     def parse_known_args(self, args=None, namespace=None):
         known, rest = super().parse_known_args(args, namespace)
@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class Once(argparse.Action):
-    """A flag that may be given once, or again with the same value: argparse would take the last in silence."""
+    """Reject a flag repeated with another value; argparse would silently keep the last."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         before = parser.given.setdefault(self.dest, values)
@@ -70,42 +70,42 @@ def bare_parser(verb: str, description: str, epilog: str) -> Parser:
 
 
 def parser_for(verb: str, description: str, epilog: str) -> Parser:
-    """With the flags of the verbs that train."""
+    """Return a parser with the flags of the verbs that train."""
     parser = bare_parser(verb, description, epilog)
     parser.add_argument(
-        "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), which RecBole carries"
+        "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), part of RecBole"
     )
     parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
-    parser.add_argument("--data_path", help="folder of the datasets (default: dataset/)")
-    parser.add_argument("--seed", help="of the split, the weights and the batches (default: 2020)")
+    parser.add_argument("--data_path", help="folder that holds the datasets (default: dataset/)")
+    parser.add_argument("--seed", help="seed of the split, the weights and the batches (default: 2020)")
     parser.add_argument(
-        "--features", nargs="?", const="True", help="let RecBole's context-aware models see the .user and .item files"
+        "--features", nargs="?", const="True", help="give RecBole's context-aware models the .user and .item files"
     )
     return parser
 
 
 def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
-    """With the flag of every verb that uses a checkpoint."""
+    """Return a parser with --checkpoint."""
     check_recbole()
     parser = bare_parser(verb, description, epilog)
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="of a trained model; no dataset is needed")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="trained model; its dataset is not needed")
     return parser
 
 
 def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool = True) -> Parser:
-    """With the flags of the verbs that answer from a checkpoint."""
+    """Return a parser with the flags of the verbs that use a checkpoint for predictions."""
     parser = checkpoint_parser(verb, description, epilog)
-    parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: printed)")
+    parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: print)")
     if new_ratings:
         parser.add_argument(
-            "--new_ratings", metavar="FILE", help="ratings by users that training had not; for predict, or of items"
+            "--new_ratings", metavar="FILE", help="ratings by new users; for predict, also ratings of new items"
         )
     return parser
 
 
 def reading_flags(parser: Parser, prefix: str, what: str = "the input") -> None:
-    """How a file is to be read; what is not given is found out. Flags with a prefix are not listed."""
-    group = parser.add_argument_group(f"how to read {what} (found out unless given)")
+    """Add the flags that say how to read a file. Flags with a prefix are not listed in --help."""
+    group = parser.add_argument_group(f"how to read {what} (detected unless given)")
     for name, meaning in READING.items():
         choices = ("yes", "no") if meaning.startswith("whether") else None
         group.add_argument(
@@ -117,7 +117,7 @@ def reading_flags(parser: Parser, prefix: str, what: str = "the input") -> None:
 
 
 def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
-    """What the flags with the first prefix say, or those with the next."""
+    """Return the flags with the first prefix; those not given fall back to the next prefix."""
     given: dict[str, Any] = {}
     for name in READING:
         values = (getattr(known, prefix + name) for prefix in prefixes)
@@ -128,23 +128,23 @@ def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
 
 def skip_flag(parser: Parser) -> None:
     parser.add_argument(
-        "--skip_bad_lines", action="store_true", help="leave out lines that are no ratings, and list them"
+        "--skip_bad_lines", action="store_true", help="skip lines that are not valid ratings, and list them"
     )
 
 
 def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:
-    """The flags of a verb that takes no parameters."""
+    """Parse the flags of a verb that takes no model parameters."""
     flags = list(parser._option_string_actions)
     for name in (argument.partition("=")[0] for argument in argv if argument.startswith("--")):
         if name not in flags:
             near = difflib.get_close_matches(name, flags, n=1)
-            hint = f"did you mean {near[0]}?" if near else "--help has the flags."
+            hint = f"did you mean {near[0]}?" if near else "see --help."
             raise ConfigError(f"command line: unknown flag {name}; {hint}")
     return parser.parse_args(_joined(argv))
 
 
 def _joined(argv: list[str]) -> list[str]:
-    """Flags with values that may begin with - in one with these, since argparse takes - and -1 for flags."""
+    """Join flags and values that may begin with - into --flag=value, since argparse takes - and -1 for flags."""
     joined: list[str] = []
     for argument in argv:
         if joined and joined[-1].removeprefix("--").removeprefix("new_") in (*READING, "users", "items"):
@@ -155,17 +155,17 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Our own flags, and every other --key value as text."""
+    """Return our own flags, and every other --key value as text."""
     known, rest = parser.parse_known_args(argv)
     check_recbole()
-    ours = ("data_path", "seed", "features")  # which Config reads like the others
+    ours = ("data_path", "seed", "features")  # Config reads these like other parameters
     flags = {key: getattr(known, key) for key in ours if getattr(known, key) is not None}
     while rest:
         key, equals, value = rest.pop(0).partition("=")
         if not key.startswith("--"):
             near = [name for name in difflib.get_close_matches(key, VERBS, n=1) if name != key]
             meant = near[0] if near else f"{FLAG_OF_FILE.get(Path(key).suffix, '--key')} {key}"
-            hint = "a verb comes first." if key in VERBS else f"did you mean {meant!r}?"
+            hint = "the verb must come first." if key in VERBS else f"did you mean {meant!r}?"
             raise ConfigError(f"command line: unexpected argument {key!r}; {hint}")
         if not equals:
             if not rest or rest[0].startswith("--"):

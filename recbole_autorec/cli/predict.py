@@ -1,13 +1,13 @@
-"""Predict the pairs of a file."""
+"""Predict ratings for the pairs in a file."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser
 
 DESCRIPTION = """\
-Predict ratings in stars for pairs of user and item, in the order of the file and beside its other columns. A pair
-whose user or item is unknown stays, with what the model falls back to, and a note.
-The flags about reading hold for --new_ratings too; --new_columns, --new_separator and so on are for it alone."""
+Predict ratings in stars for user-item pairs. The output keeps the order and the other columns of the file. A pair with
+an unknown user or item gets the model's fallback and a note.
+The reading flags also apply to --new_ratings; --new_columns, --new_separator and so on apply to it alone."""
 
 EPILOG = """\
 examples:
@@ -17,7 +17,7 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("predict", DESCRIPTION, EPILOG)
-    parser.add_argument("--input", required=True, metavar="FILE", help="pairs of user and item; what convert reads")
+    parser.add_argument("--input", required=True, metavar="FILE", help="pairs in any format that convert reads")
     reading_flags(parser, "")
     reading_flags(parser, "new_")
     known = only_known(parser, argv)

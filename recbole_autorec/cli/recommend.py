@@ -5,8 +5,7 @@ from __future__ import annotations
 from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser
 
 DESCRIPTION = """\
-The best items that are not among a user's training ratings, with predicted stars, and titles where the dataset had
-them."""
+List the best items that a user has not rated in training, with predicted stars, and titles if the dataset has them."""
 
 EPILOG = """\
 examples:
@@ -18,11 +17,11 @@ examples:
 def run(argv: list[str]) -> str:
     parser = serving_parser("recommend", DESCRIPTION, EPILOG)
     parser.add_argument(
-        "--users", metavar="IDS", help="ids with commas between them, or all (default: those of --new_ratings)"
+        "--users", metavar="IDS", help="comma-separated ids, or all (default: the users of --new_ratings)"
     )
-    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each user (default: 10)")
-    parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: an id on each line")
-    parser.add_argument("--exclude", metavar="FILE", help="never these: an id on each line, or pairs of user and item")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items per user (default: 10)")
+    parser.add_argument("--candidates", metavar="FILE", help="recommend only these items: one id per line")
+    parser.add_argument("--exclude", metavar="FILE", help="never recommend these: one id per line, or user-item pairs")
     reading_flags(parser, "", "--new_ratings")
     known = only_known(parser, argv)
 

@@ -1,11 +1,11 @@
-"""Items like others."""
+"""List similar items."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import only_known, serving_parser
 
 DESCRIPTION = """\
-The items most like others: cosine of the items' codes, each less the mean."""
+List the items most similar to given ones, by the cosine of their codes, each less the mean code."""
 
 EPILOG = """\
 examples:
@@ -14,8 +14,8 @@ examples:
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("similar", DESCRIPTION, EPILOG, new_ratings=False)
-    parser.add_argument("--items", required=True, metavar="IDS", help="ids with commas between them, or all")
-    parser.add_argument("--topk", type=int, default=10, metavar="K", help="items for each (default: 10)")
+    parser.add_argument("--items", required=True, metavar="IDS", help="comma-separated ids, or all")
+    parser.add_argument("--topk", type=int, default=10, metavar="K", help="similar items per item (default: 10)")
     known = only_known(parser, argv)
 
     from recbole_autorec.serving.batch import similar_to

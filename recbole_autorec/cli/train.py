@@ -1,28 +1,28 @@
-"""Train one model; the result as a table."""
+"""Train one model and return the result as a table."""
 
 from __future__ import annotations
 
 from recbole_autorec.cli.flags import parse, parser_for
 
 DESCRIPTION = """\
-Train a model in RecBole and report RMSE and MAE in stars: I-AutoRec unless --model says otherwise.
-The epoch is chosen on a validation part; the test part is used once, at the end.
+Train a model in RecBole and report RMSE and MAE in stars. The default model is I-AutoRec.
+The best epoch is chosen on the validation part; the test part is used once, at the end.
 
 Other verbs: compare, tune, convert, predict, evaluate, recommend, similar, export (compare --help and so on)."""
 
 EPILOG = """\
-every other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
+Any other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
   --hidden_size [500]        units of each hidden layer
-  --reg_weight 400           the paper's lambda; it follows the number of ratings unless given
-  --row_scaling 0.5          tame long rows; 0 is the paper
+  --reg_weight 400           the paper's lambda; the default depends on the number of ratings
+  --row_scaling 0.5          tame long rows; 0 as in the paper
   --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
-  --epochs 20                at most; --stopping_step 3 ends earlier
-  --refit True               train again on train + valid for the chosen number of epochs, then test
-  --final True               then once more on every rating: the checkpoint's model, which has no score of its own
-  --nproc 2                  processes that train it together, each on a card or on cores; docs/scaling.md for machines
+  --epochs 20                maximum number; --stopping_step 3 stops earlier
+  --refit True               retrain on train + valid for the chosen number of epochs, then test
+  --final True               then retrain on all ratings: the checkpoint's model, which has no score of its own
+  --nproc 2                  processes that train together, each on a GPU or on cores; several machines: docs/scaling.md
   --eval_args "{split: {RS: [0.8, 0.1, 0.1]}}"
-The whole list with meanings: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
-A flag beats a config file, a later file an earlier one, and any file the defaults.
+All parameters, explained: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
+Flags override config files, later files override earlier ones, and files override the defaults.
 
 examples:
   %(prog)s --dataset ml-100k
@@ -36,7 +36,7 @@ def run(argv: list[str]) -> str:
     parser.add_argument(
         "--model", help="IAutoRec (default), UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's"
     )
-    parser.add_argument("--output", metavar="DIR", help="write result.json there")
+    parser.add_argument("--output", metavar="DIR", help="folder to write result.json to")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint")
     known, flags = parse(parser, argv)
 
@@ -51,7 +51,7 @@ def run(argv: list[str]) -> str:
 
 
 def summary(result: dict) -> str:
-    """The result as a table for people."""
+    """Format the result as a table."""
     import pandas as pd
 
     scores = {part: result[part] for part in ("valid", "test")}
@@ -64,8 +64,8 @@ def summary(result: dict) -> str:
         n_ratings = sum(result[f"n_{part}"] for part in ("train", *scores))
         which = "the checkpoint's model" if given.get("saved", True) else "the final model, which is not saved,"
         notes.append(
-            f"{which} was trained on all {n_ratings:,} ratings and has no score of its own; these are those of the "
-            "model before\n"
+            f"{which} was trained on all {n_ratings:,} ratings and has no score of its own; the scores "
+            "above are of the model before\n"
         )
     elsewhere = given.get("group_offset") and given.get("saved", True)
     n_cold, n_test = result["n_cold"], result["n_test"]

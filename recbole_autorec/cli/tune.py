@@ -1,4 +1,4 @@
-"""Search for parameters; the best, its scores and where everything is."""
+"""Search for parameters and print the best, its scores and the output folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from recbole_autorec.cli.flags import parse, parser_for
 from recbole_autorec.cli.train import summary
 
 DESCRIPTION = """\
-Search for the parameters with the best validation score; train, and test, the best once more at the end. No trial sees
-the test part. Any model that train takes."""
+Search for the parameters with the best validation score, then train and test with them. No trial sees the test part.
+Accepts any model that train accepts."""
 
 EPILOG = """\
-A space has a line for each parameter, in RecBole's format:
+A search space has one line per parameter, in RecBole's format:
 
-  reg_weight loguniform 3.9,6.6        the natural logarithms of 49 and 735
+  reg_weight loguniform 3.9,6.6        natural logarithms of 49 and 735
   row_scaling uniform 0,0.8
   train_batch_size quniform 256,4096,256
   hidden_size choice ['[250]','[500]']
 
-every other --key value or --key=value is a parameter of all trials, as for training.
+Any other --key value or --key=value sets a parameter of every trial, as in training.
 
 examples:
   %(prog)s --model IAutoRec --dataset ml-100k
@@ -29,22 +29,20 @@ examples:
 def run(argv: list[str]) -> str:
     parser = parser_for("tune", DESCRIPTION, EPILOG)
     parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, or one of RecBole's")
-    parser.add_argument("--space", metavar="FILE", help="what is searched (default: properties/hyper/MODEL.hyper)")
+    parser.add_argument("--space", metavar="FILE", help="search space (default: properties/hyper/MODEL.hyper)")
     parser.add_argument(
         "--engine", default="hyperopt", help="hyperopt (default), one trial at a time; or ray, with ASHA"
     )
-    parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive for a space of choices")
+    parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive if all are choices")
     parser.add_argument("--max_evals", help="configurations to try (default: 50; exhaustive: all)")
+    parser.add_argument("--time_budget", metavar="SECONDS", help="stop the search after this time and test the best")
     parser.add_argument(
-        "--time_budget", metavar="SECONDS", help="the search ends after so long; then the best is tested"
+        "--output", metavar="DIR", help="output folder (default: results/tune-<model>-<dataset>-<time>)"
     )
-    parser.add_argument(
-        "--output", metavar="DIR", help="what comes out (default: results/tune-<model>-<dataset>-<time>)"
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with the search in --output")
-    parser.add_argument("--ray_address", metavar="HOST:PORT", help="a running cluster, or auto (default: this machine)")
-    parser.add_argument("--cpus_per_trial", metavar="N", help="of Ray (default: 1)")
-    parser.add_argument("--gpus_per_trial", metavar="N", help="of Ray, a part of one as well (default: 0)")
+    parser.add_argument("--resume", action="store_true", help="continue the search in --output")
+    parser.add_argument("--ray_address", metavar="HOST:PORT", help="running cluster, or auto (default: this machine)")
+    parser.add_argument("--cpus_per_trial", metavar="N", help="CPUs per Ray trial (default: 1)")
+    parser.add_argument("--gpus_per_trial", metavar="N", help="GPUs per Ray trial, fractions allowed (default: 0)")
     parser.add_argument(
         "--storage_path", metavar="DIR", help="shared folder for Ray's checkpoints (default: none kept)"
     )

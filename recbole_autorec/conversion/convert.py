@@ -1,4 +1,4 @@
-"""Rating files into RecBole's atomic files: one folder, complete or not there at all."""
+"""Convert rating files to RecBole's atomic files, in a folder that is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from recbole_autorec.reading.sources import Source, sources_of
 
 logger = getLogger(__name__)
 
-PARTS = ("train", "valid", "test")  # of a split
+PARTS = ("train", "valid", "test")  # parts of a split
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a file.
+    """Summary of a conversion.
 
     Attributes:
-        folder: with the atomic files.
-        n_users, n_items, n_ratings: in them.
+        folder: folder of the atomic files.
+        n_users, n_items, n_ratings: numbers in these files.
         rating_range: lowest and highest rating.
-        n_duplicates: ratings left out, since their pair was rated again.
-        bad_lines: how many were left out.
-        not_rated: ratings left out that stand for none.
-        parts: names for benchmark_filename, of a ready split.
+        n_duplicates: number of ratings left out because their pair was rated again.
+        bad_lines: number of invalid lines that were skipped.
+        not_rated: number of ratings left out because they mean "not rated".
+        parts: names for benchmark_filename, of an predefined split.
     """
 
     folder: Path
@@ -77,22 +77,22 @@ def convert(
 
     Args:
         input: a file, a .zip, a folder, or the name of a MovieLens archive, which is downloaded; or a pandas DataFrame.
-        name: of the dataset.
-        data_path: folder of the datasets.
-        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,..."; None to find out. Or as
-            a list of places, or names by field.
-        separator, encoding, header, quotes, decimal, date_format: of text, found out unless given; see
+        name: name of the dataset.
+        data_path: folder that holds the datasets.
+        columns: "user,item,rating,timestamp" by position with - for unused ones, or "user=NAME,..."; None to detect
+            them. Also a list of fields by position, or a mapping field -> name.
+        separator, encoding, header, quotes, decimal, date_format: layout of text, None to detect it; see
             reading.options.Options.
-        not_rated: a rating that stands for none, such as -1; left out.
-        split: train and test files, or train, valid and test, within `input`: a ready split. Without a valid file, a
+        not_rated: rating that means "not rated", such as -1; left out.
+        split: predefined split: train and test files, or train, valid and test, within `input`. Without a valid file, a
             random tenth of train becomes one.
-        seed: of that tenth.
-        skip_bad_lines: leave lines out that are no ratings, and list the first ten; otherwise they are errors.
-        download_url: where archives are; GroupLens's unless given.
-        show_progress: a progress bar on stderr.
+        seed: seed of that tenth.
+        skip_bad_lines: skip invalid lines and list the first ten; otherwise they are errors.
+        download_url: base URL of the archives; None for GroupLens's.
+        show_progress: show a progress bar on stderr.
 
     Raises:
-        AutoRecError: the input is no file of ratings, or the dataset is there already. Nothing is left behind.
+        AutoRecError: the input is not a file of ratings, or the dataset already exists. Nothing is left behind.
     """
     root = Path(data_path)
     options = Options(
@@ -101,7 +101,7 @@ def convert(
         prefix="convert's " if isinstance(input, pd.DataFrame) else "",
     )  # fmt: skip
     if not name or PurePosixPath(name).name != name or name.startswith("."):
-        raise ConfigError(f"--name {name!r}; expected a name for the dataset, which becomes a folder's.")
+        raise ConfigError(f"--name {name!r}; expected a dataset name that can name a folder.")
     if (root / name).exists():
         raise ConfigError(f"'{root / name}' already exists; give another --name, or delete it first.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
@@ -126,7 +126,7 @@ def convert(
                     bar.update(len(frame))
                 ends.append(ratings.count)
             if not ratings.count:
-                raise DataError(f"'{path}': there is no rating in it.")
+                raise DataError(f"'{path}' contains no ratings.")
             bar.set_description_str("writing")
             arrays = ratings.arrays()
             kept = last_of_each_pair(arrays, len(ratings.items))
@@ -135,8 +135,8 @@ def convert(
                 _write(folder / f"{name}.inter", ratings, arrays, np.flatnonzero(kept))
             elif n_duplicates:
                 raise DataError(
-                    f"--split: {counted(n_duplicates, 'pair')} of user and item occur twice; in a ready split "
-                    "each may be rated once."
+                    f"--split: {counted(n_duplicates, 'duplicate rating')}; in a predefined split each pair of "
+                    "user and item may be rated once."
                 )
             else:
                 for part, chosen in zip(PARTS, _parts(ends, seed), strict=True):
@@ -155,12 +155,12 @@ def convert(
 
 
 def one_file(path: str | Path) -> list[Source]:
-    """The file of ratings, or of pairs, that a path stands for."""
+    """Return the files with the ratings or pairs of a path: one, or several parts."""
     return _with_ratings(sources_of(path), Path(path))
 
 
 def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
-    """The file with the ratings, or Netflix's many."""
+    """Return the file with the ratings, or its parts from Netflix, Spark or dask."""
     named = {pattern: [source for source in sources if PurePosixPath(source.name).match(pattern)]
              for pattern in (*RATINGS, "mv_*.txt", "combined_data_*.txt")}  # fmt: skip
     for found in (sources, *(lowest(named[name]) for name in RATINGS)):
@@ -168,12 +168,12 @@ def _with_ratings(sources: list[Source], path: Path) -> list[Source]:
             return found
     if netflix := named["mv_*.txt"] or named["combined_data_*.txt"]:
         return netflix
-    if all(re.match(r"part[-._]?\d", PurePosixPath(source.name).name) for source in sources):  # of Spark, or dask
+    if all(re.match(r"part[-._]?\d", PurePosixPath(source.name).name) for source in sources):  # Spark, dask
         return sources
     names = ", ".join(source.name for source in sources[:8]) + (", ..." if len(sources) > 8 else "")
     raise DataError(
-        f"'{path}' holds {names or 'nothing'}; expected one file, or {', '.join(RATINGS)}, or Netflix's mv_*.txt. Give "
-        "the file with the ratings itself as --input, or name the files of a --split."
+        f"'{path}' contains {names or 'no files'}; expected one file, or {', '.join(RATINGS)}, or Netflix's mv_*.txt. "
+        "Give the file with the ratings as --input, or name the files of a --split."
     )
 
 
@@ -185,13 +185,13 @@ def _of_split(split: str | Sequence[str], sources: list[Source], path: Path) -> 
     for name in names:
         matching = lowest([source for source in sources if f"/{source.name}".endswith(f"/{name}")])
         if not matching:
-            raise DataError(f"--split: there is no {name!r} in '{path}'.")
+            raise DataError(f"--split: {name!r} not found in '{path}'.")
         found.append(matching[0])
     return found
 
 
 def _parts(ends: list[int], seed: int) -> tuple[np.ndarray, ...]:
-    """The ratings of train, valid and test, of files that end at `ends`; of two, a tenth of train validates."""
+    """Return the ratings of train, valid and test of files that end at `ends`; a tenth of train if valid is missing."""
     if len(ends) == 3:
         return tuple(np.arange(start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True))
     train, validates = np.arange(ends[0]), np.zeros(ends[0], dtype=bool)
@@ -200,16 +200,11 @@ def _parts(ends: list[int], seed: int) -> tuple[np.ndarray, ...]:
 
 
 def _write(path: Path, ratings: Ratings, arrays: dict[str, np.ndarray], chosen: np.ndarray) -> None:
-    """The chosen ratings as an atomic file."""
+    """Write the chosen ratings as an atomic file."""
     ids = {"user": pd.Index(list(ratings.users)), "item": pd.Index(list(ratings.items))}
-    header = {
-        "user": "user_id:token",
-        "item": "item_id:token",
-        "rating": "rating:float",
-        "timestamp": "timestamp:float",
-    }
+    header = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")[: len(arrays)]  # as in FIELDS
     with path.open("w", encoding="utf-8", newline="") as file:
-        file.write("\t".join(header[name] for name in arrays) + "\n")
+        file.write("\t".join(header) + "\n")
         for start in range(0, len(chosen), 1 << 20):
             part = chosen[start : start + (1 << 20)]
             columns = {
@@ -220,7 +215,7 @@ def _write(path: Path, ratings: Ratings, arrays: dict[str, np.ndarray], chosen: 
 
 
 def _plain(values: np.ndarray) -> pd.Categorical | np.ndarray:
-    """Whole numbers without a point, as they mostly came; the few different ratings written once each."""
+    """Return whole numbers as integers, others as categories, so that each distinct value is formatted once."""
     if (np.abs(values) < 2**53).all() and (values == np.floor(values)).all():
         return values.astype(np.int64)
     different, codes = np.unique(values, return_inverse=True)
@@ -229,7 +224,7 @@ def _plain(values: np.ndarray) -> pd.Categorical | np.ndarray:
 
 @contextmanager
 def _placed(root: Path, name: str) -> Iterator[Path]:
-    """A folder to write in, which becomes root/name when all is well and vanishes otherwise."""
+    """Yield a folder to write in, which becomes root/name on success and is removed otherwise."""
     make_folder(root)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as temporary:
         folder = Path(temporary) / name
@@ -242,7 +237,7 @@ def _placed(root: Path, name: str) -> Iterator[Path]:
 
 
 def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
-    """Download and convert a MovieLens archive, unless another process does so meanwhile."""
+    """Download and convert a MovieLens archive, unless another process has done so meanwhile."""
     with FileLock(make_folder(root) / f".{name}.lock"):
         if not (root / name).exists():
             archive = download(name, root, url, show_progress)
@@ -250,7 +245,7 @@ def fetch(name: str, root: Path, url: str | None, show_progress: bool) -> None:
 
 
 def report(converted: Converted) -> str:
-    """For people."""
+    """Describe a conversion, with the flags to train on it."""
     low, high = converted.rating_range
     head = (
         f"{converted.folder}: {counted(converted.n_ratings, 'rating')} from {low:g} to {high:g}, "

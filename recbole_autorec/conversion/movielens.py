@@ -1,4 +1,4 @@
-"""MovieLens archives of GroupLens: where they are, and what is in them besides the ratings."""
+"""Download GroupLens's MovieLens archives, and read their item and user tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from recbole_autorec.reading.sources import Source, reading
 
 logger = getLogger(__name__)
 
-# name -> MD5 as GroupLens publishes it; None for the one that changes, whose sum is beside it.
+# name -> MD5 published by GroupLens; None for the archive that changes, whose MD5 is downloaded too.
 ARCHIVES = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",
     "ml-1m": "c4d9eecfca2ab87c1945afe126590906",
@@ -37,48 +37,48 @@ LICENCE = (
     "Harper and Konstan, The MovieLens Datasets, TiiS 2015, doi:10.1145/2827872."
 )
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
-TRIES = 3  # of a connection, one after the other
-TIMEOUT = 30  # seconds without a byte
+TRIES = 3  # attempts to connect
+TIMEOUT = 30  # seconds without data
 CHUNK = 1 << 18  # bytes
 
 
 def download(name: str, folder: Path, url: str | None, show_progress: bool) -> Path:
-    """The archive, in `folder`; downloaded unless it is there, from where an earlier try broke off.
+    """Return the archive in `folder`; download it if it is missing, resuming an interrupted download.
 
     Raises:
-        DataError: it cannot be had, or is not what GroupLens published.
+        DataError: the download failed, or is not what GroupLens published.
     """
     url = url or GROUPLENS
     target, address = make_folder(folder) / f"{name}.zip", f"{url.rstrip('/')}/{name}.zip"
     part = target.with_suffix(".zip.part")
-    instead = f"Get {name}.zip by another way and put it into '{folder}'; then the same command takes it."
+    instead = f"Get {name}.zip by other means, put it into '{folder}', and run the same command again."
     with FileLock(folder / f".{name}.zip.lock"):
         if not target.is_file():
             logger.info(f"downloading {address}\n{LICENCE}")
             _download(name, address, part, instead, show_progress)
             part.replace(target)
         elif ARCHIVES[name] and (found := _md5(target)) != ARCHIVES[name]:
-            logger.warning(f"'{target}' is not the archive of GroupLens: its MD5 is {found}, not {ARCHIVES[name]}")
+            logger.warning(f"'{target}' is not GroupLens's archive: its MD5 is {found}, not {ARCHIVES[name]}")
     return target
 
 
 def _download(name: str, address: str, part: Path, instead: str, show_progress: bool) -> None:
-    """The whole archive into `part`; `instead`: what else can be done."""
+    """Download the archive into `part`; `instead` tells the user what else to do."""
     try:
         expected = ARCHIVES[name] or _published_sum(f"{address}.md5")
         _fetch(address, part, show_progress)
     except urllib.error.HTTPError as error:
-        raise DataError(f"{address}: the server says {error.code} {error.reason}. {instead}") from error
+        raise DataError(f"{address}: the server answered {error.code} {error.reason}. {instead}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
         there = part.stat().st_size if part.is_file() else 0
-        goes_on = f" {there:,} bytes are kept, and the same command goes on from there." if there else ""
+        goes_on = f" {there:,} bytes are kept; the same command resumes from there." if there else ""
         raise DataError(f"{address} cannot be downloaded: {why}.{goes_on} {instead}") from error
     found = _md5(part)
     if found != expected:
         part.unlink()
         raise DataError(
-            f"{address} is damaged or another file: its MD5 is {found}, GroupLens publishes {expected}. {instead}"
+            f"{address} is damaged or a different file: its MD5 is {found}, GroupLens publishes {expected}. {instead}"
         )
 
 
@@ -87,18 +87,18 @@ def _published_sum(address: str) -> str:
         text = response.read(1000).decode("ascii", "replace")
     found = re.search(r"\b[0-9a-f]{32}\b", text)
     if not found:
-        raise ValueError(f"{address} has no MD5 in it")
+        raise ValueError(f"{address} contains no MD5")
     return found.group()
 
 
 def _fetch(address: str, part: Path, show_progress: bool) -> None:
-    """Append to `part` until it is complete; a connection that breaks is made anew, up to TRIES times in all."""
+    """Append to `part` until it is complete; reconnect after an interruption, up to TRIES attempts in all."""
     for left in reversed(range(TRIES)):
         there = part.stat().st_size if part.is_file() else 0
         try:
             request = urllib.request.Request(address, headers={"Range": f"bytes={there}-"} if there else {})
             with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-                if response.status != 206:  # the server starts anew
+                if response.status != 206:  # the server sends the whole file
                     there = 0
                 size = there + int(response.headers["Content-Length"] or 0)
                 with part.open("ab" if there else "wb") as file, tqdm(
@@ -110,9 +110,9 @@ def _fetch(address: str, part: Path, show_progress: bool) -> None:
                         bar.update(len(chunk))
             if part.stat().st_size >= size:
                 return
-            raise http.client.HTTPException("the connection broke off")
+            raise http.client.HTTPException("the connection was interrupted")
         except urllib.error.HTTPError as error:
-            if error.code != 416:  # the whole file is there, or another one than the server has
+            if error.code != 416:  # `part` is complete, or not the server's file
                 raise
             return
         except (OSError, http.client.HTTPException):
@@ -126,24 +126,24 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-# What is beside the ratings.
+# Item and user tables.
 
 
 def features(sources: list[Source]) -> dict[str, pd.DataFrame]:
-    """RecBole's .item and .user tables of a MovieLens archive, so far as it has them."""
+    """Return RecBole's .item and .user tables of a MovieLens archive, if it has them."""
     there = {PurePosixPath(source.name).name: source for source in reversed(lowest(sources))}
     tables = {}
     for kind, readers in (("item", ITEM_READERS), ("user", USER_READERS)):
         for name, read in readers.items():
             if name in there and any(ratings in there for ratings in RATINGS):
-                with suppress(ValueError, LookupError, csv.Error):  # another file of that name
+                with suppress(ValueError, LookupError, csv.Error):  # a different file of that name
                     tables[kind] = read(there, _lines(there[name]))
                 break
     return tables
 
 
 def lowest(sources: list[Source]) -> list[Source]:
-    """Those in the outermost folder."""
+    """Return the sources in the outermost folder."""
     depth = min((source.name.count("/") for source in sources), default=0)
     return [source for source in sources if source.name.count("/") == depth]
 
@@ -159,7 +159,7 @@ def _lines(source: Source) -> list[str]:
 
 
 def _items(rows: list[tuple[str, str, str]]) -> pd.DataFrame:
-    """Of (id, title with the year behind it, genres)."""
+    """Return the .item table of rows (id, title followed by the year, genres)."""
     table = []
     for item, title, genres in rows:
         found = re.fullmatch(r"(.*?)\s*\((\d{4})\)\s*", title)

@@ -1,1 +1,1 @@
-"""Ratings from files and tables: what is in them is found out, and what the user says beats it."""
+"""Read ratings from files and tables. The layout is detected; the user's options override it."""

@@ -1,4 +1,4 @@
-"""A text in blocks of whole records: one on each line, whatever ends the lines and whatever stands in quotes."""
+"""Split a text into blocks of whole records, one per line, for any line ends and quoted line breaks."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading.options import Options
 
-BLOCK = 1 << 25  # bytes; a quarter of it for pairs, which are answered as they come
-MARK = "\ufeff".encode()  # a byte order mark: of the file, or of one that was appended to it
-WITHIN = b"\r"  # in place of a line end in quotes; a block has no other
+BLOCK = 1 << 25  # bytes; a quarter of it for pairs, whose predictions are written block by block
+MARK = "\ufeff".encode()  # byte order mark, at the start of the file or of a file appended to it
+WITHIN = b"\r"  # replaces a line end in quotes; a block has no other carriage return
 
 
 class Block(NamedTuple):
-    """Records in UTF-8, one on each line.
+    """Records in UTF-8, one per line.
 
     Attributes:
-        number: of the first line in the file.
-        text: of the lines.
+        number: line number of the first line in the file.
+        text: the lines.
         bare: the same without quoted fields, for counting separators.
     """
 
@@ -30,36 +30,36 @@ class Block(NamedTuple):
 
     @property
     def end(self) -> int:
-        """The number of the line after the last."""
+        """Line number after the last line."""
         return self.number + self.text.count(b"\n") + self.text.count(WITHIN)
 
 
 class Blocks:
-    """The blocks of a stream: `head` first, by which `quoted_by` is set; then they are iterated over.
+    """Iterate over the blocks of a stream; set `quoted_by` from `head` before.
 
     Attributes:
-        head: the first lines as they are, whole ones, in UTF-8.
-        quoted_by: the separator of fields that may be quoted; None where a quote is a letter.
-        decide: where that is not clear yet, says it by lines with a quote: `quoted_by`, b"" for None, None if they
-            leave it open.
+        head: the first lines, complete and unchanged, in UTF-8.
+        quoted_by: the separator, if fields may be quoted; None if a quote is an ordinary character.
+        decide: called with lines that have a quote if `head` does not tell; returns the new `quoted_by`, b"" for None,
+            or None if still undecided.
     """
 
     def __init__(self, name: str, stream: Any, size: int, options: Options, encoding: str | None):
         self._name, self._stream, self._size, self._options = name, stream, size, options
         self._decoder = None
         if codecs.lookup(encoding or "utf-8").name not in ("utf-8", "utf-8-sig", "ascii"):
-            # what cannot be decoded stays visible, as bytes that are no UTF-8
+            # undecodable bytes stay visible as bytes that are not UTF-8
             errors = "replace" if str(encoding).lower().startswith(("utf", "u1", "u3")) else "surrogateescape"
             self._decoder = codecs.getincrementaldecoder(str(encoding))(errors)
         self.quoted_by: bytes | None = None
         self.decide: Callable[[bytes], bytes | None] | None = None
-        self._held = b""  # a carriage return that may belong to a line feed
+        self._held = b""  # a final carriage return, which a line feed may follow
         self._first = self._chunk()
         cut = len(self._first) if self._ended else self._first.rfind(b"\n") + 1 or len(self._first)
         self.head = self._first[:cut].replace(MARK, b"")
 
     def _chunk(self) -> bytes:
-        r"""The next bytes, with \n for every line end; empty at the end."""
+        r"""Return the next bytes with every line end as \n; empty at the end."""
         while True:
             text = raw = self._stream.read(self._size)
             self._ended = len(raw) < self._size
@@ -89,8 +89,8 @@ class Blocks:
                     number = block.end
             if len(rest) > 2 * self._size:
                 raise DataError(
-                    f"{self._name}: the record in line {number} is longer than {2 * self._size >> 20} MB; that is no "
-                    f"text file with ratings.{self._never_closed() if unfinished else ''}"
+                    f"{self._name}: the record in line {number} is longer than {2 * self._size >> 20} MB; this is not "
+                    f"a text file of ratings.{self._never_closed() if unfinished else ''}"
                 )
             if ended:
                 return
@@ -98,13 +98,13 @@ class Blocks:
             text, ended = rest + new, not new
 
     def _records(self, number: int, lines: bytes, ended: bool) -> tuple[Block, bytes]:
-        """A record on each line; and what is unfinished at the end, as its quote is open."""
+        """Return a block with one record per line, and the rest, which ends in an open quote."""
         if self.decide is not None and b'"' in lines and (decided := self.decide(lines)) is not None:
             self.quoted_by, self.decide = decided or None, None
         if self.quoted_by is None or b'"' not in lines:
             return Block(number, lines, lines), b""
         bare = re.sub(rb'"[^"\n]*"', b"", lines)
-        if b'"' not in bare:  # quotes come in pairs on every line
+        if b'"' not in bare:  # every line closes its quotes
             return Block(number, lines, bare), b""
         separator = re.escape(self.quoted_by)
         field = re.compile(rb'(?<![^%s\n]) *"([^"]*(?:""[^"]*)*)("|\Z)' % separator)
@@ -135,4 +135,4 @@ class Blocks:
         )
 
     def _never_closed(self) -> str:
-        return f" {self._options.flag('quotes')} no reads quotes as letters."
+        return f" {self._options.flag('quotes')} no treats quotes as ordinary characters."

@@ -1,4 +1,4 @@
-"""What a rating is made of: which column is which; what an id, a number and a date is. For every format and verb."""
+"""Identify columns and parse ids, numbers and dates, for every format and verb."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import pandas as pd
 from recbole_autorec.errors import ConfigError, DataError
 from recbole_autorec.reading.options import BYTES, Fault, Options, Say, parts_of, shown
 
-FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp where there is one
+FIELDS = ("user", "item", "rating", "timestamp")  # the timestamp is optional
 PAIR = FIELDS[:2]
-FRAME = "the DataFrame"  # a source that is no file, in messages
+FRAME = "the DataFrame"  # name of a DataFrame in messages
 MELT = (
-    "pandas makes that of it, and convert takes the DataFrame. Without the columns that are no items: {frame}.melt("
+    "drop the columns that are not items, reshape the table in pandas and convert the DataFrame: {frame}.melt("
     "{user!r}, var_name='item', value_name='rating').dropna()"
 )
 
-# What the fields are called in well-known files, in lower case without _, - and blanks. A name of the second list
-# counts where there is none of the first: several people share a name, and a product has variants.
+# Column names in well-known files, in lower case without _, - and blanks. A name of the second list counts only if
+# there is none of the first: several people may share a name, and a product has variants.
 NAMES = {
     "user": (("user", "userid", "uid", "reviewerid", "customerid", "custid", "memberid", "usermd5"),
              ("profilename", "reviewprofilename", "username", "reviewername")),
@@ -55,13 +55,13 @@ def needed(wanted: Sequence[str]) -> tuple[str, ...]:
 
 
 def field_named(text: object) -> tuple[str, bool] | None:
-    """The field of a column's name, and whether the name is one of the first list; RecBole's `:type` does not count."""
+    """Return the field of a column name and whether the name is in the first list; ignores RecBole's `:type`."""
     plain = re.sub(r"[_\-\s\"#%\[\]]", "", str(text).strip().strip(BYTE_ORDER_MARK).partition(":")[0]).lower()
     return next(((name, plain in first) for name, (first, other) in NAMES.items() if plain in first + other), None)
 
 
 def by_known_names(names: Sequence[object], wanted: Sequence[str]) -> list[str | None]:
-    """The field of each column that is called as in NAMES. Several columns may have the same."""
+    """Return the field of each column whose name is in NAMES, else None. Several columns may have the same field."""
     found = [known if (known := field_named(name)) and known[0] in wanted else None for name in names]
     sure = {each[0] for each in found if each and each[1]}
     return [each[0] if each and (each[1] or each[0] not in sure) else None for each in found]
@@ -76,16 +76,16 @@ def chosen(
     places: bool = True,
     line: bool = False,
 ) -> list[str | None]:
-    """The field in each column.
+    """Return the field of each column, None for an unused one.
 
     Args:
-        where: the file, for messages.
-        names: of the columns; the fields of the first line where it has no names.
-        options: what the user says; its `columns` decides.
-        wanted: FIELDS, or PAIR.
-        named: whether they are names.
-        places: whether columns have places; keys have none.
-        line: whether the names are the first line of a text, and so may be none.
+        where: name of the file, for messages.
+        names: column names; the fields of the first line if there is no header.
+        options: the user's options; `columns` overrides what is detected.
+        wanted: FIELDS or PAIR.
+        named: whether `names` are column names.
+        places: whether columns can be given by position; JSON keys cannot.
+        line: whether `names` are the first line of a text, which may not be a header.
 
     Raises:
         DataError, ConfigError: a field has no column, or two.
@@ -105,18 +105,17 @@ def chosen(
         given = _named(options, wanted)
         if not named:
             raise DataError(
-                f"{where} has no header with names; give {flag} by place: {','.join(wanted)}, or "
-                f"{options.flag('header')} yes."
+                f"{where} has no header; give {flag} by position: {','.join(wanted)}, or {options.flag('header')} yes."
             )
         for name, key in given.items():
             if key not in map(str, names):
-                raise DataError(f"{where}: {flag} {name}={key}, but there are {shown(', '.join(map(str, names)))}.")
+                raise DataError(f"{where}: {flag} {name}={key}; expected one of {shown(', '.join(map(str, names)))}.")
         found = [next((name for name, key in given.items() if key == str(text)), None) for text in names]
     else:
         found = [None if text.strip() in ("-", "") else text.strip() for text in parts_of(columns)]
         unknown = [text for text in found if text is not None and text not in FIELDS]
         if unknown:
-            raise ConfigError(f"{flag} {columns!r}: {unknown[0]!r}; expected {', '.join(wanted)}, or - for another.")
+            raise ConfigError(f"{flag} {columns!r}: {unknown[0]!r}; expected {', '.join(wanted)}, or - for unused.")
         found = [text if text in wanted else None for text in found] + [None] * (len(names) - len(found))
         if len(found) > len(names):
             raise DataError(
@@ -126,7 +125,7 @@ def chosen(
         for chosen_one, called, text in zip(found, by_name, names, strict=True):
             if chosen_one and called and chosen_one != called:
                 raise DataError(
-                    f"{where}: {flag} {columns!r} takes {text!r} for the {chosen_one}; if that is meant, name it: "
+                    f"{where}: {flag} {columns!r} takes {text!r} as the {chosen_one}; if you mean it, give the name: "
                     f"{chosen_one}={text}."
                 )
     twice = [name for name in wanted if found.count(name) > 1]
@@ -147,24 +146,25 @@ def _remedy(
     example = ["-"] * len(names)
     example[: len(needed(wanted))] = needed(wanted)[: len(names)]
     ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
-    if places and len(names) <= 12:
-        ways += [f"by place, with - for what is left out: {options.flag('columns')} {','.join(example)}"]
-    if named and line and options.header is None and not any(by_known_names(names, FIELDS)):
-        ways += [f"or, if this line has no names: {options.flag('header')} no"]
-    wide = f" If each column is an item: {MELT.format(frame='frame', user=str(names[0]))}." if len(names) > 12 else ""
-    return f"say which they are{': ' if named else ' '}{'; or '.join(ways).replace('; or or,', '; or,')}.{wide}"
+    if places and (len(names) <= 12 or not named):
+        ways += [f"by position, with - for unused columns: {options.flag('columns')} {','.join(example)}"]
+    may_be_data = named and line and options.header is None and not any(by_known_names(names, FIELDS))
+    no_header = f"; or, if this line is not a header: {options.flag('header')} no" if may_be_data else ""
+    melt = MELT.format(frame="frame", user=str(names[0]))
+    wide = f" If each column is an item, {melt}." if named and len(names) > 12 else ""
+    return f"{'name them: ' if named else 'give them '}{'; or '.join(ways)}{no_header}.{wide}"
 
 
 def _no_names(where: str, names: Sequence[object], options: Options, wanted: Sequence[str]) -> str:
     if len(names) > 12 and sum(math.isfinite(number(str(text))) for text in names) > len(names) // 2:
         melt = MELT.format(frame="frame.rename_axis('user').reset_index()", user="user")
         return (
-            f"{where}: {len(names)} columns of numbers: a row for each user and a column for each item? What can be "
-            f"read is one rating a line; {melt}."
+            f"{where}: {len(names)} columns of numbers look like a row per user and a column per item. Expected one "
+            f"rating per line; {melt}."
         )
     example = [*needed(wanted), "-", *wanted[len(needed(wanted)) :]]
     return (
-        f"{where}: {len(names)} columns and no header; say what they are, with - for what is left out: "
+        f"{where}: {len(names)} columns and no header; name them in order, with - for unused columns: "
         f"{options.flag('columns')} {','.join(example)}."
     )
 
@@ -174,14 +174,14 @@ def _named(options: Options, wanted: Sequence[str]) -> dict[str, str]:
     for name, key in names.items():
         if name not in FIELDS or not key:
             raise ConfigError(
-                f"{options.flag('columns')} {options.columns!r}: {name!r}={key!r}; expected FIELD=NAME of "
-                f"{', '.join(wanted)}."
+                f"{options.flag('columns')} {options.columns!r}: {name!r}={key!r}; expected FIELD=NAME, FIELD "
+                f"one of {', '.join(wanted)}."
             )
     return {name: key for name, key in names.items() if name in wanted}
 
 
 def is_header(first: Sequence[str], second: Sequence[str], options: Options, wanted: Sequence[str]) -> bool:
-    """Whether the first line of a text has names."""
+    """Return whether the first line of a text is a header."""
     if options.header is not None:
         return options.header
     words = not any(_is_rating(text, options) for text in first)
@@ -202,7 +202,7 @@ def _is_rating(text: str, options: Options) -> bool:
 
 
 def id_text(value: Any) -> str:
-    """An id as text; "" for what is none. A whole number is itself, whatever type it came in."""
+    """Return an id as text; "" if the value is not an id. A whole number has the same text in every type."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -223,27 +223,27 @@ def is_id(text: str) -> bool:
 def why_no_id(kind: str, text: str, options: Options) -> Fault:
     if bad := BYTES.search(text):
         byte = f"0x{ord(bad[0]) - 0xDC00:02x}"
-        return Fault(f"the byte {byte} of the {kind} is not of {options.encoding or 'UTF-8'}", undecoded=True)
-    return Fault(f"{kind} {text!r} is no id")
+        return Fault(f"byte {byte} in the {kind} is not valid {options.encoding or 'UTF-8'}", undecoded=True)
+    return Fault(f"{kind} {text!r} is not a valid id")
 
 
 def as_categories(values: pd.Series) -> pd.Categorical:
-    """Ids of any type as categories of their texts; missing where there is none."""
+    """Return ids of any type as categories of their texts; missing if a value is not an id."""
     codes, different = _different(values)
     return renumbered(codes, [id_text(value) for value in different])
 
 
 def _different(values: pd.Series) -> tuple[np.ndarray, Sequence[Any]]:
-    """Number of each value's kind, -1 where it is missing, and the kinds."""
-    with suppress(TypeError, ArithmeticError):  # lists and the like, and numbers that signal
+    """Return the code of each value, -1 if it is missing, and the distinct values."""
+    with suppress(TypeError, ArithmeticError):  # unhashable values such as lists; signalling NaNs
         return pd.factorize(values)
     return np.arange(len(values)), values.tolist()
 
 
 def renumbered(codes: np.ndarray, texts: Sequence[str]) -> pd.Categorical:
-    """Codes of texts that may be alike, or no ids, as categories."""
+    """Return codes of texts as categories; equal texts are merged, invalid ids are missing."""
     different = {text: number for number, text in enumerate(dict.fromkeys(filter(is_id, texts)))}
-    numbers = np.array([*(different.get(text, -1) for text in texts), -1])  # the last: missing already
+    numbers = np.array([*(different.get(text, -1) for text in texts), -1])  # the last for code -1
     return pd.Categorical.from_codes(numbers[codes], pd.Index([*different], dtype=object))
 
 
@@ -251,7 +251,7 @@ def renumbered(codes: np.ndarray, texts: Sequence[str]) -> pd.Categorical:
 
 
 def number(text: str, decimal: str | None = None) -> float:
-    """A number as text, nan for what is none. Without `decimal`, 3,5 is 3.5; but 1,000 might be a thousand."""
+    """Parse a finite number; nan if it is none. Without `decimal`, 3,5 is 3.5, but 1,000 is ambiguous and so nan."""
     text = text.strip()
     if "," in text:
         if decimal == "." or text.count(",") > 1 or "." in text or (decimal is None and THOUSANDS.fullmatch(text)):
@@ -268,7 +268,7 @@ def is_number(text: str) -> bool:
 
 
 def numbers(values: pd.Series, decimal: str | None = None) -> np.ndarray:
-    """Of a column of any type, float64; nan for what is none."""
+    """Return a column of any type as float64; nan if a value is not a finite number."""
     kind = values.dtype
     if pd.api.types.is_float_dtype(kind) and getattr(kind, "itemsize", 8) < 8:  # 3.3, not 3.29999995
         single, places = np.unique(values.to_numpy(dtype=np.float32, na_value=np.nan), return_inverse=True)
@@ -282,7 +282,7 @@ def numbers(values: pd.Series, decimal: str | None = None) -> np.ndarray:
 
 
 def one_number(value: Any, decimal: str | None = None) -> float:
-    """As `numbers`."""
+    """Return one value as `numbers` does."""
     if isinstance(value, str):
         return number(value, decimal)
     if isinstance(value, bool | np.bool_ | complex | np.complexfloating) or value is None:
@@ -295,19 +295,19 @@ def one_number(value: Any, decimal: str | None = None) -> float:
 
 
 def why_no_number(kind: str, text: str, options: Options) -> Fault:
-    """And the flag that makes one of it."""
-    flag, why = options.flag("decimal"), f"{kind} {text!r} is no finite number"
+    """Return the fault, with the flag that makes the text a number, if any."""
+    flag, why = options.flag("decimal"), f"{kind} {text!r} is not a finite number"
     if options.decimal is None and THOUSANDS.fullmatch(text.strip()):
-        return Fault(why, f"Write it without a separator of thousands; if it has decimals: {flag} ,", text)
+        return Fault(why, f"Write it without a thousands separator; if the comma is a decimal mark: {flag} ,", text)
     for sign in (",", "."):
         if options.decimal not in (None, sign) and not math.isnan(number(text, sign)):
-            return Fault(f"{why} with the decimal sign {options.decimal!r}", f"{flag} {sign} reads it.", text)
+            return Fault(f"{why} with decimal mark {options.decimal!r}", f"{flag} {sign} reads it.", text)
     return Fault(why, rating=text)
 
 
 # Dates.
 
-ISO = "ISO8601"  # with and without time, fractions and zone
+ISO = "ISO8601"  # with or without time, fractions of a second and time zone
 DAYS = ("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y",
         "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m %d, %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y",
         "%d-%b-%y")  # fmt: skip
@@ -315,20 +315,20 @@ TIMES = ("", " %H:%M:%S", " %H:%M", " %I:%M %p", " %I:%M:%S %p", ", %H:%M:%S", "
          " %H:%M:%S %z", " %H:%M:%S%z")  # fmt: skip
 FORMATS = (ISO, *map("".join, product(DAYS, TIMES)), "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %z %Y",
            "%a, %d %b %Y %H:%M:%S %z", "%a, %d %b %Y", "%a, %b %d, %Y")  # fmt: skip
-SAMPLE = 10_000  # dates by which a format is found
+SAMPLE = 10_000  # dates used to detect a format
 
 
 def seconds(texts: Iterable[str], form: str) -> np.ndarray:
-    """Of dates, since 1970, float64; nan for what is none."""
-    # a date has a digit: pandas knows "today"
+    """Parse dates as seconds since 1970, float64; nan if a text does not match `form`."""
+    # a date has a digit; pandas would accept "today"
     index = pd.Index([text.strip() if re.search(r"\d", text) else None for text in texts], dtype=object)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the user is told by us
+        warnings.simplefilter("ignore")  # we report faults ourselves
         return _since_1970(pd.DatetimeIndex(pd.to_datetime(index, format=form, errors="coerce", utc=True)))
 
 
 def _since_1970(dates: pd.DatetimeIndex) -> np.ndarray:
-    """Seconds, float64; nan for what is none. Without pandas' difference, which ends with the year 2262."""
+    """Return seconds, float64; nan if missing. pandas' time differences would end with the year 2262."""
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[dates.unit]
     return np.where(dates.isna(), np.nan, dates.asi8 / per_second)
 
@@ -337,15 +337,12 @@ def checked_format(form: str, options: Options) -> str:
     try:
         pd.to_datetime("", format=form, errors="coerce")
     except ValueError as error:
-        raise ConfigError(f"{options.flag('date_format')} {form!r} is no format of strptime.") from error
+        raise ConfigError(f"{options.flag('date_format')} {form!r} is not a strptime format.") from error
     return form
 
 
 def date_formats(texts: Sequence[str]) -> list[str]:
-    """The formats of dates that are no numbers: those that read as many as any other does, the likelier first.
-
-    Empty where nothing does, or where they are numbers.
-    """
+    """Return the formats that parse the most dates, likelier ones first; empty if none does or they are numbers."""
     different = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
     words = [text for text in different if not is_number(text)]
     if len(words) <= len(different) // 2:
@@ -358,18 +355,18 @@ def date_formats(texts: Sequence[str]) -> list[str]:
 
 @lru_cache
 def swapped(form: str) -> str:
-    """The same with day and month the other way round."""
+    """Return the format with day and month swapped; "" if it lacks either."""
     return form.translate(str.maketrans("dm", "md")) if "%d" in form and "%m" in form else ""
 
 
 def format_of(
     where: str, texts: Sequence[str], options: Options, say: Say, later: Callable[[], Iterable[list[str]]] | None = None
 ) -> str | None:
-    """The format of dates, None where they are numbers.
+    """Return the date format of timestamps; None if they are numbers.
 
     Args:
-        texts: the first ones.
-        later: gives further ones, which are looked at where the first leave it open which number is the day.
+        texts: the first timestamps.
+        later: returns further ones, used if the first do not tell day from month.
     """
     if options.date_format is not None:
         return checked_format(options.date_format, options)
@@ -377,9 +374,9 @@ def format_of(
     words = [text for text in texts if text.strip() and not is_number(text)]
     if not formats and len(words) > len(texts) // 2:
         raise DataError(
-            f"{where}: timestamp {shown(words[0])!r} is no number, nor a date of a known format; "
-            f"{options.flag('date_format')} names it, such as '%d/%m/%Y %H:%M', or {options.flag('columns')} leaves "
-            "the column out."
+            f"{where}: timestamp {shown(words[0])!r} is neither a number nor a date in a known format; give "
+            f"{options.flag('date_format')}, such as '%d/%m/%Y %H:%M', or leave the column out of "
+            f"{options.flag('columns')}."
         )
     form = formats[0] if formats else None
     other = swapped(form) if form else ""
@@ -390,23 +387,23 @@ def format_of(
         if counts[0] != counts[1]:
             return form if counts[0] > counts[1] else other
     say(
-        f"{where}: dates such as {texts[0]} are read as {form}; if the day is the other number: "
+        f"{where}: dates such as {texts[0]} are read as {form}; if day and month are swapped: "
         f"{options.flag('date_format')} '{other}'"
     )
     return form
 
 
 def why_no_date(text: str, form: str, options: Options) -> Fault:
-    """And the flag that makes one of it."""
+    """Return the fault, with the flag that makes the text a date, if any."""
     other = swapped(form)
     read = bool(other) and bool(np.isfinite(seconds([text], other))[0])
     cure = f"{options.flag('date_format')} '{other}' reads it." if read else ""
-    why, flag = f"timestamp {text!r} is no date like {form}", options.flag("date_format")
-    return Fault(why, cure) if options.date_format is None else Fault(why, hint=f"Without {flag} it is found out.")
+    why, flag = f"timestamp {text!r} does not match the date format {form}", options.flag("date_format")
+    return Fault(why, cure) if options.date_format is None else Fault(why, hint=f"Omit {flag} to detect the format.")
 
 
 def in_seconds(values: pd.Series, form: str | None, decimal: str | None) -> np.ndarray:
-    """A column of timestamps of any type; nan for what is none."""
+    """Return timestamps of any type as seconds since 1970; nan if a value is not a time."""
     if pd.api.types.is_datetime64_any_dtype(values):
         return _since_1970(pd.DatetimeIndex(values))
     if form is None:

@@ -1,4 +1,4 @@
-"""JSON: an object or a list on each line, an array of them, pretty-printed ones; and Python's dictionaries."""
+"""JSON: one object or list per line, an array of them, or pretty-printed; also Python dictionaries."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import Block, Blocks
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
-from recbole_autorec.reading.separated import of_texts
+from recbole_autorec.reading.separated import SHOWN, of_texts
 
-PART = 1 << 17  # objects in a frame
+PART = 1 << 17  # objects per frame
 LONGEST = 1 << 26  # characters of one object
-Record = tuple[int, str, Any]  # line, text for messages, content: a dict or a list; None if it is neither
+Record = tuple[int, str, Any]  # line, text for messages, content: a dict or a list, None if invalid
 
 
 def is_json(head: bytes) -> bool:
-    """Whether a text begins as JSON, or Python's literals, does; not with an id in brackets."""
+    """Return whether a text starts like JSON or a Python literal, and not with an id in brackets."""
     return re.match(rb"""\s*(\{\s*($|["'}]|u["'])|\[\s*($|[\[{"\d-]))""", head[:1000]) is not None
 
 
@@ -32,9 +32,9 @@ def read(
     name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
     say: Say, wanted: Sequence[str], keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Frames of the ratings; see ratings.read_ratings."""
+    """Yield frames of ratings; see ratings.read_ratings."""
     records = _records(name, blocks)
-    first = list(_first(records))
+    first = list(islice(records, SHOWN))
     columns, names = _columns(name, [content for *_, content in first], options, wanted)
     if keep is not None:
         keep[:] = map(str, names)
@@ -49,8 +49,8 @@ def read(
                     yield list({_text(_value(content, time)) for *_, content in part})
 
         dates = fields.format_of(name, [_text(_value(content, time)) for *_, content in first], options, say, later)
-    said = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
-    say(f"{name}: JSON, {said}" + (f"; dates as {dates}" if dates else ""))
+    mapping = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
+    say(f"{name}: JSON, {mapping}" + (f"; dates as {dates}" if dates else ""))
     for part in _parts(chain(first, records)):
         yield _frame(name, part, keys, dates, options, bad)
 
@@ -67,16 +67,8 @@ def _records(name: str, blocks: Blocks) -> Iterator[Record]:
     return _lines(blocks) if whole else _stream(name, blocks)
 
 
-def _first(records: Iterator[Record]) -> Iterator[Record]:
-    """Enough to find out the layout: some, and more until one is a rating's."""
-    for count, record in enumerate(records):
-        yield record
-        if count >= 3000:
-            return
-
-
 def _content(text: str) -> Any:
-    """Of a line, as JSON or as Python has it; None if it is neither."""
+    """Parse a line as JSON or as a Python literal; None if it is neither."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -107,7 +99,7 @@ def _texts(block: Block) -> list[str]:
 
 
 def _stream(name: str, blocks: Blocks) -> Iterator[Record]:
-    """The objects of arrays, or of a text in which they stand one after the other."""
+    """Yield the objects of arrays, or of a text of consecutive objects."""
     decoder, text, number, depth = json.JSONDecoder(), "", 1, 0
     for block in chain(blocks, [None]):
         text += "" if block is None else block.text.decode("utf-8", "surrogateescape")
@@ -128,8 +120,8 @@ def _stream(name: str, blocks: Blocks) -> Iterator[Record]:
                 if block is None or len(text) - start > LONGEST:
                     line = number + text.count("\n", start, getattr(error, "pos", start))
                     raise DataError(
-                        f"{name} line {line}: this is no JSON. Expected an object a rating, such as "
-                        '{"user": "u1", "item": "i1", "rating": 5}, on a line each or in an array.'
+                        f"{name} line {line}: invalid JSON. Expected one object per rating, such as "
+                        '{"user": "u1", "item": "i1", "rating": 5}, one per line or in an array.'
                     ) from error
                 break
             yield number, text[start : min(place, start + 200)], content
@@ -147,23 +139,23 @@ def _try(decoder: json.JSONDecoder, text: str, start: int) -> Any:
 def _columns(
     name: str, contents: list[Any], options: Options, wanted: Sequence[str]
 ) -> tuple[list[str | int | None], list[Any]]:
-    """The field of each key or place, and the keys."""
+    """Return the field of each key or position, and the keys or positions."""
     known = [content for content in contents if isinstance(content, dict) or _is_row(content)]
     if not known:
-        raise DataError(f"{name} has no JSON object in its first lines; expected one for each rating.")
+        raise DataError(f"{name} has no JSON object in its first lines; expected one per rating.")
     first = known[0]
     if isinstance(first, list):
         return list(fields.chosen(name, [*map(_text, first)], options, wanted, named=False)), list(range(len(first)))
     nested = [value for value in first.values() if isinstance(value, dict | list)]
     if len(known) == 1 and nested and (len(nested) == len(first) or any(len(value) > 1 for value in nested)):
         raise DataError(
-            f"{name} is one JSON object with {shown(', '.join(first))}; expected one for each rating. pandas writes "
-            "such: frame.to_json(FILE, orient='records', lines=True)."
+            f"{name} is one JSON object with {shown(', '.join(first))}; expected one per rating, as pandas "
+            "writes with frame.to_json(FILE, orient='records', lines=True)."
         )
     names = list(dict.fromkeys(key for content in known if isinstance(content, dict) for key in content))
     if options.columns is not None and "=" not in options.columns:
         raise DataError(
-            f"{name} has JSON objects; name the keys: {options.flag('columns')} "
+            f"{name} contains JSON objects; name the keys: {options.flag('columns')} "
             f"{','.join(f'{field}=KEY' for field in wanted)}."
         )
     return list(fields.chosen(name, names, options, wanted, places=False)), names
@@ -176,7 +168,7 @@ def _value(content: Any, key: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    """A value as the text that a csv has."""
+    """Return a value as its text in a csv."""
     if isinstance(value, str):
         return value
     return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
@@ -188,7 +180,7 @@ def _frame(
     rows, faults = [], []
     for number, text, content in records:
         if not isinstance(content, dict) and not _is_row(content):
-            faults.append((number, text, Fault("it is no JSON object")))
+            faults.append((number, text, Fault("not a JSON object")))
             continue
         values = {column: _text_for(column, _value(content, key)) for key, column in keys}
         row = of_texts(values, dates, options)
@@ -208,5 +200,5 @@ def _text_for(column: str | int, value: Any) -> str:
 
 
 def _kept(value: Any) -> str:
-    """Of another column, for the output."""
+    """Return the text of a column that is only copied to the output."""
     return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

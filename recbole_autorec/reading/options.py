@@ -1,4 +1,4 @@
-"""What the user says about a file, and what becomes of lines that are no ratings."""
+"""Options for reading a file, and handling of invalid lines."""
 
 from __future__ import annotations
 
@@ -16,30 +16,28 @@ from recbole_autorec.errors import ConfigError, DataError, counted
 
 logger = getLogger(__name__)
 
-Say = Callable[[str], object]  # is told how a file is read
-BYTES = re.compile("[\udc80-\udcff]")  # surrogates in place of bytes that are not of the encoding
-
-
-# Encodings of Python's that are no files'.
+Say = Callable[[str], object]  # receives messages on how a file is read
+BYTES = re.compile("[\udc80-\udcff]")  # surrogates that stand for undecodable bytes
+# Python codecs in which no file is written.
 NO_TEXT = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a file is to be read; what is None is found out.
+    """How to read a file; None means that it is detected.
 
     Attributes:
-        columns: "user,item,rating,timestamp" by place with - for others, or "user=NAME,...".
-        separator: between fields: a text, "tab", or "blanks" in runs.
-        encoding: of text.
-        header: whether the first line has names.
-        quotes: whether a field may stand in double quotes; otherwise a quote is a letter.
-        decimal: the decimal sign of ratings, "." or ",".
-        date_format: of timestamps, as of strptime.
-        not_rated: a rating that stands for none; left out.
+        columns: "user,item,rating,timestamp" by position with - for unused ones, or "user=NAME,...".
+        separator: field separator: a text, "tab", or "blanks" for runs of blanks.
+        encoding: text encoding.
+        header: whether the first line names the columns.
+        quotes: whether fields may be in double quotes; if not, a quote is an ordinary character.
+        decimal: decimal mark of ratings, "." or ",".
+        date_format: strptime format of timestamps.
+        not_rated: rating that means "not rated"; left out.
         skips: whether the verb has --skip_bad_lines.
-        prefix: of the flags, as messages name them; of a function in Python, which has arguments.
-        elsewhere: another file is read by the same columns; names that this one has not may be that one's.
+        prefix: prefix of the flags in messages; "FUNCTION's " if a Python function was called.
+        elsewhere: whether `columns` also applies to another file; names missing in this file may belong to that one.
     """
 
     columns: str | None = None
@@ -86,7 +84,7 @@ FOUND_OUT = Options()
 
 
 def columns_text(columns: str | Sequence[str] | Mapping[str, str] | None) -> str | None:
-    """Columns as a flag has them, from what Python has: places, or names by field."""
+    """Return the text of --columns for fields by position, or for a mapping from field to name."""
     if columns is None or isinstance(columns, str):
         return columns
     line = io.StringIO()
@@ -96,19 +94,19 @@ def columns_text(columns: str | Sequence[str] | Mapping[str, str] | None) -> str
 
 
 def parts_of(columns: str) -> list[str]:
-    """Of --columns: a name with a comma in it stands in quotes with its field, as "user=who, is"."""
+    """Split --columns at commas; a part whose name has a comma is quoted, as "user=who, is"."""
     return next(csv.reader([columns], skipinitialspace=True), [])
 
 
 class Fault(NamedTuple):
-    """Why a line is no rating.
+    """Why a line is not a valid rating.
 
     Attributes:
-        why: in half a sentence.
-        cure: the flag that makes a rating of it, in a sentence; such a line is never skipped.
-        hint: what may be wrong where many lines have this fault, in a sentence.
-        rating: the text that is no number, if that is the fault.
-        undecoded: whether bytes are not of the encoding.
+        why: half a sentence.
+        cure: a sentence with the flag that makes the line valid; such a line is never skipped.
+        hint: a sentence on the likely cause if many lines have this fault.
+        rating: the text of the rating, if the fault is that it is not a number.
+        undecoded: whether some bytes could not be decoded.
     """
 
     why: str
@@ -121,17 +119,17 @@ class Fault(NamedTuple):
 def decoded(
     faults: list[tuple[int, str, Fault]], texts: Callable[[], Iterable[str]], options: Options
 ) -> list[tuple[int, str, Fault]]:
-    """The faults with bytes shown as such; and `--encoding` is the cure, unless other lines show that it is right.
+    """Show undecodable bytes as hex, with --encoding as the cure unless other lines show that it is right.
 
     Args:
-        texts: gives the lines around, with surrogates for bytes that are not of the encoding.
+        texts: returns all lines of the block, with surrogates for undecodable bytes.
     """
     wrong = sum(fault.undecoded for *_, fault in faults)
     if not wrong:
         return faults
     right = sum(not text.isascii() and not BYTES.search(text) for text in texts())
     cure = "" if options.encoding is not None or right >= wrong else (
-        f"{options.flag('encoding')} cp1252 reads text of a Western European Windows; others have other names."
+        f"Give the encoding, such as {options.flag('encoding')} cp1252 for Western European Windows."
     )  # fmt: skip
     return [
         (number, BYTES.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text),
@@ -142,13 +140,13 @@ def decoded(
 
 @dataclass
 class BadLines:
-    """Lines that are no ratings: an error at once, or kept here.
+    """Handle invalid lines: raise at once, or count them.
 
     Attributes:
-        skip: count them and go on.
-        count: how many there were.
+        skip: whether to count invalid lines and go on.
+        count: number of invalid lines.
         first: up to ten of them, each as "file line 3: why".
-        not_rated: ratings left out, since they stand for none.
+        not_rated: number of ratings left out because they mean "not rated".
     """
 
     skip: bool = False
@@ -157,10 +155,10 @@ class BadLines:
     first: list[str] = field(default_factory=list)
 
     def add(self, source: str, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> None:
-        """The faults of `n_lines` lines of a file: number, text and fault of each.
+        """Add the faults found in `n_lines` lines of a file, each with its line number and text.
 
         Raises:
-            DataError: a line has a cure, or lines are not to be skipped.
+            DataError: a fault has a cure, or invalid lines are not skipped.
         """
         curable = [each for each in faults if each[2].cure]
         for number, text, fault in curable or faults:
@@ -172,22 +170,21 @@ class BadLines:
                 self.first.append(message)
 
     def report(self, name: str, n_duplicates: int, by_time: bool) -> None:
-        """Say what was left out."""
+        """Log what was left out."""
         for line in self.first:
             logger.warning(f"left out: {line}")
         if self.count > len(self.first):
-            logger.warning(f"... and {counted(self.count - len(self.first), 'bad line')} more")
+            logger.warning(f"... and {counted(self.count - len(self.first), 'more bad line')}")
         if self.not_rated:
-            logger.warning(f"{name}: {counted(self.not_rated, 'rating')} left out that stand for none")
+            logger.warning(f"{name}: {counted(self.not_rated, 'rating')} left out as 'not rated'")
         if n_duplicates:
             order = "time" if by_time else "line"
             logger.warning(
-                f"{name}: {counted(n_duplicates, 'rating')} left out: the pair was rated again; the last by {order} is "
-                "kept"
+                f"{name}: {counted(n_duplicates, 'duplicate rating')} left out; the last of a pair by {order} is kept"
             )
 
     def _advice(self, fault: Fault, faults: Sequence[tuple[int, str, Fault]], n_lines: int, options: Options) -> str:
-        like = "" if len(faults) == 1 else f" So are {len(faults):,} of {n_lines:,} lines."
+        like = "" if len(faults) == 1 else f" {len(faults):,} of {n_lines:,} lines are invalid."
         if fault.cure:
             return f"{like} {fault.cure}"
         alike = sum(each.rating == fault.rating is not None for *_, each in faults)
@@ -195,19 +192,19 @@ class BadLines:
         is_code = code.lower() not in ("true", "false") and not code.startswith(("{", "["))
         if 1 < alike < 0.9 * n_lines and fault.rating is not None and is_code:
             return (
-                f" So is the rating in {alike:,} of {n_lines:,} lines: if it stands for 'not rated', "
+                f" {alike:,} of {n_lines:,} lines have this rating; if it means 'not rated', "
                 f"{options.flag('not_rated')} {shlex.quote(code)} leaves it out."
             )
         if len(faults) > max(1, n_lines // 10):
             if fault.hint:
                 return f"{like} {fault.hint}"
-            return f"{like} {options.flag('columns')} says what the columns are, where that was found out wrongly."
-        skip = f" {options.flag('skip_bad_lines')} leaves such lines out and lists the first ten."
+            return f"{like} If the columns were detected wrongly, give {options.flag('columns')}."
+        skip = f" {options.flag('skip_bad_lines')} skips such lines and lists the first ten."
         return skip if options.skips else like
 
 
 def shown(what: str | Sequence[object]) -> object:
-    """Short enough for a message."""
+    """Shorten a text or a list of texts for a message."""
     if not isinstance(what, str):
         return [shown(str(text)) for text in what[:12]] + (["..."] if len(what) > 12 else [])
     return what if len(what) <= 80 else what[:77] + "..."

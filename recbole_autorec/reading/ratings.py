@@ -1,4 +1,4 @@
-"""Ratings from any file: what it is is found out, then its reader reads it. And all of them together, pair by pair."""
+"""Read ratings from any file with the reader for its format, and collect one rating per pair."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def read_ratings(
     source: Source | pd.DataFrame, options: Options, bad: BadLines, say: Say,
     wanted: Sequence[str] = FIELDS, keep: list[str] | None = None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Frames of the ratings: user and item as categories, rating in stars, timestamp in seconds where there is one.
+    """Yield frames of ratings: user and item as categories, rating in stars, timestamp in seconds if there is one.
 
     Args:
         source: the file, or a DataFrame.
-        options: what the user says.
-        bad: what becomes of bad lines.
-        say: told how the file is read.
+        options: how to read it.
+        bad: handles invalid lines.
+        say: receives messages on how the file is read.
         wanted: FIELDS, or PAIR for a file of pairs.
-        keep: where the other columns are wanted too, a list that gets the names of all columns. The frames then have
-            all of them in the file's order, those others as text, under their places.
+        keep: list to fill with the names of all columns; None drops other columns. If given, the frames have all
+            columns in the file's order, the other ones as text under their positions.
 
     Raises:
-        DataError: with the line, or what is missing.
+        DataError: a line is invalid, or a column is missing; names it.
     """
     for frame in _frames(source, options, bad, say, wanted, keep):
         if "rating" in frame and options.not_rated is not None:
@@ -87,14 +87,14 @@ def _frames(
 
 
 def _of_pandas(frame: pd.DataFrame) -> pd.DataFrame:
-    """With named levels of the index as columns, and rows numbered from 1."""
+    """Turn named index levels into columns and number the rows from 1."""
     levels = [level for level in frame.index.names if level is not None and level not in frame]
     plain = frame.reset_index(levels) if levels else frame
     return plain.set_axis(range(1, len(plain) + 1))
 
 
 def _encoding(name: str, head: bytes, options: Options) -> str | None:
-    """As the user says; or UTF-16 or 32 by a byte order mark or by zeros; None for UTF-8."""
+    """Return the user's encoding, or UTF-16 or 32 by byte order mark or zero bytes; None for UTF-8."""
     marks = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32", codecs.BOM_UTF16_LE: "utf-16",
              codecs.BOM_UTF16_BE: "utf-16"}  # fmt: skip
     found = next((kind for mark, kind in marks.items() if head.startswith(mark)), None)
@@ -103,7 +103,7 @@ def _encoding(name: str, head: bytes, options: Options) -> str | None:
         found = ("utf-16-be", "utf-16-le")[zeros[1]] if any(zeros) else None
     given = options.encoding and codecs.lookup(options.encoding).name
     if given in ("utf-16", "utf-32") and not (found or "").startswith(given):
-        raise DataError(f"{name} is no text in {options.encoding}; without {options.flag('encoding')} it is found out.")
+        raise DataError(f"{name} is not {options.encoding} text; omit {options.flag('encoding')} to detect it.")
     return found if given in (None, "utf-16", "utf-32") else options.encoding
 
 
@@ -112,21 +112,21 @@ def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say
     stream.seek(0)
     if kind != "Excel" and not name.lower().endswith((".xlsx", ".xlsm")):
         what, do = {
-            "numpy": ("a numpy or scipy archive (.npz)", "load it by scipy.sparse.load_npz or numpy.load, and give "
+            "numpy": ("a numpy or scipy archive (.npz)", "load it with scipy.sparse.load_npz or numpy.load, and pass "
                       "recbole_autorec.convert a pandas DataFrame of row, col and data"),
             "OpenDocument": ("an OpenDocument table (.ods)", "save it as .csv in UTF-8"),
         }.get(kind, ("a .zip archive", "unpack it, or name it .zip"))  # fmt: skip
-        raise DataError(f"{name} is {what}, which is not read as ratings: {do}.")
+        raise DataError(f"{name} is {what}, which cannot be read as ratings: {do}.")
     yield from tables.excel(name, stream, options, wanted, say)
 
 
 @dataclass
 class Ratings:
-    """Ratings as they are read: ids once, and a number for each rating.
+    """Collect ratings as they are read; each id is stored once and numbered.
 
     Attributes:
-        users, items: id -> its number, in order of appearance.
-        columns: user, item (int32), rating, timestamp (float64), a list of arrays each.
+        users, items: id -> number, in order of appearance.
+        columns: user, item (int32), rating, timestamp (float64); a list of arrays for each.
     """
 
     users: dict[str, int] = field(default_factory=dict)
@@ -136,7 +136,7 @@ class Ratings:
     def add(self, frame: pd.DataFrame, source: str) -> None:
         names = [name for name in FIELDS if name in frame]
         if self.columns and set(names) != set(self.columns):
-            raise DataError(f"{source}: its columns are {', '.join(names)}, those before {', '.join(self.columns)}.")
+            raise DataError(f"{source} has columns {', '.join(names)}; earlier files have {', '.join(self.columns)}.")
         for name in names:
             values = frame[name]
             if name in PAIR:
@@ -151,12 +151,12 @@ class Ratings:
         return sum(map(len, self.columns.get("user", ())))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The columns, each in one piece; empties this."""
+        """Return each column as one array, and empty this object."""
         return {name: np.concatenate(self.columns.pop(name)) for name in list(self.columns)}
 
 
 def last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray:
-    """Which ratings stay: of those of one pair the last by time, among equals the last in the file."""
+    """Return a mask of the ratings to keep: the last of each pair by time, and of equal times the last in the file."""
     pairs = arrays["user"].astype(np.int64) * n_items + arrays["item"]
     order = np.lexsort((arrays["timestamp"], pairs)) if "timestamp" in arrays else np.argsort(pairs, kind="stable")
     ordered = pairs[order]
@@ -166,14 +166,14 @@ def last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray
 
 
 def collected(sources: Iterable[Source], options: Options, bad: BadLines) -> pd.DataFrame:
-    """All ratings of some files as one frame of texts and numbers, each pair once; what was left out is said."""
+    """Return the ratings of some files as one frame, each pair once, and log what was left out."""
     ratings, name = Ratings(), ""
     for source in sources:
         name = source.name
         for frame in read_ratings(source, options, bad, logger.info):
             ratings.add(frame, name)
     if not ratings.count:
-        raise DataError(f"{name or 'the input'}: there is no rating in it.")
+        raise DataError(f"{name or 'the input'} contains no ratings.")
     ids = {"user": list(ratings.users), "item": list(ratings.items)}
     arrays = ratings.arrays()
     kept = last_of_each_pair(arrays, len(ids["item"]))
@@ -185,9 +185,9 @@ def collected(sources: Iterable[Source], options: Options, bad: BadLines) -> pd.
 
 
 def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
-    """A value that may stand for "not rated", and its share: at the edge, apart from the others, or a peak at 0.
+    """Return a value that may mean "not rated", and its share: an outlier at either end, or a peak at 0.
 
-    As -1 beside 1 to 10, 99 beside -10 to 10, or 0 beside 1 to 10 more often than all. Ours.
+    Examples: -1 beside 1 to 10, 99 beside -10 to 10, a frequent 0 beside 1 to 10. This heuristic is ours.
     """
     values, counts = np.unique(ratings, return_counts=True)
     if len(values) < 3:
@@ -207,13 +207,13 @@ def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
 
 
 def hint_of_code(ratings: np.ndarray, flag: str) -> str:
-    """What to say of such a value; "" where there is none."""
+    """Return a hint about such a value; "" if there is none."""
     found = code_for_not_rated(ratings)
     if found is None:
         return ""
     value, share = found
     others = ratings[ratings != value]
     return (
-        f"{share:.1%} of the ratings are {value:g}, apart from the others ({others.min():g} to {others.max():g}): if "
-        f"it stands for 'not rated', {flag.format(value)}"
+        f"{share:.1%} of the ratings are {value:g}, outside the others' range ({others.min():g} to {others.max():g}); "
+        f"if it means 'not rated', {flag.format(value)}"
     )

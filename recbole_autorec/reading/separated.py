@@ -1,6 +1,6 @@
-"""Text with a separator between the fields: csv and its kin, GroupLens's `::` and tabs, blanks in runs, Netflix's.
+"""Delimited text: csv and the like, GroupLens's `::` and tabs, runs of blanks, Netflix's format.
 
-A block goes through pandas' C reader; only a block that it refuses is read line by line, by the same rules.
+pandas' C reader reads each block; a block with irregular lines is read line by line, by the same rules.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
 
-SEPARATORS = ("::", "\t", ",", ";", "|", "\1", " ")  # the last but one is Hive's; a blank: of blanks in runs
-QUOTED = (",", ";")  # separators of files in which a field may stand in double quotes; after others it is found out
-# For read_csv with categories, which pandas 3.1 reads as numbers where it can: "01", "1" and "1.0" would be one id. It
-# does not where thousands have a separator, and this one occurs in no field.
+SEPARATORS = ("::", "\t", ",", ";", "|", "\1", " ")  # "\1" is Hive's; " " means runs of blanks
+QUOTED = (",", ";")  # with these, fields may be in double quotes; with others, that is detected
+# pandas 3.1's read_csv reads categories as numbers if it can: "01", "1" and "1.0" would become one id. A thousands
+# separator prevents that; this one occurs in no field.
 AS_TEXT = {"thousands": "\n"}
-HEAD = 100_000  # bytes by which a file's layout is found out
+SHOWN = 3000  # records used to detect a layout
+HEAD = 100_000  # bytes used to detect a file's layout
 csv.field_size_limit(1 << 27)  # a review may be long
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file's lines are to be read.
+    """How to read a file's lines.
 
     Attributes:
-        separator: between fields.
-        header: whether the first line has names.
-        columns: the field in each column, None for one that is left out, its place for one that is kept as text.
-        dates: the format of timestamps that are dates; None where they are numbers.
-        quoted: whether a field may stand in quotes.
-        decimal: the decimal sign that the first ratings have.
+        separator: field separator.
+        header: whether the first line names the columns.
+        columns: the field of each column; None if it is dropped, its position if it is kept as text.
+        dates: the format of timestamps that are dates; None if they are numbers.
+        quoted: whether fields may be in double quotes.
+        decimal: decimal mark of the first ratings.
         start: number of the first line with a rating, below comments, titles, `sep=` and the header.
-        netflix: whether lines `movie:` stand over its ratings.
+        netflix: whether a line `movie:` precedes the ratings of each movie.
     """
 
     separator: str
@@ -62,7 +63,7 @@ class Layout:
         names = ", ".join(name if isinstance(name, str) else "-" for name in self.columns)
         return (
             "Netflix's format: user, rating, timestamp, below each item" if self.netflix else
-            f"{names}; separator {called}; " + ("below a header" if self.header else "no header")
+            f"{names}; separator {called}; " + ("with a header" if self.header else "no header")
             + ("; decimal comma" if self.decimal == "," else "")
         ) + (f"; dates as {self.dates}" if self.dates else "")  # fmt: skip
 
@@ -71,11 +72,11 @@ def read(
     name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
     say: Say, wanted: Sequence[str], keep: list[str] | None,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Frames of the ratings; see ratings.read_ratings.
+    """Yield frames of ratings; see ratings.read_ratings.
 
     Args:
-        blocks: of the file.
-        again: the same from the start, where the first lines leave it open which of two numbers is the day.
+        blocks: the blocks of the file.
+        again: opens them again, used if the first lines do not tell day from month.
     """
     layout, times = find_layout(name, blocks.head, options, wanted, keep)
     _set_quotes(blocks, layout, options)
@@ -97,7 +98,7 @@ def read(
 
 
 def _set_quotes(blocks: Blocks, layout: Layout, options: Options) -> None:
-    """As the first lines say; if they have none, the first lines with one will."""
+    """Set `quoted_by` as in the first lines; if these have no quote, decide at the first lines with one."""
     separator = layout.separator
     blocks.quoted_by = separator.encode() if layout.quoted else None
 
@@ -113,22 +114,22 @@ def _set_quotes(blocks: Blocks, layout: Layout, options: Options) -> None:
         blocks.decide = decide
 
 
-# Finding out how a file is to be read.
+# Detecting the layout.
 
 
 def find_layout(
     name: str, head: bytes, options: Options, wanted: Sequence[str], keep: list[str] | None
 ) -> tuple[Layout, list[str] | None]:
-    """By the first lines; and the first timestamps, if there are any.
+    """Detect the layout from the first lines; return it and the first timestamps, if any.
 
-    The names of other columns go into `keep`, if they are to be kept.
+    The names of all columns go into `keep`, if given.
 
     Raises:
-        DataError: there is no rating, or it is not clear what is what.
+        DataError: there is no rating, or the layout is ambiguous.
     """
     what = "rating" if "rating" in wanted else "pair of user and item"
     text = (head[:HEAD].rpartition(b"\n")[0] + b"\n" if len(head) > HEAD else head).decode("utf-8", "surrogateescape")
-    if len(text.split("\n", 3)) < 4 or len(_rows(text, ",", True)) < 2:  # a line, or a record, that is longer
+    if len(text.split("\n", 3)) < 4 or len(_rows(text, ",", True)) < 2:  # a longer line or record
         text = head.decode("utf-8", "surrogateescape")
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
@@ -142,12 +143,12 @@ def find_layout(
     first, second = rows[0], rows[min(1, len(rows) - 1)]
     if options.encoding is None and any(re.search("[\udc80-\udcff]", cell) for cell in first):
         raise DataError(
-            f"{name}: the first line is not of UTF-8. {options.flag('encoding')} cp1252 reads text of a Western "
-            "European Windows; others have other names."
+            f"{name}: the first line is not valid UTF-8. Give the encoding, such as "
+            f"{options.flag('encoding')} cp1252 for Western European Windows."
         )
     header = fields.is_header(first, second, options, wanted)
     if header and len(rows) < 2:
-        raise DataError(f"{name} has a header and no {what}.")
+        raise DataError(f"{name} has a header but no {what}.")
     names = _names(name, text, rows, options) if header else first
     columns: list[Any] = fields.chosen(name, names, options, wanted, named=header, line=True)
     whole = [row for row in rows[header:] if len(row) == len(columns)]
@@ -163,46 +164,45 @@ def find_layout(
 
 
 def _table(name: str, text: str, options: Options, wanted: Sequence[str]) -> tuple[str, int, str]:
-    """The separator; how many lines stand above the table: comments, a title, `sep=`; and the table's text."""
+    """Return the separator, the number of lines above the table (comments, title, `sep=`), and the table's text."""
     says = re.match(r"\s*\"?sep=(\S|\t)\"?[ \t]*\n", text, re.IGNORECASE)
     above = says[0] if says else ""
     comments = re.match(r"(?:[ \t]*\n|[#%][^\n]*\n)*", text[len(above) :])[0]  # type: ignore[index]
     if not text[len(above + comments) :].strip():
-        comments = ""  # every line begins so
+        comments = ""  # every line starts like a comment
     table = text[len(above + comments) :]
     first = next(line for line in table.split("\n") if line.strip())
     separator = options.separator or (says[1] if says else _separator(table, len(needed(wanted)), options))
     if separator is None:
         raise DataError(
-            f"{name}: no separator found in {shown(first)!r} that gives {', '.join(needed(wanted))}; expected a tab, "
-            f"blanks, or one of :: , ; | between the fields, or {options.flag('separator')}."
+            f"{name}: found no separator that splits {shown(first)!r} into {', '.join(needed(wanted))}; expected a "
+            f"tab, blanks, or one of :: , ; | between the fields, or give {options.flag('separator')}."
         )
     counts = [len(row) for row in _rows(table, separator, _is_quoted(table, separator, options))]
-    counts = [count for count in counts if count > 1]  # a title, or a frame, has one field
+    counts = [count for count in counts if count > 1]  # a title or a ruled line has one field
     width = max(set(counts), key=counts.count, default=1)
     if width == 1:
         raise DataError(
-            f"{name}: no separator {separator!r} in {shown(first)!r}; without {options.flag('separator')} it is found "
-            "out."
+            f"{name}: no separator {separator!r} in {shown(first)!r}; omit {options.flag('separator')} to detect it."
         )
     for line in comments.split("\n"):
         parts = _split(line, separator)
         if len(parts) == width and any(map(fields.is_number, parts)):
-            comments, table = "", comments + table  # ids that begin so
+            comments, table = "", comments + table  # ids that start like a comment
             break
     last = comments.rstrip().rpartition("\n")[2]
     names = _split(last.lstrip("#% "), separator)
     if len(names) == width and {*PAIR} <= {*fields.by_known_names(names, PAIR)}:
         comments, table = comments[: len(comments.rstrip()) - len(last)], separator.join(names) + "\n" + table
     above += comments
-    while len(_split(table.partition("\n")[0], separator)) == 1 and "\n" in table:  # a title, or a frame
+    while len(_split(table.partition("\n")[0], separator)) == 1 and "\n" in table:  # a title or a ruled line
         line, _, table = table.partition("\n")
         above += line + "\n"
     return separator, above.count("\n"), table
 
 
 def _lines_until_first(text: str, separator: str, quoted: bool) -> int:
-    """How many lines the first record takes, with blank ones above it."""
+    """Count the lines of the first record and the blank ones above it."""
     if not quoted:
         return next(number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
     reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, skipinitialspace=True)
@@ -210,7 +210,7 @@ def _lines_until_first(text: str, separator: str, quoted: bool) -> int:
 
 
 def _separator(text: str, least: int, options: Options) -> str | None:
-    """The one that splits the largest share of records into the same number of fields, so many at least."""
+    """Return the one that splits the largest share of records into equally many fields, at least `least`."""
     best, share = None, 0.0
     for separator in SEPARATORS:
         counts = [len(row) for row in _rows(text, separator, _is_quoted(text, separator, options))]
@@ -221,10 +221,10 @@ def _separator(text: str, least: int, options: Options) -> str | None:
 
 
 def _rows(text: str, separator: str, quoted: bool) -> list[list[str]]:
-    """The fields of the first records."""
+    """Return the fields of the first records."""
     if not quoted:
         return [_split(line, separator) for line in text.split("\n") if line.strip()][:SHOWN]
-    rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))  # without one that the end cuts off
+    rows = list(islice(_quoted_rows(text, separator, strict=True), SHOWN))  # without a record cut off at the end
     return rows if len(rows) > 1 and rows[-1] else list(islice(_quoted_rows(text, separator), SHOWN)) or [[text]]
 
 
@@ -233,18 +233,15 @@ def _quoted_rows(text: str, separator: str, strict: bool = False) -> Iterator[li
     reader = csv.reader(io.StringIO(lines, newline="\n"), delimiter=separator, skipinitialspace=True, strict=strict)
     try:
         yield from (row for row in reader if any(map(str.strip, row)))
-    except csv.Error as error:  # a field beyond its limit, quotes that are none, or, if strict, the end in a field
+    except csv.Error as error:  # a field over the limit, a malformed quote or, if strict, an end inside a field
         if strict and "unexpected end" not in str(error):
             yield []
 
 
-SHOWN = 3000  # records by which a layout is found out
-
-
 def _is_quoted(text: str, separator: str, options: Options) -> bool:
-    """Whether a field may stand in quotes.
+    """Return whether fields may be in double quotes.
 
-    After a tab and the like: where one that does has what asks for them, or as many do in each of the first records.
+    With a tab and the like: if a quoted field needs its quotes, or the first records quote equally many fields.
     """
     if len(separator) > 1:
         return False
@@ -265,7 +262,7 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _names(name: str, text: str, rows: list[list[str]], options: Options) -> list[str]:
-    """The names of a header, as many as the lines have fields: it may lack one, of R's row names or behind the last."""
+    """Return one name per field; the header may lack one, for R's row names or after the last."""
     first, others = rows[0], rows[1:]
     widths = {len(row) for row in others}
     if len(widths) > 1 or (width := widths.pop()) <= len(first):
@@ -276,15 +273,15 @@ def _names(name: str, text: str, rows: list[list[str]], options: Options) -> lis
         return ["", *first]
     if options.columns is None or "=" in options.columns:
         raise DataError(
-            f"{name}: the header has {counted(len(first), 'name')}, the lines have {width} fields, such as "
-            f"{shown(others[0])}. If a field has the separator in it, as 3,5 has, the file wants quotes around it, or "
-            f"another separator. If a name is missing, {options.flag('columns')} says by place what the {width} are."
+            f"{name}: the header has {counted(len(first), 'name')}, but the lines have {width} fields, such as "
+            f"{shown(others[0])}. If a field contains the separator, like 3,5, quote it or use another separator. If a "
+            f"name is missing, give all {width} columns by position with {options.flag('columns')}."
         )
     return [""] * width
 
 
 def _column(block: Block, layout: Layout, place: int) -> list[str]:
-    """The different texts in a column of a block."""
+    """Return the distinct texts in a column of a block."""
     lines = (line.decode("utf-8", "surrogateescape") for line in block.text.split(b"\n"))
     rows = (_fields(line, layout) for line in lines)
     return list(dict.fromkeys(row[place] for row in rows if len(row) == len(layout.columns)))
@@ -296,7 +293,7 @@ def _column(block: Block, layout: Layout, place: int) -> list[str]:
 def read_block(
     source: str, block: Block, layout: Layout, options: Options, bad: BadLines, movie: list[str]
 ) -> pd.DataFrame:
-    """The ratings of a block; nan for one that stands for none."""
+    """Return the ratings of a block; nan if one means "not rated"."""
     number, text, bare = block
     while number < layout.start and text:
         line, _, text = text.partition(b"\n")
@@ -307,7 +304,7 @@ def read_block(
 
 
 def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | None = None) -> pd.DataFrame | None:
-    """The block by pandas' C reader; None if any line of it is not as it should be."""
+    """Read the block with pandas' C reader; None if any line is irregular."""
     separator, text, bare = layout.separator, block.text, block.bare
     if separator == " ":
         if layout.quoted:
@@ -319,7 +316,7 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
             return None
         text = bare = text.replace(separator.encode(), b"\t")
         separator = "\t"
-    if b"\0" in text or len(separator.encode()) > 1:  # pandas ends a field at the one, and takes no other
+    if b"\0" in text or len(separator.encode()) > 1:  # pandas ends a field at NUL and takes one-byte separators only
         return None
     n_lines = _lines_of(bare, separator, len(layout.columns))
     if n_lines is None:
@@ -381,17 +378,17 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     return frame
 
 
-_TRUTHS = re.compile(rb"true|false", re.IGNORECASE)  # which pandas takes for 1 and 0
+_TRUTHS = re.compile(rb"true|false", re.IGNORECASE)  # pandas reads them as 1 and 0
 
 
 def is_text(column: pd.Series) -> bool:
-    """Whether categories have stayed text: pandas 3.1 makes two truth values of "true", "True" and "false"."""
+    """Return whether categories are still text: pandas 3.1 reads "true", "True" and "false" as booleans."""
     return column.cat.categories.inferred_type in ("string", "empty")
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C counts at the end: pandas would take it for a fault of the file, or for its end."""
+    """Delay Ctrl-C to the end: pandas would take it for a fault in the file, or for its end."""
     with noted_interruptions() as noted:
         try:
             yield
@@ -401,7 +398,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _lines_of(bare: bytes, separator: str, n_fields: int) -> int | None:
-    """How many lines there are, if each has so many fields: pandas would fill or cut."""
+    """Count the lines if each has `n_fields` fields, else None: pandas would pad or cut them."""
     text = np.frombuffer(bare, dtype=np.uint8)
     ends = np.flatnonzero(text == ord("\n"))
     until = np.cumsum(text == ord(separator), dtype=np.int32)[ends]
@@ -409,7 +406,7 @@ def _lines_of(bare: bytes, separator: str, n_fields: int) -> int | None:
 
 
 def _fast_netflix(block: Block, layout: Layout, options: Options, movie: list[str]) -> pd.DataFrame | None:
-    """Likewise: the lines `movie:` are taken out, and each movie repeated for the ratings below it."""
+    """Like _fast: remove the lines `movie:` and repeat each movie for the ratings below it."""
     before, *parts = re.split(rb"^([^,\n]*): *\n", block.text, flags=re.M)
     movies = [movie[0], *(part.decode("utf-8", "surrogateescape").strip() for part in parts[::2])]
     bodies = [before, *parts[1::2]]
@@ -451,7 +448,7 @@ def _line_by_line(
 
 
 def parsed(text: str, layout: Layout, options: Options, movie: str = "") -> tuple | Fault:
-    """The fields of a line in the order of its columns, or why there is no rating."""
+    """Return the fields of a line in the order of its columns, or its fault."""
     given = _fields(text, layout)
     if len(given) != len(layout.columns):
         return Fault(f"{counted(len(given), 'field')} instead of {len(layout.columns)}")
@@ -462,7 +459,7 @@ def parsed(text: str, layout: Layout, options: Options, movie: str = "") -> tupl
 
 
 def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tuple | Fault:
-    """A rating's parts from their texts, or why there is none; nan for a rating that stands for none."""
+    """Parse the fields of a rating, or return its fault; the rating is nan if it means "not rated"."""
     values = dict(values)
     is_code = "rating" in values and options.not_rated is not None and values["rating"].strip() == options.not_rated
     for name in PAIR:
@@ -478,14 +475,14 @@ def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tup
         time = values["timestamp"]
         since = fields.seconds([time], dates)[0] if dates else fields.number(time, options.decimal)
         if np.isnan(since):
-            return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is no number")
+            return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is not a number")
         values["timestamp"] = since
     return tuple(values.values())
 
 
 def _fields(line: str, layout: Layout) -> list[str]:
     if layout.quoted:
-        with suppress(csv.Error):  # a field beyond its limit
+        with suppress(csv.Error):  # a field over the limit
             text = line.strip() if layout.separator == " " else line
             return next(csv.reader([text], delimiter=layout.separator, skipinitialspace=True), [])
     return _split(line, layout.separator)
@@ -494,7 +491,7 @@ def _fields(line: str, layout: Layout) -> list[str]:
 def _explained(
     faults: list[tuple[int, str, Fault]], block: Block, n_lines: int, layout: Layout, options: Options
 ) -> list[tuple[int, str, Fault]]:
-    """The faults, with a cure where they are many for one reason."""
+    """Add a cure to the faults if most lines have the same wrong number of fields."""
     if not faults:
         return []
     faults = decoded(faults, lambda: block.text.decode("utf-8", "surrogateescape").split("\n"), options)
@@ -504,8 +501,8 @@ def _explained(
         places = ["-"] * usual
         places[:3] = FIELDS[: min(3, usual)]
         cure = (
-            f"Most lines have {usual} fields: {options.flag('columns')} {','.join(places)}, in their order, says what "
-            f"they are; or {options.flag('separator')} another separator."
+            f"Most lines have {usual} fields: name them in order, such as {options.flag('columns')} "
+            f"{','.join(places)}; or give another {options.flag('separator')}."
         )
         faults = [(number, text, fault._replace(cure=cure)) for number, text, fault in faults]
     return faults

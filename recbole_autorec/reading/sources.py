@@ -1,4 +1,4 @@
-"""Files, alone or packed, as streams of bytes; and what files are that hold no ratings as text."""
+"""Open files, compressed or not, as byte streams, and refuse files that are not text."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from recbole_autorec.errors import DataError
 
 PACKED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 AS_CSV = "save the table as .csv in UTF-8"
-IN_PYTHON = "recbole_autorec.convert(frame, 'NAME') takes it as a pandas DataFrame"
-# How files begin that are no text -> what they are, and what to do.
+IN_PYTHON = "pass it as a pandas DataFrame to recbole_autorec.convert(frame, 'NAME')"
+# First bytes of a file that is not text -> what the file is, and what to do.
 KINDS = {
     b"SQLite format 3\0": ("an SQLite database",
-                           "write its table out: sqlite3 -header -csv FILE 'select user, item, rating from TABLE'"),
-    b"MATLAB 5.0": ("a MATLAB file", f"load it by scipy.io.loadmat; {IN_PYTHON}"),
-    b"\x89HDF\r\n\x1a\n": ("HDF5 (a MATLAB or a pandas file)", f"load it by pandas.read_hdf or h5py; {IN_PYTHON}"),
-    b"\x93NUMPY": ("a numpy array", f"load it by numpy.load; {IN_PYTHON}"),
+                           "export its table: sqlite3 -header -csv FILE 'select user, item, rating from TABLE'"),
+    b"MATLAB 5.0": ("a MATLAB file", f"load it with scipy.io.loadmat; {IN_PYTHON}"),
+    b"\x89HDF\r\n\x1a\n": ("an HDF5 file (MATLAB or pandas)", f"load it with pandas.read_hdf or h5py; {IN_PYTHON}"),
+    b"\x93NUMPY": ("a numpy array", f"load it with numpy.load; {IN_PYTHON}"),
     b"%%MatrixMarket": ("a MatrixMarket file",
-                        f"load it by scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
+                        f"load it with scipy.io.mmread; its row, col and data are the columns; {IN_PYTHON}"),
     b"%PDF": ("a PDF", AS_CSV),
-    b"<stata_dta>": ("a Stata file", f"load it by pandas.read_stata; {IN_PYTHON}"),
-    b"$FL2": ("an SPSS file", f"load it by pandas.read_spss; {IN_PYTHON}"),
-    b"RDX": ("R data", "write it from R: write.csv(ratings, 'ratings.csv', row.names = FALSE)"),
-    b"ORC": ("an ORC file", f"load it by pandas.read_orc; {IN_PYTHON}"),
+    b"<stata_dta>": ("a Stata file", f"load it with pandas.read_stata; {IN_PYTHON}"),
+    b"$FL2": ("an SPSS file", f"load it with pandas.read_spss; {IN_PYTHON}"),
+    b"RDX": ("R data", "export it in R: write.csv(ratings, 'ratings.csv', row.names = FALSE)"),
+    b"ORC": ("an ORC file", f"load it with pandas.read_orc; {IN_PYTHON}"),
     b"Obj\1": ("an Avro file", AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an old Excel file (.xls)", f"{AS_CSV} or as .xlsx"),
     b"(\xb5/\xfd": ("a .zst archive", "unpack it: zstd -d FILE"),
@@ -44,23 +44,23 @@ KINDS = {
     b"BZh": ("a .bz2 archive", "unpack it, or name it .bz2"),
     b"\xfd7zXZ": ("an .xz archive", "unpack it, or name it .xz"),
     b"\x80\x02}": ("a Python pickle",
-                  f"pickles can run code and are not loaded; load it where you trust it; {IN_PYTHON}"),
+                  f"a pickle can run code, so it is not loaded; load it yourself if you trust it; {IN_PYTHON}"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file, or one in an archive."""
+    """A file, or a file in an archive."""
 
     name: str
-    open: Callable[[], Any]  # gives a binary stream
+    open: Callable[[], Any]  # returns a binary stream
 
 
 def sources_of(given: str | Path) -> list[Source]:
-    """The files of a folder or a .zip, or the one file; archives in them opened.
+    """Return the files in a folder or .zip, or the file itself; archives inside are opened too.
 
     Raises:
-        DataError: there is nothing to read.
+        DataError: the input does not exist or is a damaged archive.
     """
     path = Path(given)
     if str(given) == "":
@@ -71,13 +71,13 @@ def sources_of(given: str | Path) -> list[Source]:
         return [
             source for name, file in named if not _hidden(name) for source in _opened(name, partial(open, file, "rb"))
         ]
-    if not path.exists():  # a pipe is as good as a file
+    if not path.exists():  # not is_file(): a pipe will do
         raise DataError(f"'{path}': no such file.")
     return _opened(path.name, partial(open, path, "rb"), path)
 
 
 def _hidden(name: str) -> bool:
-    """What file managers leave behind."""
+    """Return whether a file is hidden, or left behind by a file manager or Spark."""
     parts = PurePosixPath(name).parts
     return any(part.startswith((".", "_SUCCESS", "__MACOSX")) for part in parts) or parts[-1].lower() in (
         "thumbs.db", "desktop.ini",
@@ -93,38 +93,29 @@ def _opened(name: str, open_it: Callable[[], Any], path: Path | None = None) -> 
     try:
         archive = zipfile.ZipFile(path if path is not None else open_it())
         members = [info for info in archive.infolist() if not info.is_dir() and not _hidden(info.filename)]
-    except Exception as error:  # zipfile fails on a damaged file in a dozen ways
-        raise DataError(f"'{path or name}' is no .zip, or a damaged one.") from error
+    except Exception as error:  # zipfile raises many types of errors on a damaged file
+        raise DataError(f"'{path or name}' is not a .zip file, or it is damaged.") from error
     return [source for info in members for source in _opened(info.filename, partial(archive.open, info))]
 
 
 @contextmanager
 def reading(source: Source) -> Iterator[None]:
-    """What goes wrong with the file itself, in words."""
+    """Turn errors with the file itself into a DataError."""
     try:
         yield
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        why = getattr(error, "strerror", None) or (
-            "it ends too early" if isinstance(error, EOFError) else "it is damaged"
-        )
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
+        damage = "it is truncated" if isinstance(error, EOFError) else "it is damaged"
+        why = getattr(error, "strerror", None) or damage
         if "password" in str(error):
             why = "it is encrypted; unpack it first"
         raise DataError(f"{source.name} cannot be read: {why}.") from error
 
 
 def zip_holds(stream: IO[bytes]) -> str:
-    """What a file is that begins as a .zip does: "Excel", "numpy", "OpenDocument" or "zip"."""
+    """Return what a file with the signature of a .zip is: "Excel", "numpy", "OpenDocument" or "zip"."""
     try:
         names = zipfile.ZipFile(stream).namelist()
-    except Exception:  # zipfile fails on a damaged file in a dozen ways
+    except Exception:  # zipfile raises many types of errors on a damaged file
         return "zip"
     if "xl/workbook.xml" in names or "xl/workbook.bin" in names:
         return "Excel"
@@ -134,24 +125,24 @@ def zip_holds(stream: IO[bytes]) -> str:
 
 
 def check_kind(name: str, head: bytes, encoding: str | None) -> None:
-    """Refuse what is no text, in words.
+    """Refuse a file that is not text.
 
     Raises:
-        DataError: says what it is and what to do.
+        DataError: the file is not text; says what it is and what to do.
     """
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:200].lower()
     if start.startswith((b"<!doctype", b"<html", b"<table", b"<?xml", b"<head", b"<body", b"<meta")):
         raise DataError(
-            f"{name} is a page (HTML or XML), not a table: a download that wants a login, or a table saved from a "
-            "browser. Open it, and save the table as .csv."
+            f"{name} is an HTML or XML page, not a table: perhaps a download that requires a login, or a page saved "
+            "from a browser. Open it and save the table as .csv."
         )
     found = next((kind for begin, kind in KINDS.items() if head.startswith(begin)), None)
     if found is None and start.startswith(
         (b"insert into", b"create table", b"drop table", b"-- mysql", b"-- phpmyadmin")
     ):
-        found = "an SQL dump", "load it into its database and write the table out as .csv"
+        found = "an SQL dump", "load it into its database and export the table as .csv"
     if found is None and start.startswith(b"@relation"):
-        found = "an ARFF file", f"load it by scipy.io.arff.loadarff; {IN_PYTHON}"
+        found = "an ARFF file", f"load it with scipy.io.arff.loadarff; {IN_PYTHON}"
     if name.lower().endswith((".rds", ".rda", ".rdata")):
         found = KINDS[b"RDX"]
     if found is None and (
@@ -162,14 +153,14 @@ def check_kind(name: str, head: bytes, encoding: str | None) -> None:
         found = "a .tar archive", "unpack it: tar -xf FILE"
     controls = sum((byte < 9 and byte != 1) or 13 < byte < 32 for byte in head[:1000])  # 1 is Hive's separator
     if found is None and controls * 50 > len(head[:1000]) and encoding is None:
-        found = "no text", AS_CSV
+        found = "a binary file", AS_CSV
     if found:
-        raise DataError(f"{name} is {found[0]}, which is not read as ratings: {found[1]}.")
+        raise DataError(f"{name} is {found[0]}, which cannot be read as ratings: {found[1]}.")
 
 
 @contextmanager
 def reopenable(source: Source) -> Iterator[Source]:
-    """The source, or a copy of it where it is a pipe: what begins it is read again."""
+    """Yield the source, or a copy if it is a pipe, since the start is read twice."""
     with source.open() as stream:
         if stream.seekable():
             yield source

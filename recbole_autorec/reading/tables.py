@@ -1,4 +1,4 @@
-"""Tables with types: Parquet, Feather, Excel and pandas DataFrames."""
+"""Typed tables: Parquet, Feather, Excel and pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from recbole_autorec.reading import fields
 from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say
 
-PART = 1 << 20  # rows at once
+PART = 1 << 20  # rows per frame
 
 
 def read(
     name: str, again: Callable[[], Iterator[pd.DataFrame]], options: Options, bad: BadLines, say: Say,
     wanted: Sequence[str], keep: list[str] | None, kind: str,
 ) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Frames of the ratings, from frames with the same columns of any type; see ratings.read_ratings.
+    """Yield frames of ratings, from frames with the same columns of any type; see ratings.read_ratings.
 
     Args:
-        again: gives the frames from the start. Their index is the number of each row.
+        again: returns the frames from the start; their index holds the row numbers.
     """
     columns: list[str | int | None] | None = None
     dates = None
     for frame in again():
         if columns is None:
             columns = list(fields.chosen(name, list(frame), options, wanted))
-            said = ", ".join(
+            mapping = ", ".join(
                 f"{column} from {str(key)!r}" for key, column in zip(frame, columns, strict=True) if column
             )
             if keep is not None:
@@ -51,17 +51,17 @@ def read(
 
                     texts = [*map(fields.id_text, times.dropna().head(3000))]
                     dates = fields.format_of(name, texts, options, say, later)
-            say(f"{name}: {kind}, {said}" + (f"; dates as {dates}" if dates else ""))
+            say(f"{name}: {kind}, {mapping}" + (f"; dates as {dates}" if dates else ""))
         yield _typed(name, frame, columns, dates, options, bad)
     if columns is None:
-        raise DataError(f"{name} has no row.")
+        raise DataError(f"{name} has no rows.")
 
 
 def _typed(
     name: str, frame: pd.DataFrame, columns: list[str | int | None], dates: str | None, options: Options,
     bad: BadLines,
 ) -> pd.DataFrame:  # fmt: skip
-    """The frame's ratings, without its bad rows."""
+    """Return the ratings of a frame; invalid rows go to `bad`."""
     made: dict[Any, Any] = {}
     for place, column in enumerate(columns):
         values = frame.iloc[:, place]
@@ -102,11 +102,11 @@ def _why(row: dict[str, Any], dates: str | None, options: Options) -> Fault:
         text = str(row["rating"])
         return fields.why_no_number("rating", "" if text in ("nan", "None", "<NA>", "NaT") else text, options)
     time = fields.id_text(row["timestamp"])
-    return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is no time")
+    return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is not a time")
 
 
 def parquet(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
-    """The frames of a Parquet file.
+    """Yield the frames of a Parquet file.
 
     Raises:
         DataError: pyarrow is missing, or the file is damaged.
@@ -117,11 +117,11 @@ def parquet(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
 
 
 def feather(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
-    """The frames of a Feather (Arrow IPC) file; raises as `parquet`."""
+    """Yield the frames of a Feather (Arrow IPC) file; raises like `parquet`."""
     arrow = _imported("pyarrow.feather", name, "Feather", "pyarrow")
     with open_it() as stream, _damages(name, "Feather"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about the first version of the format
+            warnings.simplefilter("ignore")  # about version 1 of the format
             batches = arrow.read_table(seekable(stream)).to_batches(PART)
         yield from _numbered(batches)
 
@@ -137,7 +137,7 @@ def _damages(name: str, kind: str) -> Iterator[None]:
 
 
 def _numbered(batches: Iterable[Any]) -> Iterator[pd.DataFrame]:
-    """Batches of Arrow as frames: whole numbers stay whole where some are missing, and an index is columns too."""
+    """Yield Arrow batches as frames; integers stay integers despite missing ones, an index becomes columns."""
     kinds = {"int": pd.Int64Dtype(), "uint": pd.UInt64Dtype()}
     number = 1
     for batch in batches:
@@ -150,7 +150,7 @@ def _numbered(batches: Iterable[Any]) -> Iterator[pd.DataFrame]:
 
 
 def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> Iterator[pd.DataFrame]:
-    """The first sheet of an Excel file, as one frame; raises as `parquet`."""
+    """Yield the first sheet of an Excel file as one frame; raises like `parquet`."""
     _imported("openpyxl", name, "Excel", "openpyxl")
     try:
         with warnings.catch_warnings():
@@ -158,15 +158,15 @@ def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: 
             with pd.ExcelFile(seekable(stream), engine="openpyxl") as book:
                 sheets = book.sheet_names
                 table = book.parse(sheets[0], header=None, dtype=object, na_filter=False)
-    except Exception as error:  # openpyxl fails on a damaged file in a dozen ways
+    except Exception as error:  # openpyxl raises many types of errors on a damaged file
         raise DataError(f"{name} cannot be read: it is a damaged Excel file.") from error
     if len(sheets) > 1:
-        say(f"{name}: sheet {str(sheets[0])!r} is read, the other {len(sheets) - 1} not")
-    table.index += 1  # a sheet's rows begin with 1
+        say(f"{name}: reading sheet {str(sheets[0])!r} only, the first of {len(sheets)}")
+    table.index += 1  # rows of a sheet are numbered from 1
     table = table.mask(table.map(lambda cell: isinstance(cell, str) and not cell.strip()))
     table = table.dropna(how="all").dropna(how="all", axis=1)
     if table.empty:
-        raise DataError(f"{name} has no row.")
+        raise DataError(f"{name} has no rows.")
     lines = [[str(cell) for cell in row] for row in table.head(2).to_numpy()]
     if fields.is_header(lines[0], lines[-1], options, wanted):
         yield table.iloc[1:].set_axis(lines[0], axis=1)

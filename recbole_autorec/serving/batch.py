@@ -1,4 +1,4 @@
-"""A predictor's answers to files and tables: in constant memory, and written whole or not at all."""
+"""Serve files in constant memory; an output file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from recbole_autorec.serving.predictor import NewItem, NewUser, Predictor
 logger = getLogger(__name__)
 
 SUFFIXES = (".tsv", ".csv", ".json", ".jsonl")
-# A .tsv has no quotes, as GroupLens's and RecBole's have none; escapechar is for a forged checkpoint's ids only.
+# A .tsv has no quotes, like GroupLens's and RecBole's; only the ids of a forged checkpoint need escapechar.
 STYLES: dict[str, dict[str, Any]] = {
     ".tsv": {"sep": "\t", "quoting": csv.QUOTE_NONE, "quotechar": "\0", "escapechar": "\1"}, ".csv": {},
 }  # fmt: skip
@@ -45,17 +45,17 @@ def predict_file(
     options: Options = FOUND_OUT,
     new_options: Options = FOUND_OUT,
 ) -> str:
-    """Predict the pairs of `input`: its columns, then the rating in stars and a note, a line each, in their order.
+    """Predict the pairs of `input`; write its columns, the rating in stars and a note, one line per pair, in its order.
 
     Args:
-        checkpoint: of the model.
-        input: any file with a user and an item that convert could read.
+        checkpoint: file of the model.
+        input: user-item pairs in any format that convert reads.
         output: .tsv, .csv, .json (one array) or .jsonl; None prints the pairs as .tsv.
-        new_ratings: ratings of users or items to fold in first.
-        options, new_options: how the input and the new ratings are to be read.
+        new_ratings: ratings of new users or items to fold in first.
+        options, new_options: how to read the input and the new ratings.
 
     Returns:
-        What was done, for people.
+        A summary, empty if the predictions were printed.
     """
     _check_output(output, input)
     predictor = Predictor.load(checkpoint)
@@ -87,12 +87,12 @@ def evaluate_file(
     options: Options = FOUND_OUT,
     skip_bad_lines: bool = False,
 ) -> str:
-    """Score a model on the ratings of a file: see Predictor.evaluate. The scores for people.
+    """Score a model on the ratings in a file and return a table of the scores; see Predictor.evaluate.
 
     Args:
         checkpoint, input, options: see predict_file.
-        output: .json for the scores.
-        skip_bad_lines: leave lines out that are no ratings.
+        output: .json file for the scores.
+        skip_bad_lines: skip invalid lines.
     """
     if output is not None and Path(output).suffix != ".json":
         raise ConfigError(f"--output '{output}'; expected a name that ends in .json.")
@@ -104,14 +104,14 @@ def evaluate_file(
     if outside:
         hint = hint_of_code(ratings["rating"].to_numpy(), f"{options.flag('not_rated')} {{:g}} leaves it out")
         logger.warning(
-            f"{counted(outside, 'rating')} of {len(ratings):,} are outside the training ratings' {low:g} to {high:g}"
+            f"{outside:,} of {counted(len(ratings), 'rating')} outside the range of training, {low:g} to {high:g}"
             + (f"; {hint}" if hint else "")
         )
     scores = predictor.evaluate(ratings["user"], ratings["item"], ratings["rating"])
     if output is not None:
         write_json(Path(output), scores, "give another --output.")
     known = scores["n"] - scores["n_cold"]
-    rows = {"all pairs": ("rmse", "mae", scores["n"]), "both known to training": ("rmse_known", "mae_known", known)}
+    rows = {"all pairs": ("rmse", "mae", scores["n"]), "known user and item": ("rmse_known", "mae_known", known)}
     table = pd.DataFrame(
         {name: [f"{scores[rmse]:.4f}", f"{scores[mae]:.4f}", f"{n:,}"] for name, (rmse, mae, n) in rows.items() if n},
         index=["RMSE", "MAE", "pairs"],
@@ -133,33 +133,33 @@ def recommend_to(
     candidates: str | Path | None = None,
     exclude: str | Path | None = None,
 ) -> str:
-    """The k best unseen items of each user: user, rank, item, rating, title.
+    """Recommend the k best unseen items to each user: columns user, rank, item, rating, title.
 
     Args:
-        users: ids with commas between them, or "all" with a training rating; None: those of `new_ratings`.
+        users: comma-separated ids, or "all" with a training rating; None: the users of `new_ratings`.
         checkpoint, output, new_ratings: see predict_file.
-        options: how the new ratings are to be read.
-        candidates: a file with the only items to recommend, an id on each line.
-        exclude: a file with items never to recommend, an id on each line, or pairs of user and item.
+        options: how to read the new ratings.
+        candidates: file with the only items to recommend, one id per line.
+        exclude: file with items never to recommend, one id per line, or with user-item pairs.
     """
     _check_output(output)
     if not users and new_ratings is None:
-        raise ConfigError("recommend: give --users 196,22, or all, or --new_ratings FILE with new users' ratings.")
+        raise ConfigError("recommend: give --users 196,22, --users all, or --new_ratings FILE with new users' ratings.")
     predictor = Predictor.load(checkpoint)
     only = None if candidates is None else _candidates(predictor, candidates)
     never = {None: []} if exclude is None else _items_by_user(exclude)
     new_users, new_items = _folded_in(predictor, new_ratings, options)
     if new_items:
         logger.warning(
-            f"{Path(str(new_ratings)).name}: {counted(len(new_items), 'new item')} left out, {next(iter(new_items))!r} "
-            "the first: recommend takes new users' ratings of known items only"
+            f"{Path(str(new_ratings)).name}: {counted(len(new_items), 'new item')} left out, first "
+            f"{next(iter(new_items))!r}: recommend takes new users' ratings of known items only"
         )
     known = _chosen(users, predictor.rated_users) if users else []
     if known and not predictor.knows_ratings:
-        logger.warning("the model was exported without ratings: what users have rated is among their recommendations")
+        logger.warning("the model was exported without ratings: recommendations may include rated items")
     new = list(new_users) if users in (None, "all") else []
     if not known and not new:
-        raise DataError(f"{new_ratings}: there is no new user with a rating of a known item; give --users.")
+        raise DataError(f"{new_ratings}: no new user has rated a known item; give --users.")
 
     def tables() -> Iterator[pd.DataFrame]:
         for user in (*known, *new):
@@ -174,16 +174,16 @@ def recommend_to(
 
 
 def export_model(checkpoint: str | Path, output: str | Path) -> str:
-    """Write what a checkpoint takes to serve; see Predictor.save. What was done, for people."""
+    """Write what serving needs from a checkpoint and return a summary; see Predictor.save."""
     _check_place(output, checkpoint, "the checkpoint")
     predictor = Predictor.load(checkpoint)
     predictor.save(make_folder(Path(output).parent) / Path(output).name)
     sizes = " of ".join(f"{os.path.getsize(path) / 1e6:.1f}" for path in (output, checkpoint))
-    return f"{output}: {predictor.name} for predictions, {sizes} MB; without ratings and optimiser"
+    return f"{output}: {predictor.name} for serving, {sizes} MB; without ratings and optimiser state"
 
 
 def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Path | None = None) -> str:
-    """The k most similar items of each of `items`, ids with commas between them, or "all": item, rank, similar, ..."""
+    """List the k items most similar to each of `items`, comma-separated ids or "all": item, rank, similar, ..."""
     _check_output(output)
     predictor = Predictor.load(checkpoint)
     chosen = _chosen(items, predictor.rated_items)
@@ -194,16 +194,16 @@ def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Pa
 
 
 def _chosen(ids: str, everybody: list[str]) -> list[str]:
-    """Each id once, in order."""
+    """Return each id once, in order."""
     named = next(csv.reader([ids], skipinitialspace=True), [])  # "Smith, John",22
     chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, named)))]
     if not chosen:
-        raise ConfigError(f"{ids!r} names nobody; give ids with commas between them, or all.")
+        raise ConfigError(f"{ids!r} contains no ids; give comma-separated ids, or all.")
     return chosen
 
 
 def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
-    """Items of a file that has one on each line, under None; or pairs of user and item, under the user."""
+    """Return the items of a file with one per line, under None; or of user-item pairs, under the user."""
     found: dict[str | None, list[str]] = {None: []}
     for source in one_file(file):
         with reading(source), source.open() as stream:
@@ -221,19 +221,19 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
 
 
 def _candidates(predictor: Predictor, file: str | Path) -> list[str]:
-    """Items of a file that has one on each line; without those that training had no rating of."""
+    """Return the items of a file with one per line, without those that have no training rating."""
     given, rated = _items_by_user(file)[None], set(predictor.rated_items)
     known = [item for item in given if item in rated]
     if not known:
         raise DataError(
-            f"--candidates '{file}': expected an item's id on each line; "
-            + (f"training had a rating of none of {shown(given)}." if given else "there is none.")
+            f"--candidates '{file}': expected one item id per line; "
+            + (f"none of {shown(given)} has a training rating." if given else "the file has none.")
         )
     if len(known) < len(given):
         first = next(item for item in given if item not in rated)
         logger.warning(
-            f"{Path(file).name}: {counted(len(given) - len(known), 'candidate')} left out, {first!r} the first: "
-            "training had no rating of them"
+            f"{Path(file).name}: {counted(len(given) - len(known), 'candidate')} left out, first {first!r}: "
+            "no training rating"
         )
     return known
 
@@ -241,25 +241,25 @@ def _candidates(predictor: Predictor, file: str | Path) -> list[str]:
 def _folded_in(
     predictor: Predictor, file: str | Path | None, options: Options
 ) -> tuple[dict[str, NewUser], dict[str, NewItem]]:  # fmt: skip
-    """The users and items of a file of ratings that the predictor does not know; what is of no use is left out."""
+    """Fold in the new users and items of a file of ratings; ratings of no use are left out."""
     if file is None:
         return {}, {}
     ratings, name = collected(one_file(file), options, BadLines()), Path(file).name
     known = {kind: ratings[kind].isin(ids) for kind, ids in
              (("user", predictor.rated_users), ("item", predictor.rated_items))}  # fmt: skip
     neither, both = ~known["user"] & ~known["item"], known["user"] & known["item"]
-    for useless, what in ((neither, "training knew neither the user nor the item"), (both, "training knew both")):
+    for useless, what in ((neither, "neither has training ratings"), (both, "both have training ratings")):
         if useless.any():
             first = ratings[useless].iloc[0]
             logger.warning(
-                f"{name}: {counted(int(useless.sum()), 'rating')} left out, of user {first['user']!r} and item "
-                f"{first['item']!r} the first: {what}"
+                f"{name}: {counted(int(useless.sum()), 'rating')} left out, first user {first['user']!r}, item "
+                f"{first['item']!r}: {what}"
             )
     parts = {"user": ratings[~known["user"] & known["item"]], "item": ratings[known["user"] & ~known["item"]]}
     if not len(parts["user"]) and not len(parts["item"]):
         raise DataError(
-            f"{name}: there is no rating of a known item by a new user, or of a new item by a known user: are the ids "
-            "those of the training data?"
+            f"{name}: no new user has rated a known item, and no known user a new item; check that the ids are those "
+            "of the training data."
         )
     with _named(name, options, ratings, predictor):
         users = {
@@ -281,21 +281,21 @@ def _named(file: str, options: Options, ratings: pd.DataFrame, predictor: Predic
         low, high = predictor.rating_range
         outside = ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
         code = f"{outside.iloc[0]:g}" if len(outside) else ""
-        hint = f" If {code} stands for 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
+        hint = f" If {code} means 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
         raise DataError(f"{file}: {error}{hint}") from error
 
 
 def _predicted(
     predictor: Predictor, pairs: pd.DataFrame, new_users: dict[str, NewUser], new_items: dict[str, NewItem]
 ) -> pd.DataFrame:
-    """Rating and note of each pair."""
+    """Return rating and note of each pair."""
     ratings, notes = predictor.predict_with_notes(pairs["user"], pairs["item"])
     table = pd.DataFrame({"rating": ratings, "note": notes})
     for new, mine, other in ((new_users, "user", "item"), (new_items, "item", "user")):
         categories = pairs[mine].cat.categories
         known = ~pairs[other].isin(list(new_items if other == "item" else new_users)).to_numpy()
         for code in np.flatnonzero(categories.isin(list(new))):
-            rows = np.flatnonzero((pairs[mine].cat.codes == code).to_numpy() & known)  # two new ones say nothing yet
+            rows = np.flatnonzero((pairs[mine].cat.codes == code).to_numpy() & known)  # both new: fallback stays
             table.loc[rows, "rating"] = new[categories[code]].predict(pairs[other].iloc[rows])
             table.loc[rows, "note"] = (
                 table["note"].iloc[rows].str.replace(f"un(known|rated) {mine}", "folded in", regex=True)
@@ -304,7 +304,7 @@ def _predicted(
 
 
 def _beside(pairs: pd.DataFrame, names: list[str], answers: pd.DataFrame) -> pd.DataFrame:
-    """The input's columns as they are called there, user and item as ever, and the answers after them."""
+    """Append the answers to the input's columns, which keep their names except for user and item."""
     table, called = pairs.reset_index(drop=True).astype(object), list[str]()
     for place, name in enumerate(pairs):
         text = name if isinstance(name, str) else names[name]
@@ -316,7 +316,7 @@ def _beside(pairs: pd.DataFrame, names: list[str], answers: pd.DataFrame) -> pd.
 
 
 def _restored(text: str) -> str:
-    """A field of another column, as it stood in the file; what was no UTF-8 as question marks."""
+    """Return a copied field as it was in the file, with replacement characters for invalid UTF-8."""
     text = text.replace(WITHIN.decode(), "\n")
     return text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -328,7 +328,7 @@ def _ranked(kind: str, name: str, best: pd.DataFrame) -> pd.DataFrame:
 
 
 def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
-    """The tables as a file, or as text."""
+    """Write the tables to a file and return a summary, or return them as text."""
     if output is None:
         return "\n" + pd.concat(list(tables)).to_string(index=False, float_format="%.4f")
     count = 0
@@ -344,7 +344,7 @@ def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
 
 
 def _check_place(output: str | Path, source: str | Path | None, what: str) -> None:
-    """Refuse to write over `source`, which is `what`, or a folder."""
+    """Refuse an output that is a folder or overwrites `source`, which is `what`."""
     if os.path.isdir(output):
         raise ConfigError(f"--output '{output}' is a folder; give another name.")
     if source is not None and os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
@@ -373,7 +373,7 @@ def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
 
 
 def _without_line_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """For .tsv, which has no quotes: a blank for each tab and line end in a text."""
+    """Replace tabs and line ends in texts with blanks: .tsv has no quotes."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     return table.assign(**{name: table[name].astype(str).str.replace(r"[\t\r\n]", " ", regex=True) for name in texts})
 

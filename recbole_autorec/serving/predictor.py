@@ -1,4 +1,4 @@
-"""A trained model that serves without its dataset: the checkpoint has all it takes. External ids in, stars out."""
+"""Serve a trained model from its checkpoint alone, without the dataset. External ids in, stars out."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ from recbole_autorec.trainer.checkpoint import (
 
 Ids = Iterable[Any] | str | float  # one, or many
 
-# By what a pair lacks, see Predictor._lacks: 3 times the user's, plus the item's.
+# Indexed by what a pair lacks, see Predictor._lacks: 3 * user + item.
 NOTES = [
     ", ".join(filter(None, both)) for both in product(*(("", f"unrated {kind}", f"unknown {kind}") for kind in PAIR))
 ]
-BLOCK = 1024  # pairs at once; always so many, so that no prediction depends on the others
-# How a model was evaluated, and where, is of no interest here.
+BLOCK = 1024  # pairs per batch; always padded to it, so that no prediction depends on the others
+# How and where a model was evaluated does not matter here.
 SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mode": "labeled"}, "use_gpu": False}
 
 
 class Predictor:
-    """Predictions of a checkpoint's model, on the CPU. Safe to share between threads.
+    """Predict with a checkpoint's model, on the CPU. Safe to share between threads.
 
-    Ids are those of the dataset's files, as text. Numbers count as their text, 196.0 as 196; NaN and None are unknown.
-    An unknown id is no error in `predict`, which warns once: see `notes`.
+    Ids are those of the dataset's files, as text. A number means its text, 196.0 means 196; NaN and None are unknown.
+    `predict` accepts unknown ids and warns once; see `notes`.
 
     Attributes:
-        model: in evaluation mode.
-        users, items: the ids that training knew.
+        model: the model, in evaluation mode.
+        users, items: the ids in the training data.
         rating_range: lowest and highest training rating, in stars.
         knows_ratings: whether `recommend` can leave out what a user has rated; see `save`.
     """
@@ -89,26 +89,26 @@ class Predictor:
             "item": self._margins.item_counts.bool().numpy(),
         }
         order = torch.argsort(users, stable=True)
-        self._seen = items[order].numpy()  # by user
+        self._seen = items[order].numpy()  # grouped by user
         self._starts = np.searchsorted(users[order].numpy(), np.arange(len(data["users"]) + 1))
-        self._predict(np.array([0]), np.array([0]))  # once, before there are threads: codes are kept
+        self._predict(np.array([0]), np.array([0]))  # fills the model's caches before there are threads
 
     @classmethod
     def load(cls, checkpoint: str | Path, model: type | None = None) -> Predictor:
-        """The predictor of a checkpoint. A stranger's file is safe to load: it cannot run code.
+        """Load the predictor of a checkpoint. Untrusted files are safe to load: they cannot run code.
 
         Args:
-            checkpoint: of a model that predicts ratings.
-            model: its class, where it is one of your own.
+            checkpoint: file of a model that predicts ratings.
+            model: its class, if it is your own.
 
         Raises:
-            CheckpointError: unreadable, damaged, or of a model that cannot predict ratings from users and items alone.
+            CheckpointError: the file is damaged, or its model cannot predict ratings from users and items alone.
         """
         return cls._of(load_checkpoint(checkpoint, serving=True), checkpoint, os.path.getsize(checkpoint), model)
 
     @classmethod
     def _of(cls, content: dict[str, Any], checkpoint: str | Path, size: int, model: type | None) -> Predictor:
-        """The predictor of a checkpoint's content, which is or will be at that path, with so many bytes."""
+        """Build the predictor of a checkpoint's content, `size` bytes that are or will be at that path."""
         data, parameters = content["data"], dict(content["parameters"])
         name, dataset_name = parameters.pop("model"), parameters.pop("dataset")
         try:
@@ -136,14 +136,14 @@ class Predictor:
 
     @torch.no_grad()
     def save(self, path: str | Path) -> None:
-        """Write what it takes to serve, without the training ratings and all that only training needs. Ours.
+        """Write what serving needs, without the training ratings and all that only training needs. Ours.
 
-        A Predictor of that file predicts, recommends and folds in as this one, but for one thing: it does not know what
-        a user has rated, and `recommend` leaves nothing out. Ids, titles, how often each was rated, and what the model
-        has learnt from the ratings are in the file: it is smaller, not anonymous.
+        A Predictor of that file predicts, recommends and folds in like this one, with one exception: it does not know
+        what a user has rated, so `recommend` does not leave it out. The file has ids, titles, rating counts, and what
+        the model has learnt from the ratings: it is smaller, not anonymous.
 
         Raises:
-            DataError: the model needs the ratings themselves to predict, as some of RecBole's do.
+            DataError: the model needs the training ratings to predict, as some of RecBole's do.
             CheckpointError: `path` cannot be written.
         """
         dampings = {
@@ -157,7 +157,7 @@ class Predictor:
             "learnt": [part.learnt() for part in _row_autorecs(self.model)],
         }
         size = sum(weights.nbytes for weights in content["state_dict"].values())
-        some, why = np.random.default_rng(0), "it predicts otherwise without them"
+        some, why = np.random.default_rng(0), "its predictions change without them"
         pairs = [some.integers(len(rated), size=10_000) for rated in self._rated.values()]
         try:
             twin = self._of(content, path, size, self._given_class)
@@ -170,29 +170,29 @@ class Predictor:
 
     @property
     def rated_users(self) -> list[str]:
-        """The users with a training rating."""
+        """Users with a training rating."""
         return [user for user, rated in zip(self.users, self._rated["user"][1:], strict=True) if rated]
 
     @property
     def rated_items(self) -> list[str]:
-        """The items with a training rating."""
+        """Items with a training rating."""
         return [item for item, rated in zip(self.items, self._rated["item"][1:], strict=True) if rated]
 
     # Known users and items.
 
     def predict(self, users: Ids | pd.DataFrame, items: Ids | None = None, strict: bool = False) -> np.ndarray:
-        """Ratings of the pairs (P,): (P,) float32, in stars. One user or one item stands for all of the others.
+        """Predict the ratings of P pairs: (P,) float32, in stars. A single user or item is paired with all others.
 
-        The same pair has the same prediction, whatever it is asked with. The first time that a pair's user or item has
-        no training rating there is a warning; `notes` says which pairs these are, and what they get.
+        A pair's prediction does not depend on the other pairs. The first pair whose user or item has no training
+        rating causes a warning; `notes` tells which pairs these are, and what they get.
 
         Args:
-            users: ids, or a DataFrame with a user and an item column, called as in any file that convert reads.
-            items: ids; none with a DataFrame.
+            users: ids, or a DataFrame with a user and an item column, named as in any file that convert reads.
+            items: ids; None with a DataFrame.
             strict: refuse pairs whose user or item has no training rating.
 
         Raises:
-            DataError: users and items do not go together, a column is missing, or `strict` and such a pair.
+            DataError: users and items differ in number, a column is missing, or `strict` and such a pair.
         """
         ids = _given(PAIR, users, items)
         pairs = self._pairs(*ids)
@@ -200,42 +200,42 @@ class Predictor:
         return self._predict(*pairs)
 
     def notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> list[str]:
-        """For each pair what its prediction lacks: "" or "unknown user", "unrated item" and the like.
+        """Return what each pair's prediction lacks: "", or "unknown user", "unrated item" and so on.
 
-        Such a prediction is what the model falls back to: AutoRec's cold_start_rating, offsets that are known, or the
-        mean of the training ratings. The arguments are those of `predict`.
+        Such a pair gets the model's fallback: AutoRec's cold_start_rating, the offsets that are known, or the mean of
+        the training ratings. The arguments are those of `predict`.
         """
         return [NOTES[lack] for lack in self._lacks(*self._pairs(*_given(PAIR, users, items))).tolist()]
 
     def predict_with_notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> tuple[np.ndarray, list[str]]:
-        """What `predict` and `notes` give, in one pass and without a warning."""
+        """Return what `predict` and `notes` return, in one pass and without a warning."""
         pairs = self._pairs(*_given(PAIR, users, items))
         return self._predict(*pairs), [NOTES[lack] for lack in self._lacks(*pairs).tolist()]
 
     def evaluate(
         self, users: Ids | pd.DataFrame, items: Ids | None = None, ratings: Iterable[Any] | None = None
     ) -> dict[str, Any]:
-        """How close the predictions come to ratings.
+        """Score the predictions against ratings.
 
         Args:
             users: ids, or a DataFrame with a user, an item and a rating column.
-            items: ids; none with a DataFrame.
-            ratings: in stars, one for each pair; none with a DataFrame.
+            items: ids; None with a DataFrame.
+            ratings: in stars, one per pair; None with a DataFrame.
 
         Returns:
-            rmse and mae of all pairs, in stars; n, their number; n_cold, how many have a user or an item without a
+            rmse and mae of all pairs, in stars; n, their number; n_cold, the number of pairs whose user or item has no
             training rating; coverage, the share of the others; rmse_known and mae_known of the others, None if there
             are none.
 
         Raises:
-            DataError: as `predict`, or there is no rating, or one is no finite number.
+            DataError: as `predict`, or there is no rating, or one is not a finite number.
         """
         users, items, ratings = _given(FIELDS[:3], users, items, ratings)
         given = pd.Series(ratings)
         stars, pairs = numbers(given), self._pairs(users, items)
         if len(stars) != len(pairs[0]) or not len(stars):
             raise DataError(
-                f"{counted(len(pairs[0]), 'pair')} and {counted(len(stars), 'rating')}; expected one of each."
+                f"{counted(len(pairs[0]), 'pair')} and {counted(len(stars), 'rating')}; expected equal numbers >= 1."
             )
         for place in np.flatnonzero(np.isnan(stars))[:1]:
             raise DataError(f"ratings[{place}] is {str(given.iloc[place])!r}; expected a finite number, in stars.")
@@ -250,13 +250,13 @@ class Predictor:
     def recommend(
         self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
     ) -> pd.DataFrame:
-        """The k best items that the user has not rated in training, best first: item, rating in stars, title if known.
+        """Return the k best items that a user has not rated in training: item, rating in stars, title if known.
 
         Args:
             user: an id.
-            k: the most rows that there are.
-            candidates: items; only these are ranked. Those without a training rating are left out, with a warning.
-            exclude: items that are not recommended.
+            k: maximum number of rows.
+            candidates: the only items to rank. Those without a training rating are left out, with a warning.
+            exclude: items not to recommend.
 
         Raises:
             DataError: the user is unknown or has no training rating, or no candidate has one.
@@ -266,7 +266,7 @@ class Predictor:
     def best_items(
         self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
     ) -> list[dict[str, Any]]:
-        """What `recommend` gives, as plain rows and in half the time: for a server."""
+        """Return what `recommend` returns, as plain rows and in half the time, for a server."""
         best = self._recommended(user, k, self._left_out(candidates, exclude))
         columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in best.values()]
         return [dict(zip(best, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -277,13 +277,13 @@ class Predictor:
         return self._best_items(self._scores(number), np.append(seen, left_out), k)
 
     def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
-        """The k items most like this one, most alike first: item, similarity, title if known.
+        """Return the k items most similar to this one, best first: item, similarity, title if known.
 
-        Similarity is the cosine between the items' codes, each less the mean of all: 1 is alike, 0 is nothing in
-        common. The codes are I-AutoRec's hidden layer, U-AutoRec's output weights, BiasedMF's factors.
+        Similarity is the cosine of the items' codes, each less the mean code: 1 means alike, 0 nothing in common. The
+        codes are I-AutoRec's hidden layer, U-AutoRec's output weights, BiasedMF's factors.
 
         Raises:
-            DataError: the item is unknown or has no training rating, or the model has no codes of items.
+            DataError: the item is unknown or has no training rating, or the model has no item codes.
         """
         number = self._number("item", item)
         codes = self._item_codes
@@ -292,25 +292,25 @@ class Predictor:
     # New users and items, without training.
 
     def fold_in_user(self, ratings: Mapping[Any, float] | pd.Series, strict: bool = False) -> NewUser:
-        """A user that training did not see, from ratings of known items.
+        """Fold in a user that training did not see, from ratings of known items.
 
         U-AutoRec encodes the ratings and corrects the code by them: see RowAutoRec.solve_new_row. I-AutoRec solves for
         the user's output weights on the items' codes, by ridge regression with the model's own penalty: see
         solve_new_column.
 
         Args:
-            ratings: item -> stars; of a Series, the index has the items. Items without a training rating are left out,
+            ratings: item -> stars; a Series has the items as its index. Items without a training rating are left out,
                 with a warning; see NewUser.left_out.
             strict: refuse such items.
 
         Raises:
-            DataError: no rating of an item that training has ratings of, a rating outside the training range, or
-                another model.
+            DataError: no item has a training rating, a rating is outside the training range, or the model is not an
+                AutoRec.
         """
         return NewUser(self, *self._folded("user", "item", ratings, strict))
 
     def fold_in_item(self, ratings: Mapping[Any, float] | pd.Series, strict: bool = False) -> NewItem:
-        """An item that training did not see, from known users' ratings; otherwise as fold_in_user.
+        """Fold in an item that training did not see, from known users' ratings; otherwise like fold_in_user.
 
         Args:
             ratings: user -> stars.
@@ -321,10 +321,10 @@ class Predictor:
     def _folded(
         self, new: str, known: str, ratings: Mapping[Any, float] | pd.Series, strict: bool
     ) -> tuple[Tensor, np.ndarray, list[str]]:
-        """Scores of the new row or column at all of the other side, unclipped; which of them it rated; ids left out."""
+        """Return the unclipped scores of a new row or column, the numbers that it rated, and the ids left out."""
         model = self.model
         if not isinstance(model, AutoRec):
-            raise DataError(f"model {self.name} takes no new {new}s; AutoRecs do.")
+            raise DataError(f"model {self.name} cannot fold in new {new}s; AutoRec models can.")
         if not isinstance(ratings, Mapping | pd.Series) or not len(ratings):
             raise DataError(f"a new {new} needs ratings: give at least one, as {{{known}: stars}}.")
         low, high = self.rating_range
@@ -349,10 +349,10 @@ class Predictor:
         with torch.no_grad():
             return model.rate_as_new(new, torch.from_numpy(rated), values), rated, left_out
 
-    # Inside: numbers instead of ids.
+    # Internals: numbers instead of ids.
 
     def _numbers(self, kind: str, ids: Ids) -> np.ndarray:
-        """Of one id or many; 0 for one that is unknown."""
+        """Return the numbers of one id or many; 0 for an unknown one."""
         known = self._numbers_of[kind].get
         other = lru_cache(None, typed=True)(lambda each: known(id_text(each), 0))
         several = _several(ids)
@@ -374,7 +374,7 @@ class Predictor:
     def _known(self, kind: str, name: Any) -> int:
         number = int(self._numbers(kind, [name])[0])
         if number == 0:
-            raise DataError(f"{kind} {_name(name)!r} is unknown: training had none of that id.")
+            raise DataError(f"{kind} {_name(name)!r} is unknown: no such id in the training data.")
         return number
 
     def _number(self, kind: str, name: Any) -> int:
@@ -384,17 +384,15 @@ class Predictor:
         return number
 
     def _pairs(self, users: Ids, items: Ids) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the pairs."""
+        """Return the numbers of the pairs' users and items."""
         pair = [self._numbers(kind, ids) for kind, ids in (("user", users), ("item", items))]
         if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
-            raise DataError(
-                f"{len(pair[0])} users and {len(pair[1])} items; expected as many of each, or one of either."
-            )
+            raise DataError(f"{len(pair[0])} users and {len(pair[1])} items; expected equal numbers, or one of either.")
         both = np.broadcast_arrays(*pair)
         return both[0], both[1]
 
     def _lacks(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """What each numbered pair lacks, as a place in NOTES; 0 for nothing."""
+        """Return what each numbered pair lacks, as an index into NOTES; 0 for nothing."""
         user, item = (
             np.where(self._rated[kind][ids], 0, np.where(ids == 0, 2, 1))
             for kind, ids in (("user", users), ("item", items))
@@ -411,28 +409,30 @@ class Predictor:
         ]
         what = f"{len(places):,} of {counted(len(lacks), 'pair')} without training ratings of the user or the item"
         if strict:
-            raise DataError(f"{what}: {'; '.join(first)}. strict=False predicts what the model falls back to.")
+            raise DataError(f"{what}: {'; '.join(first)}. strict=False predicts the model's fallback.")
         self._has_warned = True
-        _warn(f"{what}, first {first[0]}: predictions fall back. notes() says which; strict=True refuses them.")
+        _warn(
+            f"{what}, first {first[0]}: they get fallback predictions. notes() tells which; strict=True refuses them."
+        )
 
     def _left_out(self, candidates: Ids | None, exclude: Ids | None) -> np.ndarray:
-        """Numbers of the items that are not to be ranked."""
+        """Return the numbers of the items not to rank."""
         left_out = self._numbers("item", [] if exclude is None else exclude)
         if candidates is None:
             return left_out
         candidates = _several(candidates)
         chosen = self._numbers("item", candidates)
-        strange = [_id_at(candidates, place) for place in np.flatnonzero(~self._rated["item"][chosen])]
-        if strange:
-            what = _few("item", strange, chosen, "candidate")
-            if len(strange) == len(chosen):
+        unrated = [_id_at(candidates, place) for place in np.flatnonzero(~self._rated["item"][chosen])]
+        if unrated:
+            what = _few("item", unrated, chosen, "candidate")
+            if len(unrated) == len(chosen):
                 raise DataError(f"{what}; none is left.")
             _warn(f"{what}.")
         return np.append(left_out, np.setdiff1d(np.arange(len(self._rated["item"])), chosen))
 
     @torch.no_grad()
     def _predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Stars of numbered pairs."""
+        """Predict numbered pairs, in stars."""
         n, found = len(users), []
         for start in range(0, n, BLOCK):
             block = [np.resize(ids[start : start + BLOCK], BLOCK) for ids in (users, items)]
@@ -442,14 +442,14 @@ class Predictor:
             })  # fmt: skip
             found.append(self.model.predict(pairs).reshape(-1).numpy())
         stars = np.concatenate(found)[:n] if found else np.empty(0, dtype=np.float32)
-        if not predicts_stars(type(self.model)):  # RecBole's models keep what was drawn at random for such ids
+        if not predicts_stars(type(self.model)):  # RecBole's models leave such ids at random initial values
             rated = self._rated["user"][users] & self._rated["item"][items]
             stars = np.where(rated, stars, np.float32(self._margins.mean))
         return stars
 
     @torch.no_grad()
     def _scores(self, user: int) -> Tensor:
-        """Of all items, unclipped where the model can rank."""
+        """Return a user's scores of all items, unclipped if the model can rank."""
         if predicts_stars(type(self.model)):
             return self.model.full_sort_predict(Interaction({self._user_field: torch.tensor([user])}))
         n = len(self._rated["item"])
@@ -458,14 +458,14 @@ class Predictor:
     @cached_property
     @torch.no_grad()
     def _item_codes(self) -> Tensor:
-        """Each less the mean of the rated ones, of length 1."""
+        """Codes of the items, each less the mean code of the rated ones, scaled to length 1."""
         model = self.model
         if isinstance(model, AutoRec):
             codes = model.item_codes()
         elif isinstance(model, BiasedMF):
             codes = model.item_factors.weight
         else:
-            raise DataError(f"model {self.name} has no codes of items to compare; AutoRecs and BiasedMF have.")
+            raise DataError(f"model {self.name} has no item codes to compare; AutoRec models and BiasedMF have.")
         return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
     def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> dict[str, Any]:
@@ -475,7 +475,7 @@ class Predictor:
     def _best(
         self, scores: Tensor, column: str, left_out: np.ndarray, k: int, bounds: tuple[float, float] | None = None
     ) -> dict[str, Any]:
-        """The k rated items with the highest scores, except for some; scores beyond the bounds are shown as those."""
+        """Return the k rated items with the highest scores, without `left_out`; clip the shown scores to `bounds`."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise DataError(f"k={k!r} (--topk); expected a whole number >= 1.")
         scores = torch.where(torch.from_numpy(self._rated["item"]), scores, -torch.inf)
@@ -494,11 +494,11 @@ def _row_autorecs(model: torch.nn.Module) -> list[RowAutoRec]:
 
 
 class _New:
-    """What fold_in_user and fold_in_item have in common.
+    """Base of NewUser and NewItem.
 
     Attributes:
-        scores: of all of the other side, in stars, unclipped.
-        left_out: the ids whose ratings do not count, as training has none of them.
+        scores: scores of all known items, or users, in stars, unclipped.
+        left_out: ids whose ratings were ignored because they have no training rating.
     """
 
     _other: str
@@ -507,7 +507,7 @@ class _New:
         self._predictor, self._rated, self.scores, self.left_out = predictor, rated, scores, left_out
 
     def predict(self, ids: Ids) -> np.ndarray:
-        """Ratings (P,) float32, in stars; an unknown id gets cold_start_rating, or what the new one's offset says."""
+        """Predict ratings, (P,) float32, in stars; an unknown id gets cold_start_rating, or the new one's offset."""
         numbers = self._predictor._numbers(self._other, ids)
         model, rated = self._predictor.model, self._predictor._rated[self._other]
         stars = self.scores.numpy()[numbers]
@@ -522,7 +522,7 @@ class NewUser(_New):
     _other = "item"
 
     def recommend(self, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None) -> pd.DataFrame:
-        """As Predictor.recommend; the items that were given are left out."""
+        """Recommend like Predictor.recommend; the items rated by the new user are left out."""
         left_out = np.append(self._rated, self._predictor._left_out(candidates, exclude))
         return pd.DataFrame(self._predictor._best_items(self.scores.clone(), left_out, k))
 
@@ -533,11 +533,11 @@ class NewItem(_New):
     _other = "user"
 
 
-# Ids as they were given.
+# Reading arguments.
 
 
 def _given(wanted: Sequence[str], *given: Any) -> list[Any]:
-    """What was given of each field: itself, or a column of the one DataFrame."""
+    """Return the values of each field: the arguments themselves, or columns of the one DataFrame."""
     there = [each for each in given if each is not None]
     if len(there) == len(wanted) and not any(isinstance(each, pd.DataFrame) for each in there):
         return [*map(_several, there)]
@@ -557,12 +557,12 @@ def _given(wanted: Sequence[str], *given: Any) -> list[Any]:
 
 
 def _several(ids: Any) -> Any:
-    """One id as a list, and others so that they can be gone through twice."""
+    """Return one id as a list, and many so that they can be iterated over twice."""
     return [ids] if pd.api.types.is_scalar(ids) else list(ids) if isinstance(ids, Iterator) else ids
 
 
 def _id_at(ids: Any, place: Any) -> str:
-    """One of several, for messages; the only one stands for all."""
+    """Return one of several ids, for messages; a single id is at every place."""
     return _name(next(islice(ids, int(place) if len(ids) > 1 else 0, None)))
 
 
@@ -577,7 +577,7 @@ def _few(kind: str, left_out: Sequence[str], of: Sequence[Any] | np.ndarray, wha
 
 
 def _warn(text: str) -> None:
-    """At the line that called a public method, which called what calls this."""
+    """Warn at the line that called the public method two calls up."""
     warnings.warn(text, UserWarning, stacklevel=4)
 
 
@@ -586,7 +586,7 @@ def _rmse_and_mae(errors: np.ndarray) -> tuple[float | None, float | None]:
 
 
 def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
-    """Why a model gives no stars for a user and an item alone, in half a sentence; None if it does."""
+    """Return why a model cannot predict stars from user and item alone, as half a sentence; None if it can."""
     more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
     if parameters.get("phase", "teacher_training") != "teacher_training":  # KD_DAGFM
         return "its constructor reads its teacher's file"
@@ -595,5 +595,5 @@ def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list
     if not (compares_ratings(parameters) or predicts_stars(model_class)):
         return "it was trained to rank"
     if more and issubclass(model_class, ContextRecommender):
-        return f"it sees {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
+        return f"it needs {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
     return None
