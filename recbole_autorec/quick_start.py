@@ -170,7 +170,7 @@ def train_and_test(
         "eval_seconds": round(course["eval_seconds"], 3),
         "peak_memory_mb": round(peak_memory_mb()),
         "n_parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        **{f"n_{name}": len(part) for name, part in zip(("train", "valid", "test"), parts, strict=True)},
+        **{f"n_{name}": len(part) for name, part in zip(PARTS, parts, strict=True)},
         "n_cold": _count_cold(parts[: 1 + config["refit"]], parts[2]),
         "split_fingerprint": fingerprint,
         "curve": course["curve"],
@@ -294,7 +294,7 @@ def quiet_recbole():
 def _log_data(config, data, parts, fingerprint):
     n_users, n_items, n_ratings = data.user_num - 1, data.item_num - 1, sum(map(len, parts))
     values = torch.cat([part.inter_feat[data.rating_field] for part in parts])
-    sizes = ", ".join(f"{name} {len(part):,}" for name, part in zip(("train", "valid", "test"), parts, strict=True))
+    sizes = ", ".join(f"{name} {len(part):,}" for name, part in zip(PARTS, parts, strict=True))
     logger.info(
         f"{config['model']} on {config['dataset']} ({config['device']}): {n_users:,} users, {n_items:,} items, "
         f"{n_ratings:,} ratings from {values.min():g} to {values.max():g}, "

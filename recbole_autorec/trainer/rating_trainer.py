@@ -231,7 +231,7 @@ class RatingTrainer(Trainer):
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
         may_differ = RESUMABLE - {"refit"} if "test" in checkpoint["course"] else RESUMABLE  # test used that refit
         changed = [key for key in ours if key not in may_differ and theirs.get(key) != ours[key]]
-        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # others follow
+        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # others depend on it
         if changed:
             differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
             raise CheckpointError(
