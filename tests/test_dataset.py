@@ -141,7 +141,7 @@ def test_ranking_deeper_than_the_items():
         "dataset 'tiny': topk=[2, 10], but there are only 6 items; give a smaller topk."
     )
     assert load(str(DATA), "tiny", valid_metric="NDCG@5", topk=[5], **ranking)
-    assert "has 6 items" in message(str(DATA), "tiny", valid_metric="NDCG@7", topk=[7], **ranking)
+    assert "there are only 6 items" in message(str(DATA), "tiny", valid_metric="NDCG@7", topk=[7], **ranking)
 
 
 @pytest.mark.parametrize(("keep", "rating"), [("last", 5.0), ("first", 1.0)])
@@ -164,7 +164,7 @@ def test_the_last_rating_is_the_latest_where_there_are_times(write_dataset, capl
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     lines = ["a\tb\t1\t99", *[f"{line}\t5" for line in GOOD], "a\tb\t5\t7"]
     data, parts = load(write_dataset(lines, header))
-    assert "the last rating by time of each is kept" in caplog.text
+    assert "keeps its last one by time" in caplog.text
     user = data.field2token_id["user_id"]["a"]
     assert [
         r

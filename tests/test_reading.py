@@ -422,7 +422,7 @@ def test_a_code_is_noticed_and_a_scale_is_not(scale, code, share, seed):
         ([0, 4, 5, 7], 5, (0, 0.25)),
         ([1, 2, 3, 6], 5, (6, 0.25)),
         ([1, 2, 3, 6], 1, None),  # of few ratings one may be apart
-        ([1, 2, 3, 8], 1, (8, 0.25)),
+        ([1, 2, 3, 8], 2, (8, 0.25)),
         ([-1, 0, 1], 9, None),
         ([-1, 0, 2, 3], 5, (-1, 0.25)),
         ([0, *[0] * 9, 1, 2, 3, 4, 1, 2, 3, 4, 1, 2], 1, (0, 0.5)),  # more than twice as often as 1

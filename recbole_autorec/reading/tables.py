@@ -99,8 +99,9 @@ def _why(row: dict[str, Any], dates: str | None, options: Options) -> Fault:
         if not fields.is_id(fields.id_text(row[kind])):
             return fields.why_no_id(kind, fields.id_text(row[kind]), options)
     if "rating" in row and np.isnan(fields.one_number(row["rating"], options.decimal)):
-        text = str(row["rating"])
-        return fields.why_no_number("rating", "" if text in ("nan", "None", "<NA>", "NaT") else text, options)
+        given, text = row["rating"], str(row["rating"])
+        missing = not isinstance(given, str) and text in ("nan", "None", "<NA>", "NaT")
+        return fields.why_no_number("rating", "" if missing else text, options)
     time = fields.id_text(row["timestamp"])
     return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is not a time")
 
