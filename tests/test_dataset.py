@@ -161,7 +161,7 @@ def test_the_last_rating_is_the_latest_where_there_are_times(write_dataset, capl
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
     lines = ["a\tb\t1\t99", *[f"{line}\t5" for line in GOOD], "a\tb\t5\t7"]
     data, parts = load(write_dataset(lines, header))
-    assert "the last rating by time of each is kept" in caplog.text
+    assert "keeps its last one by time" in caplog.text
     user = data.field2token_id["user_id"]["a"]
     assert [
         r
