@@ -150,7 +150,7 @@ def test_processes_that_differ(monkeypatch):
 
 def test_gloo_is_quoted_in_short():
     error = RuntimeError("[../tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:2451. This is typically GLHF!")
-    said = r"one another: Connection closed by peer \[127\.0\.0\.1\]:2451\.$"
+    said = r"another process of this run: Connection closed by peer \[127\.0\.0\.1\]:2451\.$"
     with pytest.raises(collectives.LostRankError, match=said), collectives._answered():
         raise error
 

@@ -448,8 +448,8 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
         ("init_std uniform 0.1,0.2\ninit_std uniform 0.1,0.3", "space.hyper line 2: init_std was already given in "
          "space.hyper line 1."),
         ("reg_wieght uniform 1,2", "space.hyper line 1: unknown key 'reg_wieght'; did you mean 'reg_weight'?"),
-        ("row_scaling uniform 0,2", "space.hyper line 1: row_scaling=2.0; expected a number from -1 to 1; 0 is the "
-         "paper."),
+        ("row_scaling uniform 0,2", "space.hyper line 1: row_scaling=2.0; expected a number from -1 to 1 (the "
+         "paper: 0)."),
         ("seed choice [1,2]", "space.hyper line 1: seed cannot be searched: all trials must be validated on the same "
          "ratings in the same way; remove it."),
         ("epochs choice [1,2]", "space.hyper line 1: epochs is searched, but the command line sets it to '1'; remove one "
