@@ -14,6 +14,7 @@ Files in the folder of a comparison:
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import multiprocessing
@@ -199,4 +200,6 @@ def _write_split(task: Task, data, parts) -> None:
         "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),
         "fingerprint": np.array(fingerprint),
     }
-    write_whole(task.split_file, lambda file: np.savez_compressed(file, **arrays), AutoRecError, HINT)
+    archive = io.BytesIO()  # zipfile would print a traceback on a full disk when it is garbage-collected
+    np.savez_compressed(archive, **arrays)
+    write_whole(task.split_file, lambda file: file.write(archive.getbuffer()), AutoRecError, HINT)
