@@ -106,25 +106,25 @@ def test_after_a_refit_validation_ratings_and_the_second_training_count():
         ([[0.3, 1.6], None], False),
     ],
 )
-def test_a_difference_is_real_where_the_interval_and_p_say_so(far, expected):
+def test_a_difference_is_significant_where_the_interval_and_p_say_so(far, expected):
     comparison = results({"far": far, "near": [[1.0, 1.0]] * 2})
     found = comparison.table.loc["far"]
-    assert found["best_real"] is expected
-    text = tables.readable(comparison, comparison.table)["real vs best"]
+    assert found["best_significant"] is expected
+    text = tables.readable(comparison, comparison.table)["significant vs best"]
     assert list(text) == ["", "yes" if expected else "no"]
 
 
-def test_the_same_model_twice_is_no_real_difference():
+def test_the_same_model_twice_is_no_significant_difference():
     table = results({"far": [[1.0, 1.0]], "near": [[1.0, 1.0]]}, replace(PLAN, repeats=1)).table
     assert list(table.loc["near", ["best_difference", "best_low", "best_high"]]) == [0, 0, 0]
-    assert table["best_real"]["near"] is False
+    assert table["best_significant"]["near"] is False
 
 
-def test_a_better_row_is_real_as_well():
+def test_a_better_row_is_significant_as_well():
     table = results(
         {"far": [[1.3, 1.3], [1.301, 1.301]], "near": [[1.0, 1.0]] * 2}, replace(PLAN, reference="far")
     ).table
-    assert table["reference_real"]["near"] is True
+    assert table["reference_significant"]["near"] is True
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae"])
@@ -166,7 +166,7 @@ def test_only_repeats_that_both_have_are_compared():
     assert (far["rmse"], far["repeats"], far["error"]) == (pytest.approx(1.3), 1, "no memory")
     assert far["best_difference"] == pytest.approx(0.3)  # of the first repeat, not 1.3 - 1.1
     assert np.isnan([far["best_p"], far["best_low"], far["rmse_interval"]]).all()
-    assert far["best_real"] is None or np.isnan(far["best_real"])
+    assert far["best_significant"] is None or np.isnan(far["best_significant"])
     assert (table["repeats"]["Bias"], table["error"]["Bias"]) == (0, "why")
     of = {"near": [[1.0, 1.0], [1.2, 1.2]], "far": [[1.3, 1.3], "no memory"]}
     near = results(of, replace(PLAN, reference="far")).table.loc["near"]
@@ -201,10 +201,10 @@ def test_the_text_has_these_numbers():
         "MAE": "1.1000 ± 1.2706",
         "vs best": "+0.0500 [+0.0500, +0.0500]",
         "p vs best": f"{p_of(0.05 / math.sqrt(0.045 * 0.75)):.3g}",
-        "real vs best": "no",
+        "significant vs best": "no",
         "vs far": "-0.4000 [-0.4000, -0.4000]",
         "p vs far": "0.189",
-        "real vs far": "no",
+        "significant vs far": "no",
         "best epoch": "",
         "train s": "15.0",
         "s/epoch": "3.00",

@@ -139,6 +139,8 @@ def _work(task: Task) -> None:
         _train_logged(task)
     except (OSError, AutoRecError) as error:  # a full disk or an unwritable log
         sys.exit(f"{task.row.label}, repeat {task.repeat}: {in_one_line(error)}")
+    except KeyboardInterrupt:  # at any moment, also while an error is written
+        sys.exit(130)
 
 
 def _train_logged(task: Task) -> None:
@@ -150,8 +152,6 @@ def _train_logged(task: Task) -> None:
             _train(task)
         except AutoRecError as error:
             _fail(task, " ".join(str(error).split()))
-        except KeyboardInterrupt:
-            sys.exit(130)
         except Exception as error:  # RecBole's models may raise anything; the row shows it
             _fail(task, in_one_line(error))
             traceback.print_exc()
