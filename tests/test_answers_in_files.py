@@ -98,7 +98,7 @@ def test_a_fault_of_the_model_is_not_taken_for_a_full_disk(checkpoint, monkeypat
 
 def test_candidates_and_exclude_are_files_of_ids(checkpoint, capsys):
     Path("some").write_text('item\ni1\n"a, b"\n"""q"""\n-1\nnobody\n')
-    Path("never").write_text("i1\n")
+    Path("never").write_text("title,movieId\nSomething,i1\n")
     Path("by user.csv").write_text("user,item\nnew,-1\nother,i1\n")
     Path("new.csv").write_text("user,item,rating\nnew,i2,5\nnew,i3,1\n")
     base = ["recommend", "--checkpoint", checkpoint, "--new_ratings", "new.csv", "--output", "out.csv"]

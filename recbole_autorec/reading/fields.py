@@ -147,7 +147,8 @@ def _remedy(
     example[: len(needed(wanted))] = needed(wanted)[: len(names)]
     ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
     if places and (len(names) <= 12 or not named):
-        ways += [f"by position, with - for unused columns: {options.flag('columns')} {','.join(example)}"]
+        what = "by position, in the order of the file, with - for unused columns, such as"
+        ways += [f"{what} {options.flag('columns')} {','.join(example)}"]
     may_be_data = named and line and options.header is None and not any(by_known_names(names, FIELDS))
     no_header = f"; or, if this line is not a header: {options.flag('header')} no" if may_be_data else ""
     melt = MELT.format(frame="frame", user=str(names[0]))

@@ -211,8 +211,12 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
         lines = [line for line in text.split("\n") if line.strip()]
         first = next(csv.reader(lines[:1]), [])
         if "user" not in fields.by_known_names(first, PAIR):
-            is_header = len(first) == 1 and fields.field_named(first[0]) == ("item", True)
-            found[None] += [item for row in csv.reader(lines[is_header:]) if (item := fields.id_text(",".join(row)))]
+            place = next(
+                (place for place, text in enumerate(first) if fields.field_named(text) == ("item", True)), None
+            )
+            for row in csv.reader(lines[place is not None :]):  # a list of ids, or a table with a column of them
+                text = ",".join(row) if place is None or len(first) == 1 else "".join(row[place : place + 1])
+                found[None] += filter(None, [fields.id_text(text)])
             continue
         for frame in read_ratings(source, Options(), BadLines(), logger.info, PAIR):
             for user, item in zip(frame["user"], frame["item"], strict=True):
