@@ -164,7 +164,7 @@ def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: 
     if len(sheets) > 1:
         say(f"{name}: reading sheet {str(sheets[0])!r} only, the first of {len(sheets)}")
     table.index += 1  # rows of a sheet are numbered from 1
-    table = table.mask(table.map(lambda cell: isinstance(cell, str) and not cell.strip()))
+    table = table.mask(table.apply(lambda column: column.map(lambda cell: isinstance(cell, str) and not cell.strip())))
     table = table.dropna(how="all").dropna(how="all", axis=1)
     if table.empty:
         raise DataError(f"{name} has no rows.")
