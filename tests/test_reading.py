@@ -28,7 +28,7 @@ from recbole_autorec.reading.ratings import code_for_not_rated, last_of_each_pai
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "data.md"
 THREE = [("u1", "i1", "5"), ("u2", "i1", "3.5"), ("u2", "i2", "1")]
 LIBRARIES = re.compile(
-    r"codec|pandas\.(errors|core|_libs)|sklearn|Traceback|C error|Arrow|Expecting|openpyxl\.|numpy\.core|Error:"
+    r"codec|pandas\.(errors|core|_libs)|sklearn|Traceback|C error|Arrow|Expecting|openpyxl\.\w|numpy\.core|Error:"
 )
 
 
@@ -456,7 +456,7 @@ OTHERS = {
     "a.h5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
     "a.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old Excel"),
     "a.ods": (_zip(content_dot_xml="x"), "OpenDocument"),
-    "a.xlsx": (_zip(xl__workbook_dot_xml="x"), "damaged Excel"),
+    "a.xlsx": (_zip(xl__workbook_dot_xml="x"), "Excel"),  # damaged, or openpyxl is missing
     "a.csv": (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", "HTML or XML page"),
     "a.feather": (b"ARROW1\x00\x00 none", "damaged Feather"),
     "a.parquet": (b"PAR1 none", "damaged Parquet"),
