@@ -226,6 +226,9 @@ ADVICE = [
     ("user,item,rating\n1,2,3\noops\n" + "".join(f"{n},7,3\n" for n in range(20)), {}, 21),
     ("1;2;3,5\n2;2;4\n", {"flags": ["--decimal", "."]}, 2),
     ("a~1~3\nb~2~4\n", {"VALUE": "'~'"}, 2),
+    ("1,2,3\n2,2,4\n", {"flags": ["--columns", "user=a,item=b,rating=c"]}, 2),
+    ("item,user,x,timestamp\n1,2,3,4\n2,2,3,4\n", {"flags": ["--columns", "item,user,-,rating"]}, 2),
+    ("u1,i1,NA\nu2,i1,5\n", {"flags": ["--header", "no"]}, 1),
 
 ]  # fmt: skip
 

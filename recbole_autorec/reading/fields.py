@@ -105,7 +105,8 @@ def chosen(
         given = _named(options, wanted)
         if not named:
             raise DataError(
-                f"{where} has no header; give {flag} by position: {','.join(wanted)}, or {options.flag('header')} yes."
+                f"{where} has no header; give the columns by position, such as {flag} "
+                f"{','.join(wanted[: len(names)])}; or {options.flag('header')} yes."
             )
         for name, key in given.items():
             if key not in map(str, names):
@@ -124,9 +125,10 @@ def chosen(
             )
         for chosen_one, called, text in zip(found, by_name, names, strict=True):
             if chosen_one and called and chosen_one != called:
+                meant = ",".join(f"{name}={key}" for name, key in zip(found, names, strict=True) if name)
                 raise DataError(
-                    f"{where}: {flag} {columns!r} takes {text!r} as the {chosen_one}; if you mean it, give the name: "
-                    f"{chosen_one}={text}."
+                    f"{where}: column {text!r} is given as the {chosen_one}; if you mean it, name the columns: "
+                    f"{flag} {meant}"
                 )
     twice = [name for name in wanted if found.count(name) > 1]
     missing = [name for name in needed(wanted) if name not in found]
