@@ -227,6 +227,12 @@ def test_a_folder_of_another_comparison_is_refused(change, expected, tmp_path):
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+def test_where_and_how_it_runs_may_change():
+    before = run({"Bias": None}).table
+    after = run({"Bias": None}, config_dict={"worker": 1, "state": "ERROR"}).table
+    pd.testing.assert_frame_equal(before, after)  # times included: nothing was trained again
+
+
 def test_changed_data_are_refused(write_dataset):
     lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(6) for i in range(6)]
     shared = {"config_dict": {"data_path": write_dataset(lines)}, "output": "out", "show_progress": False}
