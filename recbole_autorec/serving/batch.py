@@ -99,12 +99,12 @@ def evaluate_file(
     _check_output(output, input)
     predictor = Predictor.load(checkpoint)
     ratings = collected(one_file(input), options, BadLines(skip_bad_lines))
-    low, high = predictor.rating_range
-    outside = int(((ratings["rating"] < low) | (ratings["rating"] > high)).sum())
-    if outside:
+    outside = _outside(ratings, predictor)
+    if len(outside):
+        low, high = predictor.rating_range
         hint = hint_of_code(ratings["rating"].to_numpy(), f"{options.flag('not_rated')} {{:g}} leaves it out")
         logger.warning(
-            f"{outside:,} of {counted(len(ratings), 'rating')} outside the range of training, {low:g} to {high:g}"
+            f"{len(outside):,} of {counted(len(ratings), 'rating')} outside the range of training, {low:g} to {high:g}"
             + (f"; {hint}" if hint else "")
         )
     scores = predictor.evaluate(ratings["user"], ratings["item"], ratings["rating"])
@@ -277,13 +277,18 @@ def _folded_in(
     return users, items
 
 
+def _outside(ratings: pd.DataFrame, predictor: Predictor) -> pd.Series:
+    """Return the ratings outside the range of training."""
+    low, high = predictor.rating_range
+    return ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
+
+
 @contextmanager
 def _named(file: str, options: Options, ratings: pd.DataFrame, predictor: Predictor) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        low, high = predictor.rating_range
-        outside = ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
+        outside = _outside(ratings, predictor)
         code = f"{outside.iloc[0]:g}" if len(outside) else ""
         hint = f" If {code} means 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
         raise DataError(f"{file}: {error}{hint}") from error
