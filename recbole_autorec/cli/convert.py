@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recbole_autorec.cli.flags import bare_parser, only_known, reading_flags, skip_flag
+from recbole_autorec.cli.flags import READING, bare_parser, only_known, options_of, reading_flags, skip_flag
 
 DESCRIPTION = """\
 Convert ratings to RecBole's format in --data_path: from csv and similar text, GroupLens's .dat and u.data, Netflix's
@@ -32,11 +32,10 @@ def run(argv: list[str]) -> str:
     skip_flag(parser)
     parser.add_argument("--download_url", metavar="URL", help="base URL of the MovieLens archives (default: GroupLens)")
     reading_flags(parser, "")
-    known = vars(only_known(parser, argv))
-    for name in ("header", "quotes"):
-        known[name] = None if known[name] is None else known[name] == "yes"
+    known = only_known(parser, argv)
+    options = options_of(known, "")
 
     from recbole_autorec.conversion.convert import convert as run
     from recbole_autorec.conversion.convert import report
 
-    return "\n" + report(run(**known))
+    return "\n" + report(run(**vars(known) | {name: getattr(options, name) for name in READING}))
