@@ -140,6 +140,16 @@ def chosen(
     return found
 
 
+def with_kept(
+    columns: Sequence[str | int | None], names: Iterable[object], keep: list[str] | None
+) -> Sequence[str | int | None]:
+    """Return the columns with their positions for None and fill `keep` with all names; unchanged without `keep`."""
+    if keep is None:
+        return columns
+    keep[:] = map(str, names)
+    return [place if column is None else column for place, column in enumerate(columns)]
+
+
 def _remedy(
     where: str, names: Sequence[object], options: Options, wanted: Sequence[str], named: bool, places: bool, line: bool
 ) -> str:

@@ -36,9 +36,7 @@ def read(
     records = _records(name, blocks)
     first = list(islice(records, SHOWN))
     columns, names = _columns(name, [content for *_, content in first], options, wanted)
-    if keep is not None:
-        keep[:] = map(str, names)
-        columns = [place if column is None else column for place, column in enumerate(columns)]
+    columns = fields.with_kept(columns, names, keep)
     keys = [(key, column) for key, column in zip(names, columns, strict=True) if column is not None]
     dates, time = None, next((key for key, column in keys if column == "timestamp"), None)
     if time is not None:
@@ -138,14 +136,14 @@ def _try(decoder: json.JSONDecoder, text: str, start: int) -> Any:
 
 def _columns(
     name: str, contents: list[Any], options: Options, wanted: Sequence[str]
-) -> tuple[list[str | int | None], list[Any]]:
+) -> tuple[Sequence[str | int | None], list[Any]]:
     """Return the field of each key or position, and the keys or positions."""
     known = [content for content in contents if isinstance(content, dict) or _is_row(content)]
     if not known:
         raise DataError(f"{name} has no JSON object in its first lines; expected one per rating.")
     first = known[0]
     if isinstance(first, list):
-        return list(fields.chosen(name, [*map(_text, first)], options, wanted, named=False)), list(range(len(first)))
+        return fields.chosen(name, [*map(_text, first)], options, wanted, named=False), list(range(len(first)))
     nested = [value for value in first.values() if isinstance(value, dict | list)]
     if len(known) == 1 and nested and (len(nested) == len(first) or any(len(value) > 1 for value in nested)):
         raise DataError(
@@ -158,7 +156,7 @@ def _columns(
             f"{name} contains JSON objects; name the keys: {options.flag('columns')} "
             f"{','.join(f'{field}=KEY' for field in wanted)}."
         )
-    return list(fields.chosen(name, names, options, wanted, places=False)), names
+    return fields.chosen(name, names, options, wanted, places=False), names
 
 
 def _value(content: Any, key: Any) -> Any:

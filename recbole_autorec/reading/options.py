@@ -128,14 +128,16 @@ def decoded(
     if not wrong:
         return faults
     right = sum(not text.isascii() and not BYTES.search(text) for text in texts())
-    cure = "" if options.encoding is not None or right >= wrong else (
-        f"Give the encoding, such as {options.flag('encoding')} cp1252 for Western European Windows."
-    )  # fmt: skip
+    cure = "" if options.encoding is not None or right >= wrong else other_encoding(options)
     return [
         (number, BYTES.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text),
          fault._replace(cure=cure) if fault.undecoded else fault)
         for number, text, fault in faults
     ]  # fmt: skip
+
+
+def other_encoding(options: Options) -> str:
+    return f"Give the encoding, such as {options.flag('encoding')} cp1252 for Western European Windows."
 
 
 @dataclass

@@ -22,7 +22,7 @@ from recbole_autorec.interruptions import interrupted, noted_interruptions
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed
-from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
+from recbole_autorec.reading.options import BYTES, BadLines, Fault, Options, Say, decoded, other_encoding, shown
 
 SEPARATORS = ("::", "\t", ",", ";", "|", "\1", " ")  # "\1" is Hive's; " " means runs of blanks
 QUOTED = (",", ";")  # with these, fields may be in double quotes; with others, that is detected
@@ -141,24 +141,20 @@ def find_layout(
     quoted = _is_quoted(text, separator, options)
     rows = _rows(text, separator, quoted)
     first, second = rows[0], rows[min(1, len(rows) - 1)]
-    if options.encoding is None and any(re.search("[\udc80-\udcff]", cell) for cell in first):
-        raise DataError(
-            f"{name}: the first line is not valid UTF-8. Give the encoding, such as "
-            f"{options.flag('encoding')} cp1252 for Western European Windows."
-        )
+    if options.encoding is None and any(map(BYTES.search, first)):
+        raise DataError(f"{name}: the first line is not valid UTF-8. {other_encoding(options)}")
     header = fields.is_header(first, second, options, wanted)
     if header and len(rows) < 2:
         raise DataError(f"{name} has a header but no {what}.")
     names = _names(name, text, rows, options) if header else first
-    columns: list[Any] = fields.chosen(name, names, options, wanted, named=header, line=True)
+    columns: Sequence[Any] = fields.chosen(name, names, options, wanted, named=header, line=True)
     whole = [row for row in rows[header:] if len(row) == len(columns)]
     ratings = [row[columns.index("rating")] for row in whole if "rating" in columns]
     commas = sum("," in rating and fields.is_number(rating) for rating in ratings)
     decimal = options.decimal or ("," if commas and not any("." in rating for rating in ratings) else ".")
     times = [row[columns.index("timestamp")] for row in whole] if "timestamp" in columns else None
-    if keep is not None:
-        keep[:] = [text.strip() if header else f"column {place}" for place, text in enumerate(names, start=1)]
-        columns = [place if column is None else column for place, column in enumerate(columns)]
+    called = (text.strip() if header else f"column {place}" for place, text in enumerate(names, start=1))
+    columns = fields.with_kept(columns, called, keep)
     start = 1 + above + (_lines_until_first(text, separator, quoted) if header else 0)
     return Layout(separator, header, columns, None, quoted, decimal, start), times
 

@@ -15,6 +15,7 @@ from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say
+from recbole_autorec.reading.separated import SHOWN
 
 PART = 1 << 20  # rows per frame
 
@@ -36,9 +37,7 @@ def read(
             mapping = ", ".join(
                 f"{column} from {str(key)!r}" for key, column in zip(frame, columns, strict=True) if column
             )
-            if keep is not None:
-                keep[:] = map(str, frame)
-                columns = [place if column is None else column for place, column in enumerate(columns)]
+            columns = list(fields.with_kept(columns, frame, keep))
             if "timestamp" in columns:
                 times = frame.iloc[:, columns.index("timestamp")]
                 typed = pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)
@@ -49,7 +48,7 @@ def read(
                         for each in again():
                             yield list({*map(fields.id_text, each.iloc[:, place].dropna())})  # noqa: B023
 
-                    texts = [*map(fields.id_text, times.dropna().head(3000))]
+                    texts = [*map(fields.id_text, times.dropna().head(SHOWN))]
                     dates = fields.format_of(name, texts, options, say, later)
             say(f"{name}: {kind}, {mapping}" + (f"; dates as {dates}" if dates else ""))
         yield _typed(name, frame, columns, dates, options, bad)
