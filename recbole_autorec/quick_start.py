@@ -33,9 +33,9 @@ from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEns
 from recbole_autorec.model.rating_recommender import in_stars
 from recbole_autorec.model.registry import predicts_stars
 from recbole_autorec.process_memory import peak_memory_mb
-from recbole_autorec.trainer.autorec_trainer import RowAutoRecTrainer
 from recbole_autorec.trainer.checkpoint import load_checkpoint, no_forgery, rebuilt
 from recbole_autorec.trainer.ensemble_trainer import EnsembleTrainer
+from recbole_autorec.trainer.full_batch_trainer import row_trainer
 from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
 
 logger = getLogger(__name__)
@@ -261,16 +261,18 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
     model = build_model(config, train_part)
     seconds = perf_counter() - start  # some models are solved by their constructor
     collectives.check_model(model)
-    trainer = get_trainer(config.model_class)(config, model)
+    trainer = get_trainer(config)(config, model)
     trainer.train_seconds = seconds
     return trainer
 
 
-def get_trainer(model_class: Any) -> type[RatingTrainer]:
+def get_trainer(config: Config) -> type[RatingTrainer]:
     """Return our trainer class, on top of RecBole's own if it has one for the model or for a class that it extends."""
-    for kind, trainer in ((RowAutoRec, RowAutoRecTrainer), (AutoRecEnsemble, EnsembleTrainer)):
-        if issubclass(model_class, kind):
-            return trainer
+    model_class: Any = config.model_class
+    if issubclass(model_class, RowAutoRec):
+        return row_trainer(config["learner"])
+    if issubclass(model_class, AutoRecEnsemble):
+        return EnsembleTrainer
     solved = model_class.type == ModelType.TRADITIONAL
     if predicts_stars(model_class):
         return SolvedTrainer if solved else RatingTrainer

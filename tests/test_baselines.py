@@ -144,7 +144,7 @@ def test_no_test_rating_reaches_the_model(name, monkeypatch):
 def test_a_checkpoint_predicts_the_same_bits(name):
     result = run_recbole_autorec(name, "tiny", config_dict={**TINY, "saved": True})
     config, model, *_, test_data = load_data_and_model(result["checkpoint"], AT_HOME)
-    trainer = quick_start.get_trainer(config.model_class)(config, model)
+    trainer = quick_start.get_trainer(config)(config, model)
     assert trainer.evaluate(test_data, load_best_model=False) == result["test"]
 
 

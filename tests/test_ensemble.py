@@ -96,16 +96,16 @@ def test_resumed_after_a_member_it_comes_to_the_same_bits(learner, monkeypatch):
         "dropout_prob": 0.0 if learner == "lbfgs" else 0.2,
     }
     whole = run(**settings)
-    trainers = iter([ensemble_trainer.RowAutoRecTrainer])
+    trainers = iter([ensemble_trainer.row_trainer])
 
-    def interrupted(*arguments):
+    def interrupted(learner):
         try:
-            return next(trainers)(*arguments)
+            return next(trainers)(learner)
         except StopIteration:
             raise KeyboardInterrupt from None
 
     with monkeypatch.context() as patched:
-        patched.setattr(ensemble_trainer, "RowAutoRecTrainer", interrupted)
+        patched.setattr(ensemble_trainer, "row_trainer", interrupted)
         patched.setattr("recbole_autorec.trainer.rating_trainer._free_name", lambda stem: "half.pth")
         with pytest.raises(KeyboardInterrupt):
             run(**settings)

@@ -16,6 +16,8 @@ from recbole_autorec.quick_start import get_trainer
 from recbole_autorec.trainer.rating_trainer import RatingTrainer
 from tests.conftest import DATA, QUICK_ANY, ROOT, config_for, tiny_parts
 
+RANKED = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "full"}}
+
 PREDICT = [name for name, reason in RECBOLE.items() if reason is None]
 RANK = [name for name, reason in RECBOLE.items() if reason is not None]
 TINY = {"data_path": str(DATA), **QUICK_ANY}
@@ -77,19 +79,19 @@ def test_every_model_that_predicts_trains_and_predicts_in_the_range(name):
 @pytest.mark.parametrize("name", ["BPR", "ItemKNN", "EASE", "LightGCN", "MultiVAE", "Pop", "NeuMF", "RecVAE", "SLIMElastic", "FM"])  # fmt: skip
 def test_models_of_every_kind_rank(name, write_dataset):
     lines = [f"u{u}\ti{i}\t{1 + (u * i) % 5}" for u in range(12) for i in range(15) if (u * 7 + i * 3) % 4]
-    ranked = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "full"}}
     result = run_recbole_autorec(
-        name, "toy", config_dict={**QUICK_ANY, "data_path": write_dataset(lines), **ranked, "epochs": 2}
+        name, "toy", config_dict={**QUICK_ANY, "data_path": write_dataset(lines), **RANKED, "epochs": 2}
     )
     assert 0 <= result["test"]["ndcg@3"] <= 1
 
 
 def test_a_trainer_of_recboles_own_stays_below_ours():
-    trainer = get_trainer(get_model("RecVAE"))
+    trainer = get_trainer(config_for("RecVAE", **RANKED))
     assert [base.__name__ for base in trainer.__mro__[:3]] == ["RatingRecVAETrainer", "RatingTrainer", "RecVAETrainer"]
-    mine = get_trainer(type("Mine", (get_model("RecVAE"),), {}))  # recognised by its base class, not by its name
+    subclass = type("Mine", (get_model("RecVAE"),), {})
+    mine = get_trainer(config_for(subclass, **RANKED))  # recognised by its base class, not by its name
     assert [base.__name__ for base in mine.__mro__[:3]] == [base.__name__ for base in trainer.__mro__[:3]]
-    assert get_trainer(get_model("FM")) is RatingTrainer
+    assert get_trainer(config_for("FM")) is RatingTrainer
 
 
 def test_features_are_seen_on_request_and_do_not_move_the_split():

@@ -9,7 +9,7 @@ from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from recbole_autorec.trainer.learners import full_batch_optimizer
+from recbole_autorec.trainer.full_batch_trainer import full_batch_optimizer
 from tests.conftest import config_for, tiny_parts
 
 PAPER = {"offsets": False}  # from these weights the first steps on tiny go far

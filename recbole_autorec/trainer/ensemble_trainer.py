@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 
 from recbole_autorec.data.dataloader import RowDataLoader
-from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer, RowAutoRecTrainer
+from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer
+from recbole_autorec.trainer.full_batch_trainer import row_trainer
 
 
 class EnsembleTrainer(AutoRecTrainer):
@@ -42,7 +43,7 @@ class EnsembleTrainer(AutoRecTrainer):
 
     def _run_epoch(self, train_data, epoch_idx, loss_func, bar):
         member, config = self.model.members[epoch_idx], self.model.configs[epoch_idx]
-        trainer = RowAutoRecTrainer(config, member)
+        trainer = row_trainer(config["learner"])(config, member)
         rows = RowDataLoader(config, train_data._dataset, None, shuffle=config["shuffle"])
         trainer.fit(rows, self._valid_data, verbose=False, saved=False, show_progress=self._show_progress)
         trainer.load_best()

@@ -16,7 +16,6 @@ from recbole.utils import EvaluatorType, get_local_time
 from torch import Tensor
 from tqdm import tqdm
 
-from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
 from recbole_autorec.conversion.convert import PARTS
 from recbole_autorec.data.dataset import served_data, split_fingerprint
 from recbole_autorec.distributed import collectives
@@ -52,6 +51,7 @@ class RatingTrainer(Trainer):
 
     loss_name = "loss"
     epochs_are = "epochs"
+    only_first_rank_steps = False  # whether the optimiser of the other ranks is never used
 
     def __init__(self, config, model):
         with where_it_can_be_written():
@@ -250,8 +250,8 @@ class RatingTrainer(Trainer):
                 "give more --epochs."
             )
         load_weights(self.model, checkpoint, resume_file)
-        if self.optimizer and (collectives.rank() == 0 or self.learner not in FULL_BATCH_LEARNERS):
-            load_optimizer(self.optimizer, checkpoint, resume_file)  # only rank 0 steps in full-batch learners
+        if self.optimizer and (collectives.rank() == 0 or not self.only_first_rank_steps):
+            load_optimizer(self.optimizer, checkpoint, resume_file)
         self.saved_model_file = str(resume_file)
         self.best_epoch = self.epochs_run = self.start_epoch
         if not self.is_refit:
