@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import perf_counter
-
 import torch
 from recbole.utils import EvaluatorType
 
@@ -12,19 +10,13 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 
 class AutoRecTrainer(RatingTrainer):
-    """Calibrate AutoRec before each validation.
-
-    Overridden from RecBole: `_valid_epoch`.
-    """
+    """Calibrate AutoRec before each validation."""
 
     loss_name = "J"
 
-    def _valid_epoch(self, valid_data, show_progress=False):
-        start = perf_counter()
+    def _before_validation(self, valid_data):
         if self.model.calibrates and self.config["eval_type"] == EvaluatorType.VALUE:
             self._calibrate(valid_data)
-        self.eval_seconds += perf_counter() - start
-        return super()._valid_epoch(valid_data, show_progress)
 
     @torch.no_grad()
     def _calibrate(self, valid_data) -> None:

@@ -37,8 +37,8 @@ class RatingTrainer(Trainer):
 
     Overridden from RecBole, with the reason: `_train_epoch` (time), `_valid_epoch` (one line per epoch),
     `_save_checkpoint` and `resume_checkpoint` (RecBole pickles its Config, which torch 2.6 refuses to load), `fit`
-    and `evaluate` (RecBole tests the last epoch if saved=False). Several processes share the batches and the pairs;
-    see distributed/collectives.py.
+    and `evaluate` (RecBole tests the last epoch if saved=False), `_check_nan` and `_neg_sample_batch_eval` (their
+    errors say what to do). Several processes share the batches and the pairs; see distributed/collectives.py.
 
     Attributes:
         best_epoch: epoch with the best validation score, counted from 1; 0 is the start of training, None means that
@@ -99,6 +99,7 @@ class RatingTrainer(Trainer):
         if self._validates and self.best_epoch is None and getattr(self.model, "starts_at_offsets", False):
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
             self._save_checkpoint(-1)
+        # saved=True: _save_checkpoint decides what is written, and keeps the best epoch in memory
         return super().fit(
             train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
         )
@@ -110,7 +111,9 @@ class RatingTrainer(Trainer):
     @property
     def n_parts(self) -> int:
         """Number of parts to train on: 1 is train, 2 adds valid (a refit), 3 adds test (its scores are known then)."""
-        return 1 if self._followed is None else 3 if "test" in self._followed else 2
+        if self._followed is None:
+            return 1
+        return 3 if "test" in self._followed else 2
 
     def course(self) -> dict[str, Any]:
         """Return how training went, in plain values; a refit returns what it repeats, with the seconds of both."""
@@ -178,8 +181,12 @@ class RatingTrainer(Trainer):
     def _divergence_hint(self) -> str:
         return "lower learning_rate"
 
+    def _before_validation(self, valid_data) -> None:
+        """Prepare the model for an evaluation of the validation part; its time counts as evaluation."""
+
     def _valid_epoch(self, valid_data, show_progress=False):
         start = perf_counter()
+        self._before_validation(valid_data)
         score, result = super()._valid_epoch(valid_data, show_progress=False)
         seconds = perf_counter() - start
         self.eval_seconds += seconds
@@ -231,7 +238,7 @@ class RatingTrainer(Trainer):
         theirs, ours = checkpoint["parameters"], self.config.plain_parameters
         may_differ = RESUMABLE - {"refit"} if "test" in checkpoint["course"] else RESUMABLE  # test used that refit
         changed = [key for key in ours if key not in may_differ and theirs.get(key) != ours[key]]
-        changed = next(([key] for key in ("model", "dataset") if key in changed), changed)  # others depend on it
+        changed = [key for key in ("model", "dataset") if key in changed][:1] or changed  # the others follow from these
         if changed:
             differences = ", ".join(f"{key}={theirs.get(key)!r} (here {ours[key]!r})" for key in changed)
             raise CheckpointError(
@@ -303,7 +310,7 @@ class RatingTrainer(Trainer):
 
 
 class SolvedTrainer(RatingTrainer):
-    """Trainer for models that are solved by their constructor: its one epoch does nothing."""
+    """Trainer for models that their constructor fits in closed form; its single epoch is a no-op."""
 
     def __init__(self, config, model):
         super().__init__(config, model)
