@@ -43,6 +43,7 @@ FAULTS = {
     "lbfgs_max_iter": (0, "a whole number >= 1"),
     "lbfgs_history_size": (2.5, "a whole number >= 1"),
     "rprop_steps": (True, "a whole number >= 1"),
+    "min_improvement": (1, "a number from 0 to less than 1"),
     "weight_decay": (0.1, "0 (it would also penalise biases; use reg_weight)"),
     "seed": (2**32, "a whole number from 0 to 4294967295"),
     "worker": (-1, "a whole number >= 0"),
@@ -390,7 +391,7 @@ def test_a_model_of_ones_own_takes_the_defaults_of_the_one_it_extends():
 
 
 def test_changed_parameters_are_those_that_differ(tmp_path):
-    config = Config("IAutoRec", "tiny", config_dict={"epochs": 7, "eval_args": {"mode": "labeled"}, "seed": 7})
+    config = Config("IAutoRec", "tiny", config_dict={"epochs": 20, "eval_args": {"mode": "labeled"}, "seed": 7})
     assert config.changed_parameters() == {"seed": 7}
 
 

@@ -9,7 +9,6 @@ from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from recbole_autorec.trainer.full_batch_trainer import full_batch_optimizer
 from tests.conftest import config_for, tiny_parts
 
 PAPER = {"offsets": False}  # from these weights the first steps on tiny go far
@@ -57,43 +56,41 @@ def test_deep_variants_train(hidden_size, objective):
 def test_learner_is_the_one_asked_for():
     kinds = {learner: type(setup(learner=learner)[0].optimizer).__name__ for learner in LEARNERS}
     assert kinds == {
-        "lbfgs": "LBFGS", "rprop": "Rprop", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop",
+        "lbfgs": "ScaledLBFGS", "rprop": "Rprop", "adam": "Adam", "adamw": "AdamW", "sgd": "SGD", "adagrad": "Adagrad", "rmsprop": "RMSprop",
     }  # fmt: skip
 
 
-def minimised(start, **parameters) -> tuple[torch.Tensor, dict]:
-    """Where a step of L-BFGS comes to in Rosenbrock's valley, whose minimum is (1, 1), and the optimizer's state."""
-    x = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    optimizer = full_batch_optimizer([x], {"learner": "lbfgs", "lbfgs_history_size": 3, **parameters})
-
-    def loss():
-        optimizer.zero_grad()
-        value = (1 - x[0]) ** 2 + 100 * (x[1] - x[0] ** 2) ** 2
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return x.detach(), optimizer.state[x]
-
-
-def test_lbfgs_stops_at_no_tolerance_of_its_own():
-    found, _ = minimised([1.01, 1.02], lbfgs_max_iter=60, lbfgs_history_size=20)
-    assert (found - 1).abs().max() < 1e-12  # torch's tolerances leave 5e-7, either of them alone 3e-10
-
-
-def test_lbfgs_makes_every_iteration_however_often_its_line_search_looks():
-    _, state = minimised([10.0, 10.0], lbfgs_max_iter=20)
-    assert state["n_iter"] == 20
-    assert state["func_evals"] > 26  # torch's own limit is 5/4 of the iterations
-    assert len(state["old_dirs"]) == 3
-
-
 def test_rprop_starts_with_the_learning_rate():
-    x = torch.nn.Parameter(torch.tensor([1.0, 1.0]))
-    optimizer = full_batch_optimizer([x], {"learner": "rprop", "learning_rate": 0.25})
-    (x[0] - 10 * x[1]).backward()
-    optimizer.step()
-    assert x.tolist() == [0.75, 1.25]
+    trainer, train, *_ = setup(learner="rprop", rprop_steps=1, learning_rate=0.25)
+    weight = trainer.model.autoencoder.decoder_weight
+    before = weight.detach().clone()
+    with quiet_recbole():
+        trainer._train_epoch(train, 0)
+    assert {round(move, 5) for move in (weight.detach() - before).abs().flatten().tolist()} <= {0.0, 0.25}
+
+
+@pytest.mark.parametrize(
+    ("scores", "stops"),
+    [
+        ([1.0, 0.95, 0.9, 0.85], False),
+        ([1.0, 0.995, 0.992, 0.991], True),  # less than a hundredth better in three evaluations
+        ([1.0, 0.995, 0.992, 0.989], False),  # a little better each time adds up
+        ([1.0, 0.995, 0.992], False),
+        ([1.0, 1.1, 1.2, 1.3], True),
+    ],
+)
+@pytest.mark.parametrize("bigger", [False, True])
+def test_training_ends_where_improvements_are_small(scores, stops, bigger):
+    trainer = setup(min_improvement=0.01, stopping_step=2)[0]
+    trainer.valid_metric_bigger = bigger
+    trainer.curve = [[epoch, 0.0, 2 - score if bigger else score] for epoch, score in enumerate(scores)]
+    assert trainer._is_on_plateau() == stops
+
+
+def test_small_improvements_end_a_full_batch_training_and_no_other():
+    run = {"epochs": 30, "stopping_step": 1, "min_improvement": 0.9}
+    assert fit(**run, **OURS)[0].epochs_run < 10
+    assert fit(**run, learner="adam", learning_rate=1e-5)[0].epochs_run == 30
 
 
 @pytest.mark.parametrize("learner", ["adam", "adamw"])
@@ -169,7 +166,14 @@ def test_checkpoint_is_plain_and_holds_the_best_epoch():
 @objectives
 @pytest.mark.parametrize("learner", ["lbfgs", "rprop", "adam"])
 def test_resuming_continues_as_if_never_interrupted(learner, objective):
-    same = {"learner": learner, "train_batch_size": 2, "learning_rate": 0.01, "stopping_step": 99, "lbfgs_max_iter": 1}
+    same = {
+        "learner": learner,
+        "train_batch_size": 2,
+        "learning_rate": 0.01,
+        "stopping_step": 99,
+        "lbfgs_max_iter": 1,
+        "rprop_steps": 20,
+    }
     same |= objective
     if learner == "adam":
         same["dropout_prob"] = 0.2

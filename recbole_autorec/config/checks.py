@@ -69,6 +69,7 @@ _THREE = (
 
 _NO_DECAY = (lambda value: value == 0, "0 (it would also penalise biases; use reg_weight)")
 _POSITIVE = (lambda value: is_number(value, 0) and value > 0, "a number > 0")
+_SHARE = (lambda value: is_number(value, 0) and value < 1, "a number from 0 to less than 1")
 _NOT_NEGATIVE = (lambda value: is_number(value, 0), "a number >= 0")
 _DAMPING = (lambda value: value is None or is_number(value, 0), "a number >= 0, or ~ to estimate it from the ratings")
 
@@ -147,7 +148,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "offsets": _SWITCH,
         "user_damping": _DAMPING,
         "item_damping": _DAMPING,
-        "dropout_prob": (lambda v: is_number(v, 0) and v < 1, "a number from 0 to less than 1"),
+        "dropout_prob": _SHARE,
         "cold_start_rating": (
             lambda v: v is None or is_number(v, -1e15, 1e15),
             "a rating in stars, or ~ to predict from the offsets",
@@ -157,6 +158,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "lbfgs_max_iter": _whole(1),
         "lbfgs_history_size": _whole(1),
         "rprop_steps": _whole(1),
+        "min_improvement": _SHARE,
         "weight_decay": _NO_DECAY,
         "numerical_features": (lambda v: not v, "[] (AutoRec uses only ids and ratings)"),
         "calibration": _SWITCH,

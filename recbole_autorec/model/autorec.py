@@ -15,7 +15,7 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_autorec.model.calibration import Calibration, Parts
 from recbole_autorec.model.masked_autoencoder import ACTIVATIONS, MaskedAutoencoder, activity_scales
@@ -196,6 +196,10 @@ class RowAutoRec(AutoRec):
         _, numbers, inputs, targets = self._selection
         share = len(rows) / len(self.rated_rows)
         return self.autoencoder.objective(inputs, targets, self.autoencoder.levels(numbers), share)
+
+    def curvatures(self) -> dict[nn.Parameter, Tensor]:
+        """Return rough second derivatives of J; see MaskedAutoencoder.curvatures."""
+        return self.autoencoder.curvatures(self.inputs, self.ratings)
 
     def _scaled(self, ratings: RatingMatrix, row_scales: Tensor) -> RatingMatrix:
         """Scale ratings (B, D) by the factors of their rows (B,) and columns: what the encoder sees."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
 from recbole_autorec.config.checks import FULL_BATCH_LEARNERS
 from recbole_autorec.distributed import collectives
 from recbole_autorec.trainer.autorec_trainer import AutoRecTrainer, MiniBatchTrainer
+from recbole_autorec.trainer.scaled_lbfgs import ScaledLBFGS
 
 
 class FullBatchTrainer(AutoRecTrainer):
@@ -23,8 +23,16 @@ class FullBatchTrainer(AutoRecTrainer):
 
     only_first_rank_steps = True
 
+    def __init__(self, config, model):
+        super().__init__(config, model)
+        self.min_improvement = config["min_improvement"]
+
     def _build_optimizer(self, **kwargs):
-        return full_batch_optimizer(self.model.parameters(), self.config)
+        learnt = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if self.learner == "rprop":
+            return torch.optim.Rprop(learnt, lr=self.learning_rate)
+        sizes = self.config["lbfgs_max_iter"], self.config["lbfgs_history_size"]
+        return ScaledLBFGS(learnt, *sizes, self.model.curvatures())
 
     def _bar(self, train_data, epoch_idx, show_progress, **keywords):
         passes = self.config["lbfgs_max_iter" if self.learner == "lbfgs" else "rprop_steps"]
@@ -48,11 +56,11 @@ class FullBatchTrainer(AutoRecTrainer):
             while (lowest := collectives.first_says(None)) is None:
                 self._sum_over_chunks(train_data, loss_func)
             return lowest
-        if self.learner == "lbfgs":
-            self.optimizer.step(objective)
+        if self.learner == "lbfgs":  # its line search shortens steps that are too long, so J may be infinite there
+            self._check_nan(torch.tensor(self.optimizer.step(objective)))
         else:
             for _ in range(self.config["rprop_steps"]):
-                objective()
+                self._check_nan(torch.tensor(objective()))
                 self.optimizer.step()
         return collectives.first_says(lowest)
 
@@ -64,7 +72,6 @@ class FullBatchTrainer(AutoRecTrainer):
         for interaction in train_data:
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                 loss = loss_func(interaction.to(self.device))
-            self._check_nan(loss)
             loss.backward()
             total += loss.item()
         collectives.add_to_first(self.model)
@@ -81,23 +88,3 @@ class FullBatchTrainer(AutoRecTrainer):
 def row_trainer(learner: str) -> type[AutoRecTrainer]:
     """Return the trainer of an autoencoder for a learner."""
     return FullBatchTrainer if learner in FULL_BATCH_LEARNERS else MiniBatchTrainer
-
-
-def full_batch_optimizer(params: Iterable[torch.nn.Parameter], config: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """Build L-BFGS with a strong Wolfe line search, or RProp; both need the gradient of the whole objective.
-
-    Args:
-        params: parameters to optimise.
-        config: learner; lbfgs_max_iter and lbfgs_history_size for L-BFGS, learning_rate for RProp.
-    """
-    if config["learner"] == "rprop":
-        return torch.optim.Rprop(params, lr=config["learning_rate"])
-    return torch.optim.LBFGS(
-        params,
-        max_iter=config["lbfgs_max_iter"],
-        max_eval=10 * config["lbfgs_max_iter"],
-        history_size=config["lbfgs_history_size"],
-        line_search_fn="strong_wolfe",
-        tolerance_grad=0,  # the validation score decides when to stop
-        tolerance_change=0,
-    )

@@ -51,6 +51,7 @@ class RatingTrainer(Trainer):
 
     loss_name = "loss"
     epochs_are = "epochs"
+    min_improvement = 0.0  # RecBole stops early only if there was no improvement at all
     only_first_rank_steps = False  # whether the optimiser of the other ranks is never used
 
     def __init__(self, config, model):
@@ -99,10 +100,30 @@ class RatingTrainer(Trainer):
         if self._validates and self.best_epoch is None and getattr(self.model, "starts_at_offsets", False):
             self.best_valid_score, self.best_valid_result = self._valid_epoch(valid_data)
             self._save_checkpoint(-1)
-        # saved=True: _save_checkpoint decides what is written, and keeps the best epoch in memory
-        return super().fit(
-            train_data, valid_data, verbose=False, saved=True, show_progress=show_progress, callback_fn=callback_fn
-        )
+
+        def after_validation(epoch_idx: int, valid_score: float) -> None:
+            if callback_fn:
+                callback_fn(epoch_idx, valid_score)
+            if self._is_on_plateau():
+                raise _OnPlateau
+
+        try:  # saved=True: _save_checkpoint decides what is written, and keeps the best epoch in memory
+            return super().fit(
+                train_data, valid_data, verbose=False, saved=True, show_progress=show_progress,
+                callback_fn=after_validation,
+            )  # fmt: skip
+        except _OnPlateau:
+            self._add_hparam_to_tensorboard(self.best_valid_score)
+            return self.best_valid_score, self.best_valid_result
+
+    def _is_on_plateau(self) -> bool:
+        """Return whether more than stopping_step evaluations brought no improvement by a share of min_improvement."""
+        best, since = float("inf"), 0
+        for *_, score in self.curve:
+            score = -score if self.valid_metric_bigger else score
+            is_better = score < best - self.min_improvement * abs(score)
+            best, since = (score, 0) if is_better else (best, since + 1)
+        return self.min_improvement > 0 and since > self.stopping_step
 
     @property
     def is_refit(self) -> bool:
@@ -307,6 +328,10 @@ class RatingTrainer(Trainer):
         if self.config["eval_type"] == EvaluatorType.VALUE and not torch.isfinite(evaluated[1]).all():
             raise self._diverged(self.epochs_run, "a prediction is not finite")
         return evaluated
+
+
+class _OnPlateau(Exception):
+    """Ends RecBole's loop over epochs."""
 
 
 class SolvedTrainer(RatingTrainer):
