@@ -63,17 +63,21 @@ def whole_passes(device: str) -> None:
         print(f"a pass in {name}'s shape: {seconds(run) / n * 1e6:.3f} us a rating")
 
 
-def limit(device: str) -> None:
-    """Print the limit: five products gather a row of a slice per rating, and read its id and value once per slice."""
-    width = rating_matrix.WIDTH if device == "cpu" else HIDDEN
-    slices = -(-HIDDEN // width)
+def floor(device: str, hidden: int = HIDDEN) -> float:
+    """Return the limit of the machine, in us a rating, and print where it comes from.
+
+    Five products gather a row of a slice per rating, and read its id and value once per slice.
+    """
+    width = min(hidden, rating_matrix.WIDTH if device == "cpu" else hidden)
+    slices = -(-hidden // width)
     cache, memory = bandwidth(ML_10M[1] * width * 4, device), bandwidth(1 << 30, device)
-    gathered, streamed = 5 * HIDDEN * 4, 5 * slices * 8
-    floor = gathered / cache / 1e3 + streamed / memory / 1e3
+    gathered, streamed = 5 * hidden * 4, 5 * slices * 8
+    limit = gathered / cache / 1e3 + streamed / memory / 1e3
     print(
         f"reading {cache:.0f} GB/s from the cache, {memory:.0f} GB/s from memory: {gathered} and {streamed} bytes a "
-        f"rating take {floor:.3f} us; {10 * HIDDEN} flops"
+        f"rating take {limit:.3f} us; {10 * hidden} flops"
     )
+    return limit
 
 
 def main() -> None:
@@ -86,7 +90,7 @@ def main() -> None:
     else:
         print(torch.cuda.get_device_name())
     whole_passes(device)
-    limit(device)
+    floor(device)
 
 
 if __name__ == "__main__":
