@@ -33,6 +33,13 @@ class Block(NamedTuple):
         """Line number after the last line."""
         return self.number + self.text.count(b"\n") + self.text.count(WITHIN)
 
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Yield each line with its number in the file; surrogates stand for bytes that are not UTF-8."""
+        number = self.number
+        for line in self.text.removesuffix(b"\n").decode("utf-8", "surrogateescape").split("\n"):
+            yield number, line
+            number += 1 + line.count(WITHIN.decode())
+
 
 class Blocks:
     """Iterate over the blocks of a stream; set `quoted_by` from `head` before.

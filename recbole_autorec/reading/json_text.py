@@ -14,7 +14,7 @@ import pandas as pd
 
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
-from recbole_autorec.reading.blocks import Block, Blocks
+from recbole_autorec.reading.blocks import Blocks
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
 from recbole_autorec.reading.separated import SHOWN, of_texts
 
@@ -85,15 +85,11 @@ def _is_row(content: Any) -> bool:
 
 def _lines(blocks: Blocks) -> Iterator[Record]:
     for block in blocks:
-        for number, line in enumerate(_texts(block), start=block.number):
+        for number, line in block.lines():
             if line.strip():
                 content = _content(line)
                 several = isinstance(content, list) and content and not _is_row(content)
                 yield from ((number, line, each) for each in (content if several else [content]))
-
-
-def _texts(block: Block) -> list[str]:
-    return block.text.removesuffix(b"\n").decode("utf-8", "surrogateescape").split("\n")
 
 
 def _stream(name: str, blocks: Blocks) -> Iterator[Record]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -155,7 +156,7 @@ def find_layout(
     times = [row[columns.index("timestamp")] for row in whole] if "timestamp" in columns else None
     called = (text.strip() if header else f"column {place}" for place, text in enumerate(names, start=1))
     columns = fields.with_kept(columns, called, keep)
-    start = 1 + above + (_lines_until_first(text, separator, quoted) if header else 0)
+    start = 1 + above + (1 + "".join(first).count("\n") if header else 0)
     return Layout(separator, header, columns, None, quoted, decimal, start), times
 
 
@@ -191,18 +192,12 @@ def _table(name: str, text: str, options: Options, wanted: Sequence[str]) -> tup
     if len(names) == width and {*PAIR} <= {*fields.by_known_names(names, PAIR)}:
         comments, table = comments[: len(comments.rstrip()) - len(last)], separator.join(names) + "\n" + table
     above += comments
-    while len(_split(table.partition("\n")[0], separator)) == 1 and "\n" in table:  # a title or a ruled line
-        line, _, table = table.partition("\n")
-        above += line + "\n"
+    while "\n" in table:
+        line, _, below = table.partition("\n")
+        if len(_split(line, separator)) > 1 and line.strip(f'{separator} \t"'):
+            break
+        above, table = f"{above}{line}\n", below  # a title, a ruled or an empty line
     return separator, above.count("\n"), table
-
-
-def _lines_until_first(text: str, separator: str, quoted: bool) -> int:
-    """Count the lines of the first record and the blank ones above it."""
-    if not quoted:
-        return next(number for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, skipinitialspace=True)
-    return next(reader.line_num for row in reader if any(map(str.strip, row)))
 
 
 def _separator(text: str, least: int, options: Options) -> str | None:
@@ -278,8 +273,7 @@ def _names(name: str, text: str, rows: list[list[str]], options: Options) -> lis
 
 def _column(block: Block, layout: Layout, place: int) -> list[str]:
     """Return the distinct texts in a column of a block."""
-    lines = (line.decode("utf-8", "surrogateescape") for line in block.text.split(b"\n"))
-    rows = (_fields(line, layout) for line in lines)
+    rows = (_fields(line, layout) for _, line in block.lines())
     return list(dict.fromkeys(row[place] for row in rows if len(row) == len(layout.columns)))
 
 
@@ -422,25 +416,22 @@ def _fast_netflix(block: Block, layout: Layout, options: Options, movie: list[st
 def _line_by_line(
     source: str, block: Block, layout: Layout, options: Options, bad: BadLines, movie: list[str]
 ) -> pd.DataFrame:
-    rows, faults, number, n_lines = [], [], block.number, 0
-    for line in block.text.removesuffix(b"\n").split(b"\n"):
-        text = line.decode("utf-8", "surrogateescape")
+    rows, faults, n_lines = [], [], 0
+    for number, text in block.lines():
         if layout.netflix and text.rstrip().endswith(":"):
             movie[0] = text.strip()[:-1]
-        elif text.strip() and text.replace(layout.separator, "").strip():  # spreadsheets write rows of separators
+        elif text.replace(layout.separator, "").strip():  # spreadsheets write rows of separators
             n_lines += 1
             found = parsed(text, layout, options, movie[0])
             if isinstance(found, Fault):
                 faults.append((number, text, found))
             else:
                 rows.append(found)
-        number += 1 + line.count(WITHIN)
     bad.add(source, _explained(faults, block, n_lines, layout, options), n_lines, options)
     columns = [column for column in layout.columns if column is not None]
     columns[1:1] = ["item"] if layout.netflix else []
     frame = pd.DataFrame(rows, columns=pd.Index(columns, dtype=object))
-    numbers = dict.fromkeys({"rating", "timestamp"} & {*columns}, np.float64)
-    return frame.astype({"user": "category", "item": "category", **numbers})
+    return frame.astype({"user": "category", "item": "category"})
 
 
 def parsed(text: str, layout: Layout, options: Options, movie: str = "") -> tuple | Fault:
@@ -490,10 +481,9 @@ def _explained(
     """Add a cure to the faults if most lines have the same wrong number of fields."""
     if not faults:
         return []
-    faults = decoded(faults, lambda: block.text.decode("utf-8", "surrogateescape").split("\n"), options)
-    counts = [len(_fields(text, layout)) for _, text, _ in faults]
-    usual = max(set(counts), key=counts.count)
-    if usual != len(layout.columns) and counts.count(usual) > n_lines / 2 and usual > 1:
+    faults = decoded(faults, lambda: (text for _, text in block.lines()), options)
+    usual, often = Counter(len(_fields(text, layout)) for _, text, _ in faults).most_common(1)[0]
+    if usual != len(layout.columns) and often > n_lines / 2 and usual > 1:
         places = ["-"] * usual
         places[:3] = FIELDS[: min(3, usual)]
         cure = (
