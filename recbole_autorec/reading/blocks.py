@@ -42,7 +42,7 @@ class Block(NamedTuple):
 
 
 class Blocks:
-    """Iterate over the blocks of a stream; set `quoted_by` from `head` before.
+    """Iterate over the blocks of a seekable stream, each time from its start; set `quoted_by` from `head` before.
 
     Attributes:
         head: the first lines, complete and unchanged, in UTF-8.
@@ -60,10 +60,16 @@ class Blocks:
             self._decoder = codecs.getincrementaldecoder(str(encoding))(errors)
         self.quoted_by: bytes | None = None
         self.decide: Callable[[bytes], bytes | None] | None = None
+        self._rewind()
+        first = self._chunk()
+        cut = len(first) if self._ended else first.rfind(b"\n") + 1 or len(first)
+        self.head = first[:cut].replace(MARK, b"")
+
+    def _rewind(self) -> None:
+        self._stream.seek(0)
         self._held = b""  # a final carriage return, which a line feed may follow
-        self._first = self._chunk()
-        cut = len(self._first) if self._ended else self._first.rfind(b"\n") + 1 or len(self._first)
-        self.head = self._first[:cut].replace(MARK, b"")
+        if self._decoder is not None:
+            self._decoder.reset()
 
     def _chunk(self) -> bytes:
         r"""Return the next bytes with every line end as \n; empty at the end."""
@@ -81,8 +87,8 @@ class Blocks:
                 return text
 
     def __iter__(self) -> Iterator[Block]:
-        number, text, ended = 1, self._first, False
-        self._first = b""
+        self._rewind()
+        number, text, unfinished, ended = 1, b"", b"", False
         while True:
             cut = len(text) if ended else text.rfind(b"\n") + 1
             lines, rest = text[:cut], text[cut:]

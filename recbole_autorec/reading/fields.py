@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
@@ -148,6 +148,14 @@ def with_kept(
         return columns
     keep[:] = map(str, names)
     return [place if column is None else column for place, column in enumerate(columns)]
+
+
+def say_columns(
+    name: str, kind: str, keys: Iterable[tuple[Any, str | int | None]], dates: str | None, say: Say
+) -> None:
+    """Say which column, by its name or position, holds which field, and the format of dates."""
+    mapping = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
+    say(f"{name}: {kind}, {mapping}" + (f"; dates as {dates}" if dates else ""))
 
 
 def _remedy(
@@ -346,14 +354,6 @@ def _since_1970(dates: pd.DatetimeIndex) -> np.ndarray:
     return np.where(dates.isna(), np.nan, dates.asi8 / per_second)
 
 
-def checked_format(form: str, options: Options) -> str:
-    try:
-        pd.to_datetime("", format=form, errors="coerce")
-    except ValueError as error:
-        raise ConfigError(f"{options.flag('date_format')} {form!r} is not a strptime format.") from error
-    return form
-
-
 def date_formats(texts: Sequence[str]) -> list[str]:
     """Return the formats that parse the most dates, likelier ones first; empty if none does or they are numbers."""
     different = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
@@ -373,16 +373,20 @@ def swapped(form: str) -> str:
 
 
 def format_of(
-    where: str, texts: Sequence[str], options: Options, say: Say, later: Callable[[], Iterable[list[str]]] | None = None
+    where: str, texts: Sequence[str], options: Options, say: Say, all_texts: Iterable[list[str]]
 ) -> str | None:
     """Return the date format of timestamps; None if they are numbers.
 
     Args:
         texts: the first timestamps.
-        later: returns further ones, used if the first do not tell day from month.
+        all_texts: all of them in parts, used if the first do not tell day from month.
     """
-    if options.date_format is not None:
-        return checked_format(options.date_format, options)
+    if (given := options.date_format) is not None:
+        try:
+            pd.to_datetime("", format=given, errors="coerce")
+        except ValueError as error:
+            raise ConfigError(f"{options.flag('date_format')} {given!r} is not a strptime format.") from error
+        return given
     formats = date_formats(texts)
     words = [text for text in texts if text.strip() and not is_number(text)]
     if not formats and len(words) > len(texts) // 2:
@@ -395,8 +399,8 @@ def format_of(
     other = swapped(form) if form else ""
     if form is None or other not in formats:
         return form
-    for more in later() if later else ():
-        counts = [int(np.isfinite(seconds(more, each)).sum()) for each in (form, other)]
+    for part in all_texts:
+        counts = [int(np.isfinite(seconds(part, each)).sum()) for each in (form, other)]
         if counts[0] != counts[1]:
             return form if counts[0] > counts[1] else other
     say(

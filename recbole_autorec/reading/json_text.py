@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 from recbole_autorec.errors import DataError
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import Blocks
+from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import BadLines, Fault, Options, Say, decoded, shown
 from recbole_autorec.reading.separated import SHOWN, of_texts
 
@@ -29,27 +30,22 @@ def is_json(head: bytes) -> bool:
 
 
 def read(
-    name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
-    say: Say, wanted: Sequence[str], keep: list[str] | None,
-) -> Iterator[pd.DataFrame]:  # fmt: skip
+    name: str, blocks: Blocks, options: Options, bad: BadLines, say: Say, wanted: Sequence[str], keep: list[str] | None
+) -> Iterator[pd.DataFrame]:
     """Yield frames of ratings; see ratings.read_ratings."""
-    records = _records(name, blocks)
-    first = list(islice(records, SHOWN))
-    columns, names = _columns(name, [content for *_, content in first], options, wanted)
+    first = [content for *_, content in islice(_records(name, blocks), SHOWN)]
+    columns, names = _columns(name, first, options, wanted)
     columns = fields.with_kept(columns, names, keep)
     keys = [(key, column) for key, column in zip(names, columns, strict=True) if column is not None]
     dates, time = None, next((key for key, column in keys if column == "timestamp"), None)
     if time is not None:
-
-        def later() -> Iterator[list[str]]:
-            with again() as more:
-                for part in _parts(_records(name, more)):
-                    yield list({_text(_value(content, time)) for *_, content in part})
-
-        dates = fields.format_of(name, [_text(_value(content, time)) for *_, content in first], options, say, later)
-    mapping = ", ".join(f"{column} from {key!r}" for key, column in keys if isinstance(column, str))
-    say(f"{name}: JSON, {mapping}" + (f"; dates as {dates}" if dates else ""))
-    for part in _parts(chain(first, records)):
+        times = [_text(_value(content, time)) for content in first]
+        all_times = (
+            list({_text(_value(content, time)) for *_, content in part}) for part in _parts(_records(name, blocks))
+        )
+        dates = fields.format_of(name, times, options, say, all_times)
+    fields.say_columns(name, "JSON", keys, dates, say)
+    for part in _parts(_records(name, blocks)):
         yield _frame(name, part, keys, dates, options, bad)
 
 
@@ -67,16 +63,12 @@ def _records(name: str, blocks: Blocks) -> Iterator[Record]:
 
 def _content(text: str) -> Any:
     """Parse a line as JSON or as a Python literal; None if it is neither."""
-    try:
+    with suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    if not re.match(r"\s*\[?\s*\{\s*u?'", text):
-        return None
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
+    if re.match(r"\s*\[?\s*\{\s*u?'", text):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return ast.literal_eval(text.strip())
+    return None
 
 
 def _is_row(content: Any) -> bool:
@@ -124,10 +116,9 @@ def _stream(name: str, blocks: Blocks) -> Iterator[Record]:
 
 
 def _try(decoder: json.JSONDecoder, text: str, start: int) -> Any:
-    try:
+    with suppress(ValueError, RecursionError):
         return decoder.raw_decode(text, start)[0]
-    except (ValueError, RecursionError):
-        return None
+    return None
 
 
 def _columns(
@@ -165,7 +156,7 @@ def _text(value: Any) -> str:
     """Return a value as its text in a csv."""
     if isinstance(value, str):
         return value
-    return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value)
+    return "" if value is None else repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
 
 
 def _frame(
@@ -176,8 +167,9 @@ def _frame(
         if not isinstance(content, dict) and not _is_row(content):
             faults.append((number, text, Fault("not a JSON object")))
             continue
-        values = {column: _text_for(column, _value(content, key)) for key, column in keys}
-        row = of_texts(values, dates, options)
+        cells = ((column, _value(content, key)) for key, column in keys)
+        texts = {column: fields.id_text(cell) if column in PAIR else _text(cell) for column, cell in cells}
+        row = of_texts(texts, dates, options)
         if isinstance(row, Fault):
             faults.append((number, text, row))
         else:
@@ -185,14 +177,3 @@ def _frame(
     bad.add(name, decoded(faults, lambda: (text for _, text, _ in records), options), len(records), options)
     frame = pd.DataFrame(rows, columns=pd.Index([column for _, column in keys], dtype=object))
     return frame.astype({"user": "category", "item": "category"})
-
-
-def _text_for(column: str | int, value: Any) -> str:
-    if column in fields.PAIR:
-        return fields.id_text(value)
-    return _kept(value) if isinstance(column, int) else _text(value)
-
-
-def _kept(value: Any) -> str:
-    """Return the text of a column that is only copied to the output."""
-    return value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging import getLogger
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +15,7 @@ from recbole_autorec.reading import fields, json_text, separated, tables
 from recbole_autorec.reading.blocks import BLOCK, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR
 from recbole_autorec.reading.options import BadLines, Options, Say
-from recbole_autorec.reading.sources import Source, check_kind, reading, reopenable, zip_holds
+from recbole_autorec.reading.sources import Source, check_kind, check_zip, reading, reopenable
 
 logger = getLogger(__name__)
 
@@ -69,21 +67,16 @@ def _frames(
         elif head.startswith((b"ARROW1", b"FEA1")):
             yield from tables.read(name, lambda: tables.feather(name, source.open), *rest, "Feather")
         elif head.startswith(b"PK\3\4"):
-            sheet = list(_of_zip(name, stream, options, wanted, say))
-            yield from tables.read(name, lambda: iter(sheet), *rest, "Excel")
+            check_zip(name, stream)
+            sheet = tables.excel(name, stream, options, wanted, say)
+            yield from tables.read(name, lambda: iter([sheet]), *rest, "Excel")
         else:
             encoding = _encoding(name, head, options)
             check_kind(name, head, encoding)
             size = BLOCK if wanted == FIELDS else BLOCK // 4
             blocks = Blocks(name, stream, size, options, encoding)
-
-            @contextmanager
-            def again() -> Iterator[Blocks]:
-                with source.open() as stream:
-                    yield Blocks(name, stream, size, options, encoding)
-
             reader = json_text if json_text.is_json(blocks.head) else separated
-            yield from reader.read(name, blocks, again, *rest)
+            yield from reader.read(name, blocks, *rest)
 
 
 def _of_pandas(frame: pd.DataFrame) -> pd.DataFrame:
@@ -105,19 +98,6 @@ def _encoding(name: str, head: bytes, options: Options) -> str | None:
     if given in ("utf-16", "utf-32") and not (found or "").startswith(given):
         raise DataError(f"{name} is not {options.encoding} text; omit {options.flag('encoding')} to detect it.")
     return found if given in (None, "utf-16", "utf-32") else options.encoding
-
-
-def _of_zip(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say):
-    kind = zip_holds(stream)
-    stream.seek(0)
-    if kind != "Excel" and not name.lower().endswith((".xlsx", ".xlsm")):
-        what, do = {
-            "numpy": ("a numpy or scipy archive (.npz)", "load it with scipy.sparse.load_npz or numpy.load, and pass "
-                      "recbole_autorec.convert a pandas DataFrame of row, col and data"),
-            "OpenDocument": ("an OpenDocument table (.ods)", "save it as .csv in UTF-8"),
-        }.get(kind, ("a .zip archive", "unpack it, or name it .zip"))  # fmt: skip
-        raise DataError(f"{name} is {what}, which cannot be read as ratings: {do}.")
-    yield from tables.excel(name, stream, options, wanted, say)
 
 
 @dataclass

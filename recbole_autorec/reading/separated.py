@@ -9,8 +9,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -70,26 +70,15 @@ class Layout:
 
 
 def read(
-    name: str, blocks: Blocks, again: Callable[[], AbstractContextManager[Blocks]], options: Options, bad: BadLines,
-    say: Say, wanted: Sequence[str], keep: list[str] | None,
-) -> Iterator[pd.DataFrame]:  # fmt: skip
-    """Yield frames of ratings; see ratings.read_ratings.
-
-    Args:
-        blocks: the blocks of the file.
-        again: opens them again, used if the first lines do not tell day from month.
-    """
+    name: str, blocks: Blocks, options: Options, bad: BadLines, say: Say, wanted: Sequence[str], keep: list[str] | None
+) -> Iterator[pd.DataFrame]:
+    """Yield frames of ratings; see ratings.read_ratings."""
     layout, times = find_layout(name, blocks.head, options, wanted, keep)
     _set_quotes(blocks, layout, options)
     if times is not None:
-
-        def later() -> Iterator[list[str]]:
-            with again() as more:
-                _set_quotes(more, layout, options)
-                for block in more:
-                    yield _column(block, layout, layout.columns.index("timestamp"))
-
-        layout = replace(layout, dates=fields.format_of(name, times, options, say, later))
+        place = layout.columns.index("timestamp")
+        all_times = (_column(block, layout, place) for block in blocks)
+        layout = replace(layout, dates=fields.format_of(name, times, options, say, all_times))
     say(f"{name}: {layout}")
     movie = [""]
     for block in blocks:

@@ -9,7 +9,7 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,10 @@ from recbole_autorec.errors import DataError
 PACKED: dict[str, Callable[[Any], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 AS_CSV = "save the table as .csv in UTF-8"
 IN_PYTHON = "pass it as a pandas DataFrame to recbole_autorec.convert(frame, 'NAME')"
-# First bytes of a file that is not text -> what the file is, and what to do.
+R_DATA = ("R data", "export it in R: write.csv(ratings, 'ratings.csv', row.names = FALSE)")
+PICKLE = ("a Python pickle",
+          f"a pickle can run code, so it is not loaded; load it yourself if you trust it; {IN_PYTHON}")  # fmt: skip
+# First bytes of a file that is not a table in text, those of a text in lower case -> what the file is, and what to do.
 KINDS = {
     b"SQLite format 3\0": ("an SQLite database",
                            "export its table: sqlite3 -header -csv FILE 'select user, item, rating from TABLE'"),
@@ -33,7 +36,7 @@ KINDS = {
     b"%PDF": ("a PDF", AS_CSV),
     b"<stata_dta>": ("a Stata file", f"load it with pandas.read_stata; {IN_PYTHON}"),
     b"$FL2": ("an SPSS file", f"load it with pandas.read_spss; {IN_PYTHON}"),
-    b"RDX": ("R data", "export it in R: write.csv(ratings, 'ratings.csv', row.names = FALSE)"),
+    b"RDX": R_DATA,
     b"ORC": ("an ORC file", f"load it with pandas.read_orc; {IN_PYTHON}"),
     b"Obj\1": ("an Avro file", AS_CSV),
     b"\xd0\xcf\x11\xe0": ("an old Excel file (.xls)", f"{AS_CSV} or as .xlsx"),
@@ -43,9 +46,13 @@ KINDS = {
     b"\x1f\x8b": ("a .gz archive", "unpack it, or name it .gz"),
     b"BZh": ("a .bz2 archive", "unpack it, or name it .bz2"),
     b"\xfd7zXZ": ("an .xz archive", "unpack it, or name it .xz"),
-    b"\x80\x02}": ("a Python pickle",
-                  f"a pickle can run code, so it is not loaded; load it yourself if you trust it; {IN_PYTHON}"),
+    b"@relation": ("an ARFF file", f"load it with scipy.io.arff.loadarff; {IN_PYTHON}"),
+    **dict.fromkeys((b"insert into", b"create table", b"drop table", b"-- mysql", b"-- phpmyadmin"),
+                    ("an SQL dump", "load it into its database and export the table as .csv")),
+    **dict.fromkeys((b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"), PICKLE),
 }  # fmt: skip
+# Endings of files that are known by name only.
+ENDINGS = {".rds": R_DATA, ".rda": R_DATA, ".rdata": R_DATA, ".pkl": PICKLE, ".pickle": PICKLE}
 
 
 @dataclass(frozen=True)
@@ -111,19 +118,6 @@ def reading(source: Source) -> Iterator[None]:
         raise DataError(f"{source.name} cannot be read: {why}.") from error
 
 
-def zip_holds(stream: IO[bytes]) -> str:
-    """Return what a file with the signature of a .zip is: "Excel", "numpy", "OpenDocument" or "zip"."""
-    try:
-        names = zipfile.ZipFile(stream).namelist()
-    except Exception:  # zipfile raises many types of errors on a damaged file
-        return "zip"
-    if "xl/workbook.xml" in names or "xl/workbook.bin" in names:
-        return "Excel"
-    if names and all(name.endswith(".npy") for name in names):
-        return "numpy"
-    return "OpenDocument" if "content.xml" in names else "zip"
-
-
 def check_kind(name: str, head: bytes, encoding: str | None) -> None:
     """Refuse a file that is not text.
 
@@ -136,19 +130,8 @@ def check_kind(name: str, head: bytes, encoding: str | None) -> None:
             f"{name} is an HTML or XML page, not a table: perhaps a download that requires a login, or a page saved "
             "from a browser. Open it and save the table as .csv."
         )
-    found = next((kind for begin, kind in KINDS.items() if head.startswith(begin)), None)
-    if found is None and start.startswith(
-        (b"insert into", b"create table", b"drop table", b"-- mysql", b"-- phpmyadmin")
-    ):
-        found = "an SQL dump", "load it into its database and export the table as .csv"
-    if found is None and start.startswith(b"@relation"):
-        found = "an ARFF file", f"load it with scipy.io.arff.loadarff; {IN_PYTHON}"
-    if name.lower().endswith((".rds", ".rda", ".rdata")):
-        found = KINDS[b"RDX"]
-    if found is None and (
-        (head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5") or name.lower().endswith((".pkl", ".pickle"))
-    ):
-        found = KINDS[b"\x80\x02}"]
+    kinds = (kind for begin, kind in KINDS.items() if head.startswith(begin) or start.startswith(begin))
+    found = ENDINGS.get(PurePosixPath(name).suffix.lower()) or next(kinds, None)
     if found is None and head[257:262] == b"ustar":
         found = "a .tar archive", "unpack it: tar -xf FILE"
     controls = sum((byte < 9 and byte != 1) or 13 < byte < 32 for byte in head[:1000])  # 1 is Hive's separator
@@ -156,6 +139,23 @@ def check_kind(name: str, head: bytes, encoding: str | None) -> None:
         found = "a binary file", AS_CSV
     if found:
         raise DataError(f"{name} is {found[0]}, which cannot be read as ratings: {found[1]}.")
+
+
+def check_zip(name: str, stream: IO[bytes]) -> None:
+    """Refuse a file with the signature of a .zip that is not from Excel; raises like check_kind."""
+    names = []
+    with suppress(Exception):  # zipfile raises many types of errors on a damaged file
+        names = zipfile.ZipFile(stream).namelist()
+    stream.seek(0)
+    if {"xl/workbook.xml", "xl/workbook.bin"} & {*names} or name.lower().endswith((".xlsx", ".xlsm")):
+        return
+    what, do = "a .zip archive", "unpack it, or name it .zip"
+    if names and all(inside.endswith(".npy") for inside in names):
+        do = f"load it with scipy.sparse.load_npz or numpy.load; its row, col and data are the columns; {IN_PYTHON}"
+        what = "a numpy or scipy archive (.npz)"
+    elif "content.xml" in names:
+        what, do = "an OpenDocument table (.ods)", AS_CSV
+    raise DataError(f"{name} is {what}, which cannot be read as ratings: {do}.")
 
 
 @contextmanager

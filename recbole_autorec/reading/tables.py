@@ -6,6 +6,8 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,35 +31,27 @@ def read(
     Args:
         again: returns the frames from the start; their index holds the row numbers.
     """
-    columns: list[str | int | None] | None = None
-    dates = None
-    for frame in again():
-        if columns is None:
-            columns = list(fields.chosen(name, list(frame), options, wanted))
-            mapping = ", ".join(
-                f"{column} from {str(key)!r}" for key, column in zip(frame, columns, strict=True) if column
-            )
-            columns = list(fields.with_kept(columns, frame, keep))
-            if "timestamp" in columns:
-                times = frame.iloc[:, columns.index("timestamp")]
-                typed = pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)
-                if not typed or options.date_format is not None:
-                    place = columns.index("timestamp")
-
-                    def later() -> Iterator[list[str]]:
-                        for each in again():
-                            yield list({*map(fields.id_text, each.iloc[:, place].dropna())})  # noqa: B023
-
-                    texts = [*map(fields.id_text, times.dropna().head(SHOWN))]
-                    dates = fields.format_of(name, texts, options, say, later)
-            say(f"{name}: {kind}, {mapping}" + (f"; dates as {dates}" if dates else ""))
-        yield _typed(name, frame, columns, dates, options, bad)
-    if columns is None:
+    frames = again()
+    first = next(frames, None)
+    if first is None:
         raise DataError(f"{name} has no rows.")
+    columns = fields.with_kept(fields.chosen(name, list(first), options, wanted), first, keep)
+    dates = None
+    if "timestamp" in columns:
+        place = columns.index("timestamp")
+        times = first.iloc[:, place]
+        typed = pd.api.types.is_numeric_dtype(times) or pd.api.types.is_datetime64_any_dtype(times)
+        if not typed or options.date_format is not None:
+            texts = [*map(fields.id_text, times.dropna().head(SHOWN))]
+            all_texts = (list({*map(fields.id_text, frame.iloc[:, place].dropna())}) for frame in again())
+            dates = fields.format_of(name, texts, options, say, all_texts)
+    fields.say_columns(name, kind, zip(map(str, first), columns, strict=True), dates, say)
+    for frame in chain([first], frames):
+        yield _typed(name, frame, columns, dates, options, bad)
 
 
 def _typed(
-    name: str, frame: pd.DataFrame, columns: list[str | int | None], dates: str | None, options: Options,
+    name: str, frame: pd.DataFrame, columns: Sequence[str | int | None], dates: str | None, options: Options,
     bad: BadLines,
 ) -> pd.DataFrame:  # fmt: skip
     """Return the ratings of a frame; invalid rows go to `bad`."""
@@ -74,7 +68,7 @@ def _typed(
             missing = values.isna().to_numpy()
             made[column] = np.where(missing, "", values.astype(str).to_numpy(dtype=object))
     table = pd.DataFrame(made, columns=pd.Index(list(made), dtype=object))
-    good = table[[*PAIR]].notna().all(axis=1).to_numpy()
+    good = table[[name for name in (*PAIR, "timestamp") if name in table]].notna().all(axis=1).to_numpy()
     if "rating" in table:
         raw = frame.iloc[:, columns.index("rating")]
         coded = np.zeros(len(table), dtype=bool)
@@ -82,8 +76,6 @@ def _typed(
             texts = raw.map(lambda value: "" if pd.isna(value) else str(value).strip())
             coded = (texts == options.not_rated).to_numpy()
         good = good & (table["rating"].notna().to_numpy() | coded)
-    if "timestamp" in table:
-        good = good & table["timestamp"].notna().to_numpy()
     faults = []
     for place in np.flatnonzero(~good).tolist():
         row = {column: frame.iloc[place, at] for at, column in enumerate(columns) if isinstance(column, str)}
@@ -149,8 +141,8 @@ def _numbered(batches: Iterable[Any]) -> Iterator[pd.DataFrame]:
         number += len(frame)
 
 
-def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> Iterator[pd.DataFrame]:
-    """Yield the first sheet of an Excel file as one frame; raises like `parquet`."""
+def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> pd.DataFrame:
+    """Return the first sheet of an Excel file; raises like `parquet`."""
     _imported("openpyxl", name, "Excel", "openpyxl")
     try:
         with warnings.catch_warnings():
@@ -169,15 +161,12 @@ def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: 
         raise DataError(f"{name} has no rows.")
     lines = [[str(cell) for cell in row] for row in table.head(2).to_numpy()]
     if fields.is_header(lines[0], lines[-1], options, wanted):
-        yield table.iloc[1:].set_axis(lines[0], axis=1)
-        return
+        return table.iloc[1:].set_axis(lines[0], axis=1)
     columns = fields.chosen(name, lines[0], options, wanted, named=False)
-    yield table.set_axis([column or f"column {place}" for place, column in enumerate(columns, 1)], axis=1)
+    return table.set_axis([column or f"column {place}" for place, column in enumerate(columns, 1)], axis=1)
 
 
 def _imported(module: str, name: str, kind: str, package: str) -> Any:
-    from importlib import import_module
-
     try:
         return import_module(module)
     except ImportError as error:
