@@ -19,6 +19,7 @@ FULL_BATCH_LEARNERS = ("lbfgs", "rprop")  # need the gradient of the whole objec
 RECBOLE_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 LEARNERS = (*FULL_BATCH_LEARNERS, *RECBOLE_LEARNERS)
 SPARSE_LEARNERS = ("sgd", "adagrad", "sparse_adam")  # they accept sparse gradients
+LARGEST = 1e15  # rating: single precision holds the sum of squares of a hundred million
 
 Check = tuple[Callable[[Any], bool], str]
 
@@ -150,7 +151,7 @@ MODEL_CHECKS: dict[str, dict[str, Check]] = {
         "item_damping": _DAMPING,
         "dropout_prob": _SHARE,
         "cold_start_rating": (
-            lambda v: v is None or is_number(v, -1e15, 1e15),
+            lambda v: v is None or is_number(v, -LARGEST, LARGEST),
             "a rating in stars, or ~ to predict from the offsets",
         ),
         "clip_prediction": _SWITCH,

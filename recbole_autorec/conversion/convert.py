@@ -20,8 +20,9 @@ from tqdm import tqdm
 from recbole_autorec.conversion.movielens import ARCHIVES, RATINGS, download, features, lowest
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, counted
 from recbole_autorec.files import make_folder
+from recbole_autorec.reading.fields import FRAME
 from recbole_autorec.reading.options import BadLines, Options, columns_text
-from recbole_autorec.reading.ratings import Ratings, hint_of_code, last_of_each_pair, read_ratings
+from recbole_autorec.reading.ratings import Ratings, hint_of_code, last_of_each_pair
 from recbole_autorec.reading.sources import Source, sources_of
 
 logger = getLogger(__name__)
@@ -109,24 +110,17 @@ def convert(
     sources: list[Source] = []
     files: list[Source] | list[pd.DataFrame]
     if isinstance(input, pd.DataFrame):
-        path, files = Path("the DataFrame"), [input]
+        path, files = Path(FRAME), [input]
     else:
         path = Path(input)
         if str(input) in ARCHIVES and not path.exists():
             path = download(str(input), root, download_url, show_progress)
         sources = sources_of(path if str(input) else "")
         files = _with_ratings(sources, path) if split is None else _of_split(split, sources, path)
-    ratings, bad, ends = Ratings(), BadLines(skip_bad_lines), list[int]()
+    bad = BadLines(skip_bad_lines)
     with _placed(root, name) as folder:
         with tqdm(unit=" ratings", unit_scale=True, leave=False, disable=None if show_progress else True) as bar:
-            for number, source in enumerate(files):
-                say = logger.debug if number else logger.info  # Netflix has 17,770 files
-                for frame in read_ratings(source, options, bad, say):
-                    ratings.add(frame, getattr(source, "name", "the DataFrame"))
-                    bar.update(len(frame))
-                ends.append(ratings.count)
-            if not ratings.count:
-                raise DataError(f"'{path}' contains no ratings.")
+            ratings = Ratings.of(files, f"'{path}'", options, bad, bar.update)
             bar.set_description_str("writing")
             arrays = ratings.arrays()
             kept = last_of_each_pair(arrays, len(ratings.items))
@@ -139,7 +133,7 @@ def convert(
                     "user and item may be rated once."
                 )
             else:
-                for part, chosen in zip(PARTS, _parts(ends, seed), strict=True):
+                for part, chosen in zip(PARTS, _parts(ratings.ends, seed), strict=True):
                     _write(folder / f"{name}.{part}.inter", ratings, arrays, chosen)
         for kind, table in features(sources).items():
             table.to_csv(folder / f"{name}.{kind}", sep="\t", index=False, quoting=csv.QUOTE_NONE)
@@ -149,7 +143,7 @@ def convert(
         PARTS if split is not None else (),
     )  # fmt: skip
     bad.report(path.name, n_duplicates, "timestamp" in arrays)
-    if hint := hint_of_code(arrays["rating"], "--not_rated {:g} leaves it out"):
+    if hint := hint_of_code(arrays["rating"], lambda code, others: f"--not_rated {code:g} leaves it out"):
         logger.warning(f"{path.name}: {hint}")
     return converted
 

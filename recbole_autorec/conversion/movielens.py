@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from recbole_autorec.errors import DataError
 from recbole_autorec.files import add_to_digest, make_folder
-from recbole_autorec.reading.sources import Source, reading
+from recbole_autorec.reading.sources import Source, opened
 
 logger = getLogger(__name__)
 
@@ -149,7 +149,7 @@ def lowest(sources: list[Source]) -> list[Source]:
 
 
 def _lines(source: Source) -> list[str]:
-    with reading(source), source.open() as file:
+    with opened(source) as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")

@@ -7,7 +7,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from logging import getLogger
 from pathlib import Path
@@ -20,7 +20,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction, cat_interactions
 from recbole.utils import EvaluatorType, FeatureSource, FeatureType, init_seed
 
-from recbole_autorec.config.checks import lacks
+from recbole_autorec.config.checks import LARGEST, lacks
 from recbole_autorec.config.config import Config
 from recbole_autorec.conversion.convert import PARTS, fetch
 from recbole_autorec.conversion.movielens import ARCHIVES
@@ -35,7 +35,6 @@ from recbole_autorec.reading.separated import AS_TEXT, is_text
 logger = getLogger(__name__)
 
 PART = 1 << 24  # lines of an .inter file read at once
-LARGEST = 1e15  # rating: single precision holds the sum of squares of a hundred million
 LEAST_RANGE, LEAST_SHARE = 1e-3, 1e-5  # minimum range of the ratings, absolute and relative to the largest
 
 
@@ -72,11 +71,10 @@ class RatingDataset(Dataset):
 
     def _load_inter_feat(self, token, dataset_path):
         super()._load_inter_feat(token, dataset_path)
-        if self.inter_feat is None or self.inter_feat.empty:
-            raise DataError(f"dataset '{token}': it contains no ratings; give more data.")
         values = self.inter_feat[self.rating_field]
-        if len(values) == 1:
-            raise DataError(f"dataset '{token}': it contains only one rating; give more data.")
+        if len(values) < 2:
+            few = "only one rating" if len(values) else "no ratings"
+            raise DataError(f"dataset '{token}': it contains {few}; give more data.")
         if values.min() == values.max():
             raise DataError(
                 f"dataset '{token}': every rating is {values.iloc[0]:g}; expected explicit ratings with at least two "
@@ -89,10 +87,12 @@ class RatingDataset(Dataset):
                 f"single precision or in a metric's {self.config['metric_decimal_place']} decimal places; rescale the "
                 "ratings, or subtract a constant."
             )
-        others = values[values != low] if low <= 0 else values[values != high]
-        interval = f"--val_interval \"{{{self.rating_field}: '[{others.min():g},{others.max():g}]'}}\" leaves it out"
+
+        def cure(code: float, others: np.ndarray) -> str:
+            return f"--val_interval \"{{{self.rating_field}: '[{others.min():g},{others.max():g}]'}}\" leaves it out"
+
         known = self.rating_field in (self.config["val_interval"] or {})
-        if not known and (hint := hint_of_code(values.to_numpy(), interval.replace("{", "{{").replace("}", "}}"))):
+        if not known and (hint := hint_of_code(values.to_numpy(), cure)):
             logger.warning(f"dataset '{token}': {hint}")
         if self.benchmark_filename_list:
             repeated = int(self.inter_feat.duplicated([self.uid_field, self.iid_field]).sum())
@@ -298,12 +298,11 @@ class RatingDataset(Dataset):
         ordered = self.inter_feat.sort_values(self.time_field, kind="stable") if by_time else self.inter_feat
         repeated = ordered.duplicated([self.uid_field, self.iid_field], keep=self.config["rm_dup_inter"])
         self.n_duplicates = int(repeated.sum())
-        if self.n_duplicates:
-            self.inter_feat = self.inter_feat.drop(ordered.index[repeated])
-            logger.warning(
-                f"dataset '{self.dataset_name}': {counted(self.n_duplicates, 'repeated rating')} dropped; each pair of "
-                f"user and item keeps its {self.config['rm_dup_inter']} one {'by time' if by_time else 'in the file'}."
-            )
+        self.inter_feat = self.inter_feat.drop(ordered.index[repeated])
+        logger.warning(
+            f"dataset '{self.dataset_name}': {counted(self.n_duplicates, 'repeated rating')} dropped; each pair of "
+            f"user and item keeps its {self.config['rm_dup_inter']} one {'by time' if by_time else 'in the file'}."
+        )
 
     def _filter_inter_by_user_or_item(self):
         # RecBole silently drops ratings whose user or item is missing from the .user or .item file.
@@ -478,10 +477,9 @@ def _why_no_table(path: Path, error: Exception, separator: str, encoding: str) -
 
 
 def _floats(texts: np.ndarray) -> np.ndarray | None:
-    try:
+    with suppress(ValueError):
         return texts.astype(np.float64)
-    except ValueError:
-        return None
+    return None
 
 
 def _check_lines(good: pd.Series, column: pd.Series, path: Path, expected: str) -> None:

@@ -61,9 +61,9 @@ class Blocks:
         self.quoted_by: bytes | None = None
         self.decide: Callable[[bytes], bytes | None] | None = None
         self._rewind()
-        first = self._chunk()
-        cut = len(first) if self._ended else first.rfind(b"\n") + 1 or len(first)
-        self.head = first[:cut].replace(MARK, b"")
+        self._first = self._chunk()  # for the first iteration; later ones read it again
+        cut = len(self._first) if self._ended else self._first.rfind(b"\n") + 1 or len(self._first)
+        self.head = self._first[:cut].replace(MARK, b"")
 
     def _rewind(self) -> None:
         self._stream.seek(0)
@@ -87,8 +87,10 @@ class Blocks:
                 return text
 
     def __iter__(self) -> Iterator[Block]:
-        self._rewind()
-        number, text, unfinished, ended = 1, b"", b"", False
+        text, self._first = self._first, b""
+        if not text:
+            self._rewind()
+        number, unfinished, ended = 1, b"", False
         while True:
             cut = len(text) if ended else text.rfind(b"\n") + 1
             lines, rest = text[:cut], text[cut:]

@@ -163,8 +163,7 @@ def _remedy(
 ) -> str:
     if where == FRAME:
         return f"rename them: frame.rename(columns={{{', '.join(f'NAME: {name!r}' for name in needed(wanted))}}})."
-    example = ["-"] * len(names)
-    example[: len(needed(wanted))] = needed(wanted)[: len(names)]
+    example = [*needed(wanted), *["-"] * len(names)][: len(names)]
     ways = [f"{options.flag('columns')} {','.join(f'{name}=NAME' for name in needed(wanted))}"] if named else []
     if places and (len(names) <= 12 or not named):
         what = "by position, in the order of the file, with - for unused columns, such as"
@@ -294,12 +293,12 @@ def numbers(values: pd.Series, decimal: str | None = None) -> np.ndarray:
     if pd.api.types.is_float_dtype(kind) and getattr(kind, "itemsize", 8) < 8:  # 3.3, not 3.29999995
         single, places = np.unique(values.to_numpy(dtype=np.float32, na_value=np.nan), return_inverse=True)
         found = np.array([float(str(value)) for value in single])[places]
-        return np.where(np.isfinite(found), found, np.nan)
-    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and kind.kind != "c":
+    elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and kind.kind != "c":
         found = values.to_numpy(np.float64, na_value=np.nan)
-        return np.where(np.isfinite(found), found, np.nan)
-    codes, different = _different(values)
-    return np.array([*map(lambda value: one_number(value, decimal), different), math.nan])[codes]
+    else:
+        codes, different = _different(values)
+        found = np.array([*(one_number(value, decimal) for value in different), math.nan])[codes]
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def one_number(value: Any, decimal: str | None = None) -> float:

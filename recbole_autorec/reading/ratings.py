@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 
@@ -15,7 +15,7 @@ from recbole_autorec.reading import fields, json_text, separated, tables
 from recbole_autorec.reading.blocks import BLOCK, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR
 from recbole_autorec.reading.options import BadLines, Options, Say
-from recbole_autorec.reading.sources import Source, check_kind, check_zip, reading, reopenable
+from recbole_autorec.reading.sources import Source, check_kind, check_zip, opened
 
 logger = getLogger(__name__)
 
@@ -57,15 +57,15 @@ def _frames(
         yield from tables.read(fields.FRAME, lambda: iter([_of_pandas(source)]), *rest, "pandas")
         return
     name = source.name
-    with reading(source), reopenable(source) as source, source.open() as stream:
+    with opened(source) as stream:
         head = stream.read(1 << 16)
         stream.seek(0)
         if not head:
             raise DataError(f"{name} is empty.")
         if head.startswith(b"PAR1"):
-            yield from tables.read(name, lambda: tables.parquet(name, source.open), *rest, "Parquet")
+            yield from tables.read(name, lambda: tables.arrow(name, stream, "Parquet"), *rest, "Parquet")
         elif head.startswith((b"ARROW1", b"FEA1")):
-            yield from tables.read(name, lambda: tables.feather(name, source.open), *rest, "Feather")
+            yield from tables.read(name, lambda: tables.arrow(name, stream, "Feather"), *rest, "Feather")
         elif head.startswith(b"PK\3\4"):
             check_zip(name, stream)
             sheet = tables.excel(name, stream, options, wanted, say)
@@ -107,11 +107,30 @@ class Ratings:
     Attributes:
         users, items: id -> number, in order of appearance.
         columns: user, item (int32), rating, timestamp (float64); a list of arrays for each.
+        ends: number of ratings up to the end of each file.
     """
 
     users: dict[str, int] = field(default_factory=dict)
     items: dict[str, int] = field(default_factory=dict)
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    ends: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls, sources: Iterable[Source | pd.DataFrame], name: str, options: Options, bad: BadLines,
+        progress: Callable[[int], object] = lambda count: None,
+    ) -> Ratings:  # fmt: skip
+        """Read some files, called `name` together; `progress` receives the number of ratings as they are read."""
+        ratings = cls()
+        for number, source in enumerate(sources):
+            say = logger.debug if number else logger.info  # Netflix has 17,770 files
+            for frame in read_ratings(source, options, bad, say):
+                ratings.add(frame, getattr(source, "name", fields.FRAME))
+                progress(len(frame))
+            ratings.ends.append(ratings.count)
+        if not ratings.count:
+            raise DataError(f"{name} contains no ratings.")
+        return ratings
 
     def add(self, frame: pd.DataFrame, source: str) -> None:
         names = [name for name in FIELDS if name in frame]
@@ -145,15 +164,10 @@ def last_of_each_pair(arrays: dict[str, np.ndarray], n_items: int) -> np.ndarray
     return kept
 
 
-def collected(sources: Iterable[Source], options: Options, bad: BadLines) -> pd.DataFrame:
+def collected(sources: Sequence[Source], options: Options, bad: BadLines) -> pd.DataFrame:
     """Return the ratings of some files as one frame, each pair once, and log what was left out."""
-    ratings, name = Ratings(), ""
-    for source in sources:
-        name = source.name
-        for frame in read_ratings(source, options, bad, logger.info):
-            ratings.add(frame, name)
-    if not ratings.count:
-        raise DataError(f"{name or 'the input'} contains no ratings.")
+    name = sources[-1].name if sources else "the input"
+    ratings = Ratings.of(sources, name, options, bad)
     ids = {"user": list(ratings.users), "item": list(ratings.items)}
     arrays = ratings.arrays()
     kept = last_of_each_pair(arrays, len(ids["item"]))
@@ -186,8 +200,8 @@ def code_for_not_rated(ratings: np.ndarray) -> tuple[float, float] | None:
     return None
 
 
-def hint_of_code(ratings: np.ndarray, flag: str) -> str:
-    """Return a hint about such a value; "" if there is none."""
+def hint_of_code(ratings: np.ndarray, cure: Callable[[float, np.ndarray], str]) -> str:
+    """Return a hint about such a value; "" if there is none. `cure` takes the value and the other ratings."""
     found = code_for_not_rated(ratings)
     if found is None:
         return ""
@@ -195,5 +209,5 @@ def hint_of_code(ratings: np.ndarray, flag: str) -> str:
     others = ratings[ratings != value]
     return (
         f"{share:.1%} of the ratings are {value:g}, outside the others' range ({others.min():g} to {others.max():g}); "
-        f"if it means 'not rated', {flag.format(value)}"
+        f"if it means 'not rated', {cure(value, others)}"
     )

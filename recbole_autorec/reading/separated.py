@@ -193,10 +193,10 @@ def _separator(text: str, least: int, options: Options) -> str | None:
     """Return the one that splits the largest share of records into equally many fields, at least `least`."""
     best, share = None, 0.0
     for separator in SEPARATORS:
-        counts = [len(row) for row in _rows(text, separator, _is_quoted(text, separator, options))]
-        usual = max(((counts.count(count), count) for count in counts), default=(0, 0))[1]
-        if usual >= least and counts.count(usual) / len(counts) > share:
-            best, share = separator, counts.count(usual) / len(counts)
+        rows = _rows(text, separator, _is_quoted(text, separator, options))
+        often, usual = max((often, count) for count, often in Counter(map(len, rows)).items())
+        if usual >= least and often / len(rows) > share:
+            best, share = separator, often / len(rows)
     return best
 
 
@@ -308,7 +308,6 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     words = words or (["rating"] if layout.decimal == "," else [])
     kinds |= dict.fromkeys(words, "category")
     code = options.not_rated if options.not_rated is not None and not fields.is_number(options.not_rated) else None
-    missing = {} if code is None else {"na_values": {"rating": [code]}, "keep_default_na": False}
     try:
         with _uninterrupted():
             frame = pd.read_csv(
@@ -324,10 +323,11 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
                 quoting=csv.QUOTE_MINIMAL if layout.quoted else csv.QUOTE_NONE,
                 skipinitialspace=layout.quoted,
                 na_filter=code is not None,
+                na_values={"rating": [code]},
+                keep_default_na=False,
                 skip_blank_lines=False,
                 on_bad_lines="error",
                 low_memory=False,
-                **missing,
                 **AS_TEXT,
             )
     except (ValueError, LookupError, OverflowError):  # ParserError and UnicodeDecodeError are ValueErrors
@@ -436,7 +436,6 @@ def parsed(text: str, layout: Layout, options: Options, movie: str = "") -> tupl
 
 def of_texts(values: dict[Any, Any], dates: str | None, options: Options) -> tuple | Fault:
     """Parse the fields of a rating, or return its fault; the rating is nan if it means "not rated"."""
-    values = dict(values)
     is_code = "rating" in values and options.not_rated is not None and values["rating"].strip() == options.not_rated
     for name in PAIR:
         values[name] = fields.id_text(values[name])
@@ -473,8 +472,7 @@ def _explained(
     faults = decoded(faults, lambda: (text for _, text in block.lines()), options)
     usual, often = Counter(len(_fields(text, layout)) for _, text, _ in faults).most_common(1)[0]
     if usual != len(layout.columns) and often > n_lines / 2 and usual > 1:
-        places = ["-"] * usual
-        places[:3] = FIELDS[: min(3, usual)]
+        places = [*FIELDS[:3], *["-"] * usual][:usual]
         cure = (
             f"Most lines have {usual} fields: name them in order, such as {options.flag('columns')} "
             f"{','.join(places)}; or give another {options.flag('separator')}."

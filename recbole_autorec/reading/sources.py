@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from typing import IO, Any
 
 from recbole_autorec.errors import DataError
@@ -106,10 +106,17 @@ def _opened(name: str, open_it: Callable[[], Any], path: Path | None = None) -> 
 
 
 @contextmanager
-def reading(source: Source) -> Iterator[None]:
-    """Turn errors with the file itself into a DataError."""
+def opened(source: Source) -> Iterator[Any]:
+    """Yield the source as a seekable stream, a copy if it is a pipe; turn errors with the file into a DataError."""
     try:
-        yield
+        with source.open() as stream:
+            if stream.seekable():
+                yield stream
+                return
+            with TemporaryFile() as copy:
+                shutil.copyfileobj(stream, copy)
+                copy.seek(0)
+                yield copy
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError) as error:
         damage = "it is truncated" if isinstance(error, EOFError) else "it is damaged"
         why = getattr(error, "strerror", None) or damage
@@ -156,16 +163,3 @@ def check_zip(name: str, stream: IO[bytes]) -> None:
     elif "content.xml" in names:
         what, do = "an OpenDocument table (.ods)", AS_CSV
     raise DataError(f"{name} is {what}, which cannot be read as ratings: {do}.")
-
-
-@contextmanager
-def reopenable(source: Source) -> Iterator[Source]:
-    """Yield the source, or a copy if it is a pipe, since the start is read twice."""
-    with source.open() as stream:
-        if stream.seekable():
-            yield source
-            return
-        with NamedTemporaryFile() as copy:
-            shutil.copyfileobj(stream, copy)
-            copy.flush()
-            yield Source(source.name, partial(open, copy.name, "rb"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from itertools import chain
 from typing import Any
@@ -97,34 +95,22 @@ def _why(row: dict[str, Any], dates: str | None, options: Options) -> Fault:
     return fields.why_no_date(time, dates, options) if dates else Fault(f"timestamp {time!r} is not a time")
 
 
-def parquet(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
-    """Yield the frames of a Parquet file.
+def arrow(name: str, stream: Any, kind: str) -> Iterator[pd.DataFrame]:
+    """Yield the frames of a Parquet or Feather (Arrow IPC) file.
 
     Raises:
         DataError: pyarrow is missing, or the file is damaged.
     """
-    arrow = _imported("pyarrow.parquet", name, "Parquet", "pyarrow")
-    with open_it() as stream, _damages(name, "Parquet"):
-        yield from _numbered(arrow.ParquetFile(seekable(stream)).iter_batches(PART))
-
-
-def feather(name: str, open_it: Callable[[], Any]) -> Iterator[pd.DataFrame]:
-    """Yield the frames of a Feather (Arrow IPC) file; raises like `parquet`."""
-    arrow = _imported("pyarrow.feather", name, "Feather", "pyarrow")
-    with open_it() as stream, _damages(name, "Feather"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about version 1 of the format
-            batches = arrow.read_table(seekable(stream)).to_batches(PART)
-        yield from _numbered(batches)
-
-
-@contextmanager
-def _damages(name: str, kind: str) -> Iterator[None]:
-    import pyarrow
-
+    module = _imported(f"pyarrow.{kind.lower()}", name, kind, "pyarrow")
     try:
-        yield
-    except (pyarrow.ArrowException, OSError) as error:
+        if kind == "Parquet":
+            batches = module.ParquetFile(stream).iter_batches(PART)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about version 1 of the format
+                batches = module.read_table(stream).to_batches(PART)
+        yield from _numbered(batches)
+    except (import_module("pyarrow").ArrowException, OSError) as error:
         raise DataError(f"{name} cannot be read: it is a damaged {kind} file.") from error
 
 
@@ -142,12 +128,12 @@ def _numbered(batches: Iterable[Any]) -> Iterator[pd.DataFrame]:
 
 
 def excel(name: str, stream: Any, options: Options, wanted: Sequence[str], say: Say) -> pd.DataFrame:
-    """Return the first sheet of an Excel file; raises like `parquet`."""
+    """Return the first sheet of an Excel file; raises like `arrow`."""
     _imported("openpyxl", name, "Excel", "openpyxl")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about styles and the like
-            with pd.ExcelFile(seekable(stream), engine="openpyxl") as book:
+            with pd.ExcelFile(stream, engine="openpyxl") as book:
                 sheets = book.sheet_names
                 table = book.parse(sheets[0], header=None, dtype=object, na_filter=False)
     except Exception as error:  # openpyxl raises many types of errors on a damaged file
@@ -173,7 +159,3 @@ def _imported(module: str, name: str, kind: str, package: str) -> Any:
         raise DataError(
             f"{name}: reading {kind} needs {package}: pip install {package}. Or save the table as .csv in UTF-8."
         ) from error
-
-
-def seekable(stream: Any) -> Any:
-    return stream if stream.seekable() else io.BytesIO(stream.read())

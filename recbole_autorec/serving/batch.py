@@ -24,7 +24,7 @@ from recbole_autorec.reading.blocks import WITHIN
 from recbole_autorec.reading.fields import PAIR
 from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options, shown
 from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
-from recbole_autorec.reading.sources import reading
+from recbole_autorec.reading.sources import opened
 from recbole_autorec.serving.predictor import NewItem, NewUser, Predictor
 
 logger = getLogger(__name__)
@@ -102,7 +102,8 @@ def evaluate_file(
     outside = _outside(ratings, predictor)
     if len(outside):
         low, high = predictor.rating_range
-        hint = hint_of_code(ratings["rating"].to_numpy(), f"{options.flag('not_rated')} {{:g}} leaves it out")
+        flag = options.flag("not_rated")
+        hint = hint_of_code(ratings["rating"].to_numpy(), lambda code, others: f"{flag} {code:g} leaves it out")
         logger.warning(
             f"{len(outside):,} of {counted(len(ratings), 'rating')} outside the range of training, {low:g} to {high:g}"
             + (f"; {hint}" if hint else "")
@@ -206,7 +207,7 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
     """Return the items of a file with one per line, under None; or of user-item pairs, under the user."""
     found: dict[str | None, list[str]] = {None: []}
     for source in one_file(file):
-        with reading(source), source.open() as stream:
+        with opened(source) as stream:
             text = stream.read().decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
         lines = [line for line in text.split("\n") if line.strip()]
         first = next(csv.reader(lines[:1]), [])
