@@ -80,8 +80,7 @@ class Predictor:
         self.knows_ratings = len(ratings) > 0
         self.rating_range = self._margins.low, self._margins.high
         self._numbers_of = {
-            "user": {user: number for number, user in enumerate(data["users"]) if number},
-            "item": {item: number for number, item in enumerate(data["items"]) if number},
+            kind: {name: number for number, name in enumerate(data[f"{kind}s"]) if number} for kind in PAIR
         }
         users, items = ratings[self._user_field], ratings[self._item_field]
         self._rated = {
@@ -371,25 +370,20 @@ class Predictor:
             raise DataError(f"{kind}s {shown(repr(ids))}; expected an id, or a list of ids.") from error
         return np.array(found, dtype=np.int64)
 
-    def _known(self, kind: str, name: Any) -> int:
+    def _number(self, kind: str, name: Any) -> int:
         number = int(self._numbers(kind, [name])[0])
         if number == 0:
             raise DataError(f"{kind} {_name(name)!r} is unknown: no such id in the training data.")
-        return number
-
-    def _number(self, kind: str, name: Any) -> int:
-        number = self._known(kind, name)
         if not self._rated[kind][number]:
             raise DataError(f"{kind} {_name(name)!r} has no training rating; nothing is known about it.")
         return number
 
-    def _pairs(self, users: Ids, items: Ids) -> tuple[np.ndarray, np.ndarray]:
+    def _pairs(self, users: Ids, items: Ids) -> Sequence[np.ndarray]:
         """Return the numbers of the pairs' users and items."""
         pair = [self._numbers(kind, ids) for kind, ids in (("user", users), ("item", items))]
         if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
             raise DataError(f"{len(pair[0])} users and {len(pair[1])} items; expected equal numbers, or one of either.")
-        both = np.broadcast_arrays(*pair)
-        return both[0], both[1]
+        return np.broadcast_arrays(*pair)
 
     def _lacks(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return what each numbered pair lacks, as an index into NOTES; 0 for nothing."""
@@ -435,10 +429,9 @@ class Predictor:
         """Predict numbered pairs, in stars."""
         n, found = len(users), []
         for start in range(0, n, BLOCK):
-            block = [np.resize(ids[start : start + BLOCK], BLOCK) for ids in (users, items)]
             pairs = Interaction({
-                self._user_field: torch.from_numpy(block[0].astype(np.int64)),
-                self._item_field: torch.from_numpy(block[1].astype(np.int64)),
+                field: torch.from_numpy(np.resize(ids[start : start + BLOCK], BLOCK).astype(np.int64))
+                for field, ids in ((self._user_field, users), (self._item_field, items))
             })  # fmt: skip
             found.append(self.model.predict(pairs).reshape(-1).numpy())
         stars = np.concatenate(found)[:n] if found else np.empty(0, dtype=np.float32)
