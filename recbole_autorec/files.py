@@ -24,8 +24,8 @@ _FORMULA = re.compile(r"[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20](?!(?<=[+-])(\d+\.?
 _LEFTOVER = re.compile(r"\.(\d+)\.tmp$")  # a temporary file of write_whole, with its process id
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: type[AutoRecError], hint: str) -> None:
-    """Let `write` fill a temporary file, then move it to `path`, which stays untouched until then.
+def write_whole(path: Path, write: Callable[[IO[bytes]], Any], error_class: type[AutoRecError], hint: str) -> Any:
+    """Let `write` fill a temporary file, then move it to `path`, untouched until then; return what `write` returns.
 
     Raises:
         error_class: the disk is full or the folder is not writable; `hint` says what to do.
@@ -37,8 +37,9 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object], error_class: t
         clear_leftovers(path.parent, glob.escape(path.name))
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:  # x: do not follow a planted link
-            write(file)
+            result = write(file)
         os.replace(temporary, path)
+        return result
     except (OSError, RuntimeError) as error:
         # torch turns a full disk, and Ctrl-C, into a RuntimeError; any other one comes from `write`
         if isinstance(error, RuntimeError) and "PytorchStreamWriter" not in str(error) and error.__context__ is None:

@@ -7,11 +7,10 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TextIO
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from recbole_autorec.files import make_folder, without_formulas, write_json, wri
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN
 from recbole_autorec.reading.fields import PAIR
-from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options, shown
+from recbole_autorec.reading.options import FOUND_OUT, BadLines, Options, parts_of, shown
 from recbole_autorec.reading.ratings import collected, hint_of_code, read_ratings
 from recbole_autorec.reading.sources import opened
 from recbole_autorec.serving.predictor import NewItem, NewUser, Predictor
@@ -62,21 +61,20 @@ def predict_file(
     if new_ratings is not None:
         options, new_options = replace(options, elsewhere=True), replace(new_options, elsewhere=True)
     new_users, new_items = _folded_in(predictor, new_ratings, new_options)
-    count, notes = 0, 0
+    notes = 0
 
     def tables() -> Iterator[pd.DataFrame]:
-        nonlocal count, notes
+        nonlocal notes
         for source in one_file(input):
             names: list[str] = []
             for frame in read_ratings(source, options, BadLines(), logger.info, PAIR, names):
                 for start in range(0, len(frame), PART):
                     pairs = frame.iloc[start : start + PART]
                     answers = _predicted(predictor, pairs, new_users, new_items)
-                    count, notes = count + len(pairs), notes + int((answers["note"] != "").sum())
+                    notes += int((answers["note"] != "").sum())
                     yield _beside(pairs, names, answers)
 
-    _write(tables(), output)
-    text = f"{counted(count, 'pair')} predicted"
+    text = f"{counted(_write(tables(), output), 'pair')} predicted"
     return "" if output is None else f"{output}: {text}" + (f", {notes:,} with a note" if notes else "")
 
 
@@ -94,9 +92,7 @@ def evaluate_file(
         output: .json file for the scores.
         skip_bad_lines: skip invalid lines.
     """
-    if output is not None and Path(output).suffix != ".json":
-        raise ConfigError(f"--output '{output}'; expected a name that ends in .json.")
-    _check_output(output, input)
+    _check_output(output, input, suffixes=(".json",))
     predictor = Predictor.load(checkpoint)
     ratings = collected(one_file(input), options, BadLines(skip_bad_lines))
     outside = _outside(ratings, predictor)
@@ -176,7 +172,7 @@ def recommend_to(
 
 def export_model(checkpoint: str | Path, output: str | Path) -> str:
     """Write what serving needs from a checkpoint and return a summary; see Predictor.save."""
-    _check_place(output, checkpoint, "the checkpoint")
+    _check_output(output, checkpoint, "the checkpoint", suffixes=())
     predictor = Predictor.load(checkpoint)
     predictor.save(make_folder(Path(output).parent) / Path(output).name)
     sizes = " of ".join(f"{os.path.getsize(path) / 1e6:.1f}" for path in (output, checkpoint))
@@ -196,8 +192,7 @@ def similar_to(checkpoint: str | Path, items: str, k: int = 10, output: str | Pa
 
 def _chosen(ids: str, everybody: list[str]) -> list[str]:
     """Return each id once, in order."""
-    named = next(csv.reader([ids], skipinitialspace=True), [])  # "Smith, John",22
-    chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, named)))]
+    chosen = everybody if ids == "all" else [*dict.fromkeys(filter(None, map(str.strip, parts_of(ids))))]
     if not chosen:
         raise ConfigError(f"{ids!r} contains no ids; give comma-separated ids, or all.")
     return chosen
@@ -208,8 +203,8 @@ def _items_by_user(file: str | Path) -> dict[str | None, list[str]]:
     found: dict[str | None, list[str]] = {None: []}
     for source in one_file(file):
         with opened(source) as stream:
-            text = stream.read().decode("utf-8-sig", "replace").replace("\r\n", "\n").replace("\r", "\n")
-        lines = [line for line in text.split("\n") if line.strip()]
+            decoded = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace")
+            lines = [line for line in decoded if line.strip()]
         first = next(csv.reader(lines[:1]), [])
         if "user" not in fields.by_known_names(first, PAIR):
             place = next(
@@ -266,15 +261,20 @@ def _folded_in(
             f"{name}: no new user has rated a known item, and no known user a new item; check that the ids are those "
             "of the training data."
         )
-    with _named(name, options, ratings, predictor):
+    try:
         users = {
-            user: predictor.fold_in_user(dict(zip(theirs["item"], theirs["rating"], strict=True)))
+            user: predictor.fold_in_user(theirs.set_index("item")["rating"])
             for user, theirs in parts["user"].groupby("user", sort=False)
         }
         items = {
-            item: predictor.fold_in_item(dict(zip(its["user"], its["rating"], strict=True)))
+            item: predictor.fold_in_item(its.set_index("user")["rating"])
             for item, its in parts["item"].groupby("item", sort=False)
         }
+    except DataError as error:
+        outside = _outside(ratings, predictor)
+        code = f"{outside.iloc[0]:g}" if len(outside) else ""
+        hint = f" If {code} means 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
+        raise DataError(f"{name}: {error}{hint}") from error
     return users, items
 
 
@@ -282,17 +282,6 @@ def _outside(ratings: pd.DataFrame, predictor: Predictor) -> pd.Series:
     """Return the ratings outside the range of training."""
     low, high = predictor.rating_range
     return ratings["rating"][(ratings["rating"] < low) | (ratings["rating"] > high)]
-
-
-@contextmanager
-def _named(file: str, options: Options, ratings: pd.DataFrame, predictor: Predictor) -> Iterator[None]:
-    try:
-        yield
-    except DataError as error:
-        outside = _outside(ratings, predictor)
-        code = f"{outside.iloc[0]:g}" if len(outside) else ""
-        hint = f" If {code} means 'not rated', {options.flag('not_rated')} {code} leaves it out." if code else ""
-        raise DataError(f"{file}: {error}{hint}") from error
 
 
 def _predicted(
@@ -341,45 +330,38 @@ def _answer(tables: Iterable[pd.DataFrame], output: str | Path | None) -> str:
     """Write the tables to a file and return a summary, or return them as text."""
     if output is None:
         return "\n" + pd.concat(list(tables)).to_string(index=False, float_format="%.4f")
-    count = 0
-
-    def counting() -> Iterator[pd.DataFrame]:
-        nonlocal count
-        for table in tables:
-            count += len(table)
-            yield table
-
-    _write(counting(), output)
-    return f"{output}: {counted(count, 'line')}"
+    return f"{output}: {counted(_write(tables, output), 'line')}"
 
 
-def _check_place(output: str | Path, source: str | Path | None, what: str) -> None:
-    """Refuse an output that is a folder or overwrites `source`, which is `what`."""
+def _check_output(
+    output: str | Path | None, source: str | Path | None = None, what: str = "the input",
+    suffixes: tuple[str, ...] = SUFFIXES,
+) -> None:  # fmt: skip
+    """Refuse an output of another suffix, or one that is a folder or overwrites `source`, which is `what`."""
+    if output is None:
+        return
+    if suffixes and Path(output).suffix not in suffixes:
+        raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(suffixes)}.")
     if os.path.isdir(output):
         raise ConfigError(f"--output '{output}' is a folder; give another name.")
     if source is not None and os.path.exists(output) and os.path.exists(source) and os.path.samefile(output, source):
         raise ConfigError(f"--output '{output}' is {what}; give another name.")
 
 
-def _check_output(output: str | Path | None, input: str | Path | None = None) -> None:
+def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> int:
+    """Write the tables to a file, or print them as .tsv; return the number of their rows."""
     if output is None:
-        return
-    if Path(output).suffix not in SUFFIXES:
-        raise ConfigError(f"--output '{output}'; expected a name that ends in {', '.join(SUFFIXES)}.")
-    _check_place(output, input, "the input")
-
-
-def _write(tables: Iterable[pd.DataFrame], output: str | Path | None) -> None:
-    if output is None:
-        for number, table in enumerate(tables):
-            _without_line_ends(table).to_csv(
-                sys.stdout, index=False, header=number == 0, float_format="%.4f", **STYLES[".tsv"]
-            )
-        return
+        return _fill(sys.stdout, tables, ".tsv")
     path = Path(output)
     make_folder(path.parent)
-    hint = "free some space, or give another --output."
-    write_whole(path, lambda file: _fill(tables, file, path.suffix), AutoRecError, hint)
+
+    def write(binary: IO[bytes]) -> int:
+        file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
+        n_rows = _fill(file, tables, path.suffix)
+        file.detach()
+        return n_rows
+
+    return write_whole(path, write, AutoRecError, "free some space, or give another --output.")
 
 
 def _without_line_ends(table: pd.DataFrame) -> pd.DataFrame:
@@ -388,9 +370,8 @@ def _without_line_ends(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].astype(str).str.replace(r"[\t\r\n]", " ", regex=True) for name in texts})
 
 
-def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> None:
-    file = io.TextIOWrapper(binary, encoding="utf-8", newline="", write_through=True)
-    written = False
+def _fill(file: TextIO, tables: Iterable[pd.DataFrame], suffix: str) -> int:
+    n_rows, written = 0, False
     file.write("[\n" if suffix == ".json" else "")
     for table in tables:
         if suffix in (".tsv", ".csv"):
@@ -402,6 +383,6 @@ def _fill(tables: Iterable[pd.DataFrame], binary: IO[bytes], suffix: str) -> Non
             file.write((between if written else "") + lines.replace("\n", between))
         else:
             continue
-        written = True
+        n_rows, written = n_rows + len(table), True
     file.write({".json": "\n]\n", ".jsonl": "\n"}.get(suffix, ""))
-    file.detach()
+    return n_rows
