@@ -224,6 +224,19 @@ def test_the_text_has_these_numbers():
     assert not any(name in narrow for name in ("p vs", "s/epoch", "eval s"))
 
 
+def test_a_row_shows_the_repeats_it_has_and_is_failed_only_if_it_has_none():
+    comparison = results({
+        "near": [[1.0, 1.0], [1.2, 1.2]], "far": [[1.3, 1.3], "no memory"], "Bias": ["why", "not"],
+    })  # fmt: skip
+    text = tables.readable(comparison, comparison.table)
+    assert list(text["RMSE"]) == ["1.1000 ± 1.2706", "1.3000", "failed"]
+    assert list(text["repeats"]) == ["2", "1, then failed", ""]
+    halfway = results({"near": [[1.0, 1.0], None], "far": [None, None]})
+    text = tables.readable(halfway, halfway.table)
+    assert list(text["RMSE"]) == ["1.0000", ""]
+    assert list(text["repeats"]) == ["1", "0"]
+
+
 @pytest.mark.parametrize(("metric", "best", "second"), [("rmse", "1.0000", "1.2000"), ("ndcg@10", "1.5000", "1.2000")])
 def test_latex_marks_the_lowest_error_and_the_highest_ranking_score(metric, best, second):
     of = {"far": [[1.5, 1.5]], "near": [[1.0, 1.0]], "Bias": [[1.2, 1.2]]}
@@ -250,6 +263,10 @@ def test_latex_marks_nothing_where_there_is_no_number():
     text = tables.latex(comparison, comparison.table)
     assert text.count("\\textbf{1.0000}") == 2  # of RMSE and of MAE
     assert "\\underline" not in text
+    comparison = results({"near": ["why"], "far": ["why"]}, replace(PLAN, repeats=1))
+    text = tables.latex(comparison, comparison.table)
+    assert text.count("& failed") == 2
+    assert "\\textbf" not in text
 
 
 def test_each_metric_has_its_own_best_in_latex_and_markdown_is_a_table():
