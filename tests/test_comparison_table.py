@@ -302,3 +302,10 @@ def test_the_explanation_says_where_the_numbers_come_from(plan, there, not_there
     text = " ".join(tables.explanation(results(TWO, plan, **tests)))
     assert [part for part in there if part not in text] == []
     assert [part for part in not_there if part in text] == []
+
+
+def test_the_explanation_says_what_a_blend_is_and_where_there_is_no_interval():
+    blended = " ".join(tables.explanation(results({**TWO, "blend": [[1.0, 1.0]] * 2})))
+    assert "blend: weighted sum of the predictions of all rows" in blended
+    one = " ".join(tables.explanation(results({"near": [[1.0]], "far": [[1.5]]}, replace(PLAN, repeats=1))))
+    assert "a test part has only one rating" in one
