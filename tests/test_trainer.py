@@ -2,6 +2,7 @@ import warnings
 
 import pytest
 import torch
+from recbole.trainer import Trainer
 
 from recbole_autorec import CheckpointError, ConfigError
 from recbole_autorec.config.checks import LEARNERS
@@ -151,6 +152,34 @@ def test_early_stopping_counts_evaluations_without_a_better_score():
     assert trainer.epochs_run == trainer.best_epoch + 3 < 50
 
 
+RANKED = {"metrics": ["NDCG"], "valid_metric": "NDCG@3", "topk": [3], "eval_args": {"mode": "full"}}
+
+
+@pytest.mark.parametrize(
+    ("errors", "best", "run"),
+    [
+        ([9, 5, 3, 4, 4, 2, 3, 3, 3, 1], 5, 8),  # two without a better score are allowed, three are not
+        ([9, 5, 5, 6, 6, 6, 1], 2, 5),  # the last of equals is the best
+        ([3, 4, 4, 4, 1], 0, 3),  # the offsets alone
+        ([9, 5, 6, 6], 1, 3),  # no epochs are left
+    ],
+)
+@pytest.mark.parametrize("bigger", [False, True])
+def test_the_best_epoch_and_the_last_one_are_those_worked_out_by_hand(errors, best, run, bigger, monkeypatch):
+    scores = [-error if bigger else error for error in errors]
+    more = {"learner": "adam", "epochs": len(errors) - 1, "stopping_step": 2, **(RANKED if bigger else {})}
+    trainer, train, valid, _ = setup(**{**more, "offsets": True})
+    monkeypatch.setattr(
+        Trainer, "_valid_epoch", lambda *_, **__: (scores[len(trainer.curve)], {"number": len(trainer.curve)})
+    )
+    monkeypatch.setattr(type(trainer), "last_scores", property(lambda self: len(self.curve) - 1))
+    with quiet_recbole():
+        score, result = trainer.fit(train, valid, saved=False)
+    assert (trainer.best_epoch, trainer.epochs_run) == (best, run)
+    assert (score, result, trainer.valid_scores) == (scores[best], {"number": best}, best)
+    assert [point[::2] for point in trainer.curve] == [[epoch, scores[epoch]] for epoch in range(run + 1)]
+
+
 def test_checkpoint_is_plain_and_holds_the_best_epoch():
     trainer, test = fit(saved=True)
     checkpoint = torch.load(trainer.saved_model_file, weights_only=True)
@@ -296,8 +325,6 @@ def test_progress_moves_inside_an_lbfgs_step(monkeypatch):
 
 
 def test_recbole_trainer_itself_trains_and_evaluates_the_model():
-    from recbole.trainer import Trainer
-
     config = config_for(learner="adam", train_batch_size=2, learning_rate=0.05)
     data, parts = tiny_parts(config)
     with quiet_recbole():
