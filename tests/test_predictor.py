@@ -31,7 +31,7 @@ from recbole_autorec.data.dataset import ServedDataset, served_data
 from recbole_autorec.reading.options import FOUND_OUT
 from recbole_autorec.serving import batch
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import AT_HOME, DATA, QUICK, ROOT, quick
+from tests.conftest import AT_HOME, DATA, QUICK, ROOT, quick, tiny_model
 
 
 class Mine(IAutoRec):
@@ -335,6 +335,17 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
         model.autoencoder.output(weights @ found.double() + biases + (level if offsets else 0.0))
     )
     np.testing.assert_allclose(new.predict(chosen), scores.detach().clamp(*predictor.rating_range), atol=1e-5)
+
+
+def test_a_bounded_decoder_is_searched_to_the_minimum_even_where_codes_differ_in_size():
+    _, _, model = tiny_model(offsets=False, decoder_activation="sigmoid")
+    generator = torch.Generator().manual_seed(1)
+    design = torch.randn(30, 8, generator=generator, dtype=torch.float64) * torch.logspace(-1, 1.5, 8)
+    values, score = 5 * torch.rand(30, generator=generator, dtype=torch.float64), torch.zeros(30, dtype=torch.float64)
+    z = model._search(design, score, values).requires_grad_()
+    error = model.autoencoder.output(score + design @ z) - values
+    (error.square().sum() + z.square().sum()).backward()
+    assert z.grad.abs().max() < 0.01
 
 
 @pytest.mark.parametrize("model", [*AUTOREC, "AutoRecEnsemble"])
