@@ -23,7 +23,7 @@ from recbole_autorec.quick_start import load_and_split, quiet_recbole
 from recbole_autorec.tuning import search as search_module
 from recbole_autorec.tuning.search import Setting, Trials, run_trial
 from recbole_autorec.tuning.space import hyperopt_space, parameters_of, read_space, space_from
-from recbole_autorec.tuning.tune import NEEDED
+from recbole_autorec.tuning.tune import NEEDED, _progress
 from tests.conftest import DATA, QUICK, ROOT
 from tests.doomed import Raises
 
@@ -63,6 +63,8 @@ def test_the_best_has_the_lowest_validation_error(finished):
     row = finished.trials.loc[finished.result["search"]["trial"]]
     assert row["rmse"] == finished.trials["rmse"].min()
     assert {name: row[name] for name in finished.best} == finished.best
+    first = (finished.folder / "best.yaml").read_text().splitlines()[0]
+    assert first == f"# trial {row.name} of 6: validation RMSE {row['rmse']}"
 
 
 def test_the_best_alone_is_trained_on_every_rating(monkeypatch):
@@ -184,6 +186,8 @@ def test_a_trial_that_fails_is_recorded_and_the_search_goes_on():
     tuning = run(space, algo="exhaustive", max_evals=None)
     failed = tuning.trials[tuning.trials["status"] == "failed"]
     assert len(tuning.trials) == 4
+    found = tuning.result["search"]
+    assert (found["trials"], found["failed"], tuning.trials["status"][found["trial"]]) == (4, 1, "done")
     assert list(failed["error"]) == [
         "the search: dropout_prob=0.2 with learner 'lbfgs', whose line search needs a deterministic loss; set it to 0, or "
         "use learner adam."
@@ -570,6 +574,29 @@ def test_the_bounds_of_the_extra_are_those_of_setup_cfg():
     lines = setup["options.extras_require"]["tune"].splitlines()
     bounds = dict(re.findall(r"(\w+)(?:\[tune\])? >= ([\d.]+)", "\n".join(lines)))
     assert bounds == {package: oldest for package, oldest in NEEDED["ray"].items() if oldest}
+
+
+def test_each_trial_has_a_line_with_its_score_and_the_best_so_far_is_marked(tmp_path, capsys):
+    trials = Trials(tmp_path / "trials.jsonl", "rmse", False)
+    trials.add({**trial("done", 1, rmse=0.97), "best_epoch": 1, "epochs_run": 1, "seconds": 1.0})
+    space = space_from({"uniform": {"reg_weight": [1, 9]}})
+    with _progress(space, trials, 6, True) as ended:
+        for status, score in (("done", 0.95), ("stopped", 0.9), ("failed", None), ("done", 0.95), ("done", 0.9412)):
+            scores = {} if score is None else {"rmse": score}
+            ended(trials.add({
+                **trial(status, 2, **scores), "best_epoch": 3, "epochs_run": 5, "seconds": 71.25, "error": "no memory",
+            }))  # fmt: skip
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith(("1 trial", "searched", "  reg_weight", "trial "))] == [
+        f"1 trial found in '{tmp_path}'",
+        "searched:",
+        "  reg_weight 1.0 to 9.0 (uniform)",
+        "trial   2/6  RMSE 0.9500  best epoch   3     71.2 s  reg_weight 2  best so far",
+        "trial   3/6  RMSE 0.9000  stopped at epoch   5     71.2 s  reg_weight 2",  # and not trained to its end
+        "trial   4/6  failed: no memory  (reg_weight 2)",
+        "trial   5/6  RMSE 0.9500  best epoch   3     71.2 s  reg_weight 2",
+        "trial   6/6  RMSE 0.9412  best epoch   3     71.2 s  reg_weight 2  best so far",
+    ]
 
 
 def test_trials_are_told_as_they_end(capsys):
