@@ -365,6 +365,20 @@ def test_what_a_new_user_likes_moves_what_is_recommended(model, write_dataset, t
     assert item.predict("u4")[0] > item.predict("u5")[0] + 0.3
 
 
+@pytest.mark.parametrize("model", AUTOREC)
+def test_a_new_user_gives_an_unknown_item_its_own_level_or_the_cold_start_rating(model, checkpoints, tmp_path):
+    predictor = Predictor.load(checkpoints(model))
+    item, core = predictor.rated_items[0], predictor.model
+    given = torch.tensor([predictor._number("item", item)]), core.scale.on(torch.tensor([5.0]))
+    with torch.no_grad():
+        level = core.solve_new_row(*given)[1] if model == "UAutoRec" else core.mean() + core.solve_new_column(*given)[1]
+    assert predictor.fold_in_user({item: 5}).predict("what") == pytest.approx(
+        core.scale.in_stars(level).item(), abs=1e-5
+    )
+    cold = Predictor.load(train(model, tmp_path, cold_start_rating=5.5)).fold_in_user({item: 5})
+    assert cold.predict(["what", item])[0] == 5.5 > cold.predict(item)[0]
+
+
 def test_folding_in_leaves_the_predictor_as_it_was(checkpoints):
     predictor = Predictor.load(checkpoints("IAutoRec"))
     before = predictor.predict(*all_pairs(predictor))

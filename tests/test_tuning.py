@@ -420,6 +420,10 @@ def test_values_stay_inside_the_bounds_and_are_whole_where_the_steps_are():
     assert all(isinstance(dimension.value(drawn), int) for drawn in (0.0, 100.0))
     (dimension,) = space_from({"quniform": {"train_batch_size": [256, 40960, 256]}})
     assert dimension.value(12544.0) == 12544
+    (dimension,) = space_from({"quniform": {"dropout_prob": [0, 0.5, 0.1]}})
+    assert [repr(dimension.value(drawn)) for drawn in (0.0, 0.1 * 3, 0.6)] == ["0.0", "0.3", "0.5"]
+    (dimension,) = space_from({"quniform": {"dropout_prob": [0.25, 2, 1]}})
+    assert [repr(dimension.value(drawn)) for drawn in (0.0, 1.0)] == ["0.25", "1"]
     (dimension,) = space_from({"loguniform": {"learning_rate": [-3, 0]}})
     assert dimension.extremes() == [0.04979, 1.0]
     assert dimension.value(0.123456789) == 0.1235
