@@ -200,6 +200,15 @@ def test_recommended_ratings_are_ordered_as_they_are_and_shown_within_the_range(
     assert list(new.predict(numbers)) == [5, 5, 5, 4.5, 0, 0]
 
 
+def test_without_clip_prediction_a_rating_may_be_outside_the_range(checkpoints):
+    predictor = Predictor.load(checkpoints("IAutoRec"))
+    predictor.model.clip_prediction = False
+    new = predictor.fold_in_user({predictor.items[0]: 3.0})
+    new.scores = torch.tensor([0.0, 9.0, 7.0, 8.0, 4.5, -1.0, -2.0])  # the first: padding
+    assert list(new.predict(predictor.items)) == [9, 7, 8, 4.5, -1, -2]
+    assert list(new.recommend(6)["rating"]) == [8, 7, 4.5, -1, -2]
+
+
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec", "AutoRecEnsemble", "BiasedMF"])
 def test_similar_items_are_those_rated_alike(model, write_dataset, tmp_path):
     generator = random.Random(1)
