@@ -290,9 +290,18 @@ def test_whatever_a_model_raises_is_recorded_in_one_line():
     setting = Setting(Raises, "tiny", (("", config_dict),), {})
     with quiet_recbole():
         data, parts = load_and_split(setting.config())
+    started = time.perf_counter()
     trial = run_trial(setting, data, parts, {})
     assert trial["status"] == "failed"
     assert trial["error"] == "RuntimeError: the reason in two lines"
+    assert 0 < trial["seconds"] < time.perf_counter() - started + 0.001
+
+
+def test_a_trial_has_its_own_seconds():
+    started = time.perf_counter()
+    seconds = run(max_evals=2).trials["seconds"]
+    assert (seconds > 0).all()
+    assert seconds.sum() < time.perf_counter() - started
 
 
 def test_where_every_trial_fails_the_message_says_why(capsys):
