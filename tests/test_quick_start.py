@@ -176,6 +176,18 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
     ]
 
 
+def test_a_refit_of_epoch_0_is_the_offsets_of_train_and_valid():
+    worse = {"seed": 3, "learner": "sgd", "learning_rate": 8.0, "init_std": 9.0, "stopping_step": 0, "saved": True}
+    plain, refit = run(**worse), run(**worse, refit=True)
+    assert [(result["best_epoch"], result["epochs_run"]) for result in (plain, refit)] == [(0, 1), (0, 1)]
+    assert refit["valid"] == plain["valid"]
+    assert refit["test"] != plain["test"]
+    model = load_data_and_model(refit["checkpoint"], AT_HOME)[1]
+    assert len(model.ratings) == refit["n_train"] + refit["n_valid"]
+    assert not model.autoencoder.decoder_weight.any()
+    assert model.autoencoder.row_bias.any()
+
+
 @pytest.mark.parametrize("refit", [False, True])
 def test_the_final_model_is_that_of_every_rating_and_the_scores_are_those_of_the_one_before(refit):
     settings = {"reg_weight": 20, "calibration": True, "saved": True, "epochs": 6, "refit": refit}
