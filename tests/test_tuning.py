@@ -21,7 +21,9 @@ from recbole_autorec import AutoRecError, ConfigError, cli, objective_function, 
 from recbole_autorec.config.config import parse_value, properties_dir
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
 from recbole_autorec.tuning import search as search_module
-from recbole_autorec.tuning.search import Setting, Trials, run_trial
+from recbole_autorec.tuning.hyper_tuning import HyperTuning as OurHyperTuning
+from recbole_autorec.tuning.hyper_tuning import every_combination
+from recbole_autorec.tuning.search import Search, Setting, Trials, run_trial
 from recbole_autorec.tuning.space import hyperopt_space, parameters_of, read_space, space_from
 from recbole_autorec.tuning.tune import NEEDED, _progress
 from tests.conftest import DATA, QUICK, ROOT
@@ -111,6 +113,29 @@ def test_an_exhaustive_search_tries_every_combination_once():
     found = [(line["parameters"]["hidden_size"], line["parameters"]["reg_weight"]) for line in lines("out")]
     assert found == [(size, weight) for size in ([4], [8]) for weight in (1, 2, [3, 4])]
     assert len(tuning.trials) == 6
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_every_combination_is_suggested_once_however_many_are_asked_for_at_once(at_once):
+    from hyperopt import fmin
+
+    space, tried = space_from({"choice": {"hidden_size": [4, 8], "reg_weight": [1, 2, 3]}}), []
+    fmin(
+        lambda drawn: tried.append(tuple(drawn.values())) or 0.0, hyperopt_space(space), every_combination, 99,
+        max_queue_len=at_once, rstate=np.random.default_rng(0), show_progressbar=False,
+    )  # fmt: skip
+    assert tried == [(size, weight) for size in (0, 1) for weight in (0, 1, 2)]
+
+
+@pytest.mark.parametrize("bigger", [False, True])
+def test_hyperopt_minimises_the_error_or_the_negative_score_and_learns_what_failed(bigger, tmp_path):
+    trials = Trials(tmp_path / "trials.jsonl", "rmse", bigger)
+    trials.add(trial("done", 1, rmse=0.9))
+    trials.add(trial("failed", 2))
+    space = space_from({"choice": {"reg_weight": [1, 2]}})
+    tuning = OurHyperTuning(Search(None, space, None, [], trials, "bayes", 2, 1, None, print))
+    assert tuning.trial({"reg_weight": 0}) == {"status": "ok", "loss": -0.9 if bigger else 0.9}
+    assert tuning.trial({"reg_weight": 1}) == {"status": "fail"}
 
 
 def test_max_evals_ends_an_exhaustive_search_too():
