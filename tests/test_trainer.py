@@ -1,4 +1,5 @@
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from recbole_autorec.config.checks import LEARNERS
 from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
+from recbole_autorec.trainer import autorec_trainer, rating_trainer
 from recbole_autorec.trainer.checkpoint import load_checkpoint
 from tests.conftest import config_for, tiny_parts
 
@@ -132,6 +134,7 @@ def test_same_seed_same_bits_other_seed_other_bits():
 def test_the_best_epoch_is_tested_and_not_the_last(saved):
     # a huge step: the first epochs are the best, the later ones worse
     trainer, test = fit(saved=saved, learner="rprop", rprop_steps=3, learning_rate=0.3, epochs=12, stopping_step=20)
+    assert Path(trainer.saved_model_file).exists() is saved
     last = trainer.evaluate(test, load_best_model=False)
     assert trainer.best_epoch < trainer.epochs_run == 12
     assert trainer.evaluate(test) != last
@@ -178,6 +181,37 @@ def test_the_best_epoch_and_the_last_one_are_those_worked_out_by_hand(errors, be
     assert (trainer.best_epoch, trainer.epochs_run) == (best, run)
     assert (score, result, trainer.valid_scores) == (scores[best], {"number": best}, best)
     assert [point[::2] for point in trainer.curve] == [[epoch, scores[epoch]] for epoch in range(run + 1)]
+
+
+def test_seconds_are_those_of_building_training_calibrating_and_evaluating_and_a_refit_adds_its_own(monkeypatch):
+    clock = [0.0]
+
+    def takes(seconds, answer=None):
+        def work(*_, **__):
+            clock[0] += seconds
+            return answer
+
+        return work
+
+    for module in (rating_trainer, autorec_trainer):
+        monkeypatch.setattr(module, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(Trainer, "_train_epoch", takes(10, 1.0))
+    monkeypatch.setattr(Trainer, "_valid_epoch", takes(1, (0.5, {})))
+    monkeypatch.setattr(autorec_trainer.AutoRecTrainer, "_calibrate", takes(0.25))
+    ours = {"learner": "adam", "epochs": 2, "offsets": True, "calibration": True}
+    trainer, train, valid, _ = setup(**ours)
+    trainer.train_seconds = 100.0  # of building
+    again = setup(**ours)[0]
+    with quiet_recbole():
+        trainer.fit(train, valid, saved=False)
+        again.follow(trainer.chosen())
+        again.fit(train, saved=False)
+    course = trainer.course()
+    assert (course["train_seconds"], course["eval_seconds"]) == (120, 3.75)  # the offsets alone are evaluated as well
+    assert course["curve"] == [[0, 100, 0.5], [1, 110, 0.5], [2, 120, 0.5]]
+    assert 0 < again.train_seconds - 20 < 60
+    assert again.course() == {**course, "train_seconds": 120 + again.train_seconds}
+    assert (trainer.is_refit, again.is_refit) == (False, True)
 
 
 def test_checkpoint_is_plain_and_holds_the_best_epoch():
