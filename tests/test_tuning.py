@@ -566,6 +566,14 @@ def test_a_folder_of_another_search_is_refused_and_left_as_it_is(change, expecte
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+def test_what_the_best_is_refit_on_and_where_it_runs_may_change_when_a_search_resumes():
+    before = run(max_evals=1)
+    after = run(max_evals=1, resume=True, config_dict={"refit": True, "eval_batch_size": 7})
+    assert len(lines("out")) == 1
+    assert (after.best, after.result["valid"]) == (before.best, before.result["valid"])
+    assert after.result["test"] != before.result["test"]
+
+
 def test_another_model_is_named_before_its_other_defaults():
     run(max_evals=1)
     with pytest.raises(
