@@ -183,25 +183,33 @@ def test_the_best_epoch_and_the_last_one_are_those_worked_out_by_hand(errors, be
     assert [point[::2] for point in trainer.curve] == [[epoch, scores[epoch]] for epoch in range(run + 1)]
 
 
-def test_seconds_are_those_of_building_training_calibrating_and_evaluating_and_a_refit_adds_its_own(monkeypatch):
-    clock = [0.0]
+@pytest.fixture
+def clock(monkeypatch):
+    """Every epoch takes 10 s, every validation 1 s and its calibration 0.25 s, on a clock of its own."""
+    now = [0.0]
 
     def takes(seconds, answer=None):
         def work(*_, **__):
-            clock[0] += seconds
+            now[0] += seconds
             return answer
 
         return work
 
     for module in (rating_trainer, autorec_trainer):
-        monkeypatch.setattr(module, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(Trainer, "_train_epoch", takes(10, 1.0))
-    monkeypatch.setattr(Trainer, "_valid_epoch", takes(1, (0.5, {})))
+        monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "_train_epoch", takes(10, 1.25))
+    monkeypatch.setattr(Trainer, "_valid_epoch", takes(1, (0.5, {"rmse": 0.5, "mae": 0.25})))
     monkeypatch.setattr(autorec_trainer.AutoRecTrainer, "_calibrate", takes(0.25))
-    ours = {"learner": "adam", "epochs": 2, "offsets": True, "calibration": True}
-    trainer, train, valid, _ = setup(**ours)
+
+
+CLOCKED = {"learner": "adam", "epochs": 2, "offsets": True, "calibration": True}
+
+
+def test_seconds_are_those_of_building_training_calibrating_and_evaluating_and_a_refit_adds_its_own(clock):
+    trainer, train, valid, _ = setup(**CLOCKED)
     trainer.train_seconds = 100.0  # of building
-    again = setup(**ours)[0]
+    again = setup(**CLOCKED)[0]
+    again.train_seconds = 50.0
     with quiet_recbole():
         trainer.fit(train, valid, saved=False)
         again.follow(trainer.chosen())
@@ -209,9 +217,25 @@ def test_seconds_are_those_of_building_training_calibrating_and_evaluating_and_a
     course = trainer.course()
     assert (course["train_seconds"], course["eval_seconds"]) == (120, 3.75)  # the offsets alone are evaluated as well
     assert course["curve"] == [[0, 100, 0.5], [1, 110, 0.5], [2, 120, 0.5]]
-    assert 0 < again.train_seconds - 20 < 60
-    assert again.course() == {**course, "train_seconds": 120 + again.train_seconds}
+    assert again.course() == {**course, "train_seconds": 190}
     assert (trainer.is_refit, again.is_refit) == (False, True)
+
+
+def test_an_epochs_line_has_its_loss_its_scores_and_the_seconds_so_far(clock, caplog):
+    caplog.set_level("INFO")
+    trainer, train, valid, _ = setup(**CLOCKED)
+    trainer.train_seconds = 0.0
+    with quiet_recbole():
+        trainer.fit(train, valid, saved=False)
+        trainer.fit(train, saved=False)
+        trainer.fit(train, verbose=False, saved=False)
+    assert [record.getMessage() for record in caplog.records if record.name == rating_trainer.__name__] == [
+        "epoch   0/2  offsets alone  valid rmse 0.5000  mae 0.2500  train 0.0 s  best",
+        "epoch   1/2  J 1.25  valid rmse 0.5000  mae 0.2500  train 10.0 s  best",
+        "epoch   2/2  J 1.25  valid rmse 0.5000  mae 0.2500  train 20.0 s  best",
+        "epoch   1/2  J 1.25  train 30.0 s",
+        "epoch   2/2  J 1.25  train 40.0 s",
+    ]
 
 
 def test_checkpoint_is_plain_and_holds_the_best_epoch():
@@ -250,6 +274,17 @@ def test_resuming_continues_as_if_never_interrupted(learner, objective):
         second.fit(train, valid, saved=True)
     assert states_equal(second.model.state_dict(), whole.model.state_dict())
     assert second.epochs_run == 4
+
+
+def test_resuming_what_has_all_its_epochs_trains_no_more():
+    same = {"epochs": 2, "stopping_step": 99, "lbfgs_max_iter": 1}
+    first, test = fit(saved=True, **same)
+    second, train, valid, _ = setup(**same)
+    second.resume_checkpoint(first.saved_model_file)
+    with quiet_recbole():
+        assert second.fit(train, valid) == (first.best_valid_score, first.best_valid_result)
+    assert (second.best_epoch, second.epochs_run) == (first.best_epoch, first.epochs_run) == (2, 2)
+    assert second.evaluate(test) == first.evaluate(test)
 
 
 def test_training_without_a_validation_part_saves_the_last_epoch():
