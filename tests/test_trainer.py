@@ -221,6 +221,15 @@ def test_seconds_are_those_of_building_training_calibrating_and_evaluating_and_a
     assert (trainer.is_refit, again.is_refit) == (False, True)
 
 
+def test_a_refit_is_on_two_parts_and_on_three_once_the_test_part_has_been_scored():
+    trainer, *_ = setup()
+    found = [(trainer.n_parts, trainer.epochs)]
+    for course in ({"best_epoch": 2}, {"best_epoch": 1, "test": {}}):
+        rating_trainer.RatingTrainer.follow(trainer, {"course": course})
+        found.append((trainer.n_parts, trainer.epochs))
+    assert found == [(1, 3), (2, 2), (3, 1)]
+
+
 def test_an_epochs_line_has_its_loss_its_scores_and_the_seconds_so_far(clock, caplog):
     caplog.set_level("INFO")
     trainer, train, valid, _ = setup(**CLOCKED)
