@@ -257,6 +257,9 @@ def test_checkpoint_is_plain_and_holds_the_best_epoch():
             parameter.add_(1)
     assert trainer.evaluate(test, model_file=trainer.saved_model_file) == expected
     assert checkpoint["course"]["valid"].keys() == {"rmse", "mae"}
+    assert checkpoint["course"]["valid"] == trainer.best_valid_result
+    assert checkpoint["best_valid_score"] == trainer.best_valid_score == trainer.best_valid_result["rmse"]
+    assert trainer.best_epoch > 1
 
 
 @objectives
