@@ -194,6 +194,13 @@ def test_a_quote_that_first_comes_late_in_a_file_with_tabs(block, monkeypatch):
     assert taken("b.tsv", Path("letters"), columns="user,item,rating,-")[5000:] == [("a", "i", "5"), ("b", "i", "5")]
 
 
+def test_a_file_without_line_ends_is_no_text_of_ratings(tmp_path, monkeypatch):
+    monkeypatch.setattr(ratings, "BLOCK", 32)
+    (tmp_path / "r.csv").write_text("u,i," + "5" * 200)
+    with pytest.raises(AutoRecError, match=r"r.csv: the record in line 1 is longer than .* not a text file"):
+        convert(tmp_path / "r.csv", "mine", data_path=tmp_path)
+
+
 def test_a_quote_that_is_never_closed_swallows_nothing():
     Path("a.csv").write_text('user,item,rating,text\n1,2,3,"oops\n2,2,4,fine\n3,2,5,x\n')
     for skip in (False, True):
