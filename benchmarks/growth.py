@@ -28,7 +28,7 @@ SIZES = (100_000, 1_000_000, 10_000_000, 100_000_000)
 
 
 def measure(n_ratings: int, hidden: int) -> dict[str, float]:
-    """Return seconds of a pass, and memory in MiB: of what a pass needs, and the peak, which drawing the ratings sets."""
+    """Return seconds of a pass, and memory in MiB: what a pass needs, and the peak, which drawing the ratings sets."""
     by = n_ratings / ML_1M[2]
     items, users, values, shape = random_ratings(round(ML_1M[0] * by), round(ML_1M[1] * by), n_ratings)
     ratings = RatingMatrix.from_entries(items, users, values, shape)

@@ -322,7 +322,7 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
         code, (found, level) = model.encode_new_row(columns, values).double(), model.solve_new_row(columns, values)
         codes = model.codes()[model.rated_rows].double()
         training = model.autoencoder.decode(model.codes(), model.levels(), model.ratings) - model.ratings.values
-        error, covariance = training.double().square().mean(), torch.cov(codes.t())
+        error, covariance = training.double().square().mean(), torch.cov(codes.t(), correction=0)
     # outside the span of the eight codes the covariance is 0, and h does not move
     values_of, vectors = torch.linalg.eigh(covariance)
     span = vectors[:, values_of > 1e-9 * values_of.max()]
@@ -337,7 +337,7 @@ def test_a_folded_in_row_is_the_minimum_of_its_objective(settings, count, tmp_pa
     damped = model.user_damping * a.square().sum() if offsets else 0.0
     (residual.square().sum() + error * (z @ inverse @ z) + damped).backward()
     scale = (error * inverse).diagonal().max()
-    assert z.grad.abs().max() < 1e-4 * scale
+    assert z.grad.abs().max() < 1e-5 * scale
     assert not offsets or a.grad.abs() < 1e-3
     new = predictor.fold_in_user(ratings)
     scores = model.scale.in_stars(

@@ -87,14 +87,14 @@ class AutoRec(RatingRecommender):
         """Predict the pairs (P,): (P,) stars."""
         users, items = interaction[self.USER_ID], interaction[self.ITEM_ID]
         stars = self.clipped(self._in_stars(self.parts(users, items), *self._x(users, items)))
-        return self._or_cold(stars, self.user_is_rated[users] & self.item_is_rated[items])
+        return self.or_cold(stars, self.user_is_rated[users] & self.item_is_rated[items])
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Score all items for the users (B,): (B * n_items,) stars, unclipped."""
         users = interaction[self.USER_ID]
         calibration = self.calibration
         stars = self._in_stars(self.parts_of_all(users), calibration.x_user[users, None], calibration.x_item)
-        return self._or_cold(stars, self.user_is_rated[users, None] & self.item_is_rated).reshape(-1)
+        return self.or_cold(stars, self.user_is_rated[users, None] & self.item_is_rated).reshape(-1)
 
     def rate_as_new(self, kind: str, known: Tensor, stars: Tensor) -> Tensor:
         """Predict as in parts_of_new, but from ratings in stars: (L,) stars, unclipped."""
@@ -104,7 +104,7 @@ class AutoRec(RatingRecommender):
         if kind == "item":
             x, rated = (calibration.x_user, x_new), self.user_is_rated
         solved = torch.tensor([side == kind for side in self.sides], device=known.device)
-        return self._or_cold(self._in_stars(parts, *x, solved), rated)
+        return self.or_cold(self._in_stars(parts, *x, solved), rated)
 
     def products(self, interaction: Interaction) -> Tensor:
         """Return Calibration.products of rated pairs, without those that get cold_start_rating."""
@@ -121,7 +121,8 @@ class AutoRec(RatingRecommender):
     def _in_stars(self, parts: Parts, x_user: Tensor, x_item: Tensor, solved: Tensor | None = None) -> Tensor:
         return self.scale.in_stars(self.mean() + self.calibration(parts, x_user, x_item, solved))
 
-    def _or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
+    def or_cold(self, stars: Tensor, rated: Tensor) -> Tensor:
+        """Return the stars where `rated`, and cold_start_rating, if there is one, elsewhere."""
         return stars if self.cold_start_rating is None else torch.where(rated, stars, self.cold_start_rating)
 
 

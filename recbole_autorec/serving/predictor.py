@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import islice, product
+from itertools import compress, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from recbole_autorec.data.dataset import ServedDataset, without_ratings
 from recbole_autorec.distributed.children import environment
 from recbole_autorec.errors import CheckpointError, ConfigError, DataError, counted
 from recbole_autorec.model.autorec import AutoRec, RowAutoRec
-from recbole_autorec.model.general_recommender.biasedmf import BiasedMF
 from recbole_autorec.model.registry import get_model, predicts_stars, why_no_ratings
 from recbole_autorec.quick_start import build_model, quiet_recbole
 from recbole_autorec.reading.fields import FIELDS, PAIR, by_known_names, id_text, numbers
@@ -50,7 +49,8 @@ SERVING = {"metrics": ["RMSE", "MAE"], "valid_metric": "RMSE", "eval_args": {"mo
 class Predictor:
     """Predict with a checkpoint's model, on the CPU. Safe to share between threads.
 
-    Ids are those of the dataset's files, as text. A number means its text, 196.0 means 196; NaN and None are unknown.
+    Ids are those of the dataset's files, as text. A number stands for its text (196.0 is "196"); NaN and None are
+    unknown.
     `predict` accepts unknown ids and warns once; see `notes`.
 
     Attributes:
@@ -64,15 +64,20 @@ class Predictor:
     users: list[str]
     items: list[str]
     rating_range: tuple[float, float]
-    _given_class: type | None = None
     _has_warned = False
 
     def __init__(
-        self, model: torch.nn.Module, dataset: ServedDataset, data: Mapping[str, Any], parameters: Mapping[str, Any]
+        self,
+        model: torch.nn.Module,
+        dataset: ServedDataset,
+        data: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        given_class: type | None = None,
     ):
         self.model = model.eval()
         self.name = type(model).__name__
         self._parameters, self._data, self._margins = parameters, data, dataset.margins
+        self._given_class = given_class
         self.users, self.items = data["users"][1:], data["items"][1:]
         self.titles: list[str] | None = data["titles"][1:] if data["titles"] else None
         ratings = dataset.inter_feat
@@ -83,10 +88,8 @@ class Predictor:
             kind: {name: number for number, name in enumerate(data[f"{kind}s"]) if number} for kind in PAIR
         }
         users, items = ratings[self._user_field], ratings[self._item_field]
-        self._rated = {
-            "user": self._margins.user_counts.bool().numpy(),
-            "item": self._margins.item_counts.bool().numpy(),
-        }
+        counts = self._margins.user_counts, self._margins.item_counts
+        self._rated = {kind: count.bool().numpy() for kind, count in zip(PAIR, counts, strict=True)}
         order = torch.argsort(users, stable=True)
         self._seen = items[order].numpy()  # grouped by user
         self._starts = np.searchsorted(users[order].numpy(), np.arange(len(data["users"]) + 1))
@@ -103,10 +106,12 @@ class Predictor:
         Raises:
             CheckpointError: the file is damaged, or its model cannot predict ratings from users and items alone.
         """
-        return cls._of(load_checkpoint(checkpoint, serving=True), checkpoint, os.path.getsize(checkpoint), model)
+        return cls._from_content(
+            load_checkpoint(checkpoint, serving=True), checkpoint, os.path.getsize(checkpoint), model
+        )
 
     @classmethod
-    def _of(cls, content: dict[str, Any], checkpoint: str | Path, size: int, model: type | None) -> Predictor:
+    def _from_content(cls, content: dict[str, Any], checkpoint: str | Path, size: int, model: type | None) -> Predictor:
         """Build the predictor of a checkpoint's content, `size` bytes that are or will be at that path."""
         data, parameters = content["data"], dict(content["parameters"])
         name, dataset_name = parameters.pop("model"), parameters.pop("dataset")
@@ -118,6 +123,7 @@ class Predictor:
                     raise CheckpointError(
                         f"checkpoint '{checkpoint}': its model {model_class.__name__} cannot predict here: {reason}."
                     )
+                # the environment is restored afterwards: RecBole's Config sets this variable
                 with environment(CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES")), quiet_recbole():
                     config = Config(model_class, dataset_name, config_dict={**of_a_file(parameters), **SERVING})
                     dataset = ServedDataset(config, data)
@@ -127,15 +133,13 @@ class Predictor:
                     if "learnt" in content:
                         for part, learnt in zip(_row_autorecs(built), content["learnt"], strict=True):
                             part.serve(*learnt)
-                predictor = cls(built, dataset, data, content["parameters"])
-                predictor._given_class = model
-                return predictor
+                return cls(built, dataset, data, content["parameters"], model)
         except (ConfigError, DataError) as error:
             raise CheckpointError(f"checkpoint '{checkpoint}': its model cannot be built: {error}") from error
 
     @torch.no_grad()
     def save(self, path: str | Path) -> None:
-        """Write what serving needs, without the training ratings and all that only training needs. Ours.
+        """Export a file for serving only: no training ratings, no optimiser state. Not in the paper.
 
         A Predictor of that file predicts, recommends and folds in like this one, with one exception: it does not know
         what a user has rated, so `recommend` does not leave it out. The file has ids, titles, rating counts, and what
@@ -156,10 +160,10 @@ class Predictor:
             "learnt": [part.learnt() for part in _row_autorecs(self.model)],
         }
         size = sum(weights.nbytes for weights in content["state_dict"].values())
-        some, why = np.random.default_rng(0), "its predictions change without them"
-        pairs = [some.integers(len(rated), size=10_000) for rated in self._rated.values()]
+        generator, why = np.random.default_rng(0), "its predictions change without them"
+        pairs = [generator.integers(len(rated), size=10_000) for rated in self._rated.values()]
         try:
-            twin = self._of(content, path, size, self._given_class)
+            twin = self._from_content(content, path, size, self._given_class)
             same = np.array_equal(self._predict(*pairs), twin._predict(*pairs))
         except CheckpointError as error:
             same, why = False, str(error)
@@ -170,12 +174,12 @@ class Predictor:
     @property
     def rated_users(self) -> list[str]:
         """Users with a training rating."""
-        return [user for user, rated in zip(self.users, self._rated["user"][1:], strict=True) if rated]
+        return list(compress(self.users, self._rated["user"][1:]))
 
     @property
     def rated_items(self) -> list[str]:
         """Items with a training rating."""
-        return [item for item, rated in zip(self.items, self._rated["item"][1:], strict=True) if rated]
+        return list(compress(self.items, self._rated["item"][1:]))
 
     # Known users and items.
 
@@ -204,12 +208,12 @@ class Predictor:
         Such a pair gets the model's fallback: AutoRec's cold_start_rating, the offsets that are known, or the mean of
         the training ratings. The arguments are those of `predict`.
         """
-        return [NOTES[lack] for lack in self._lacks(*self._pairs(*_given(PAIR, users, items))).tolist()]
+        return self._notes(self._pairs(*_given(PAIR, users, items)))
 
     def predict_with_notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> tuple[np.ndarray, list[str]]:
         """Return what `predict` and `notes` return, in one pass and without a warning."""
         pairs = self._pairs(*_given(PAIR, users, items))
-        return self._predict(*pairs), [NOTES[lack] for lack in self._lacks(*pairs).tolist()]
+        return self._predict(*pairs), self._notes(pairs)
 
     def evaluate(
         self, users: Ids | pd.DataFrame, items: Ids | None = None, ratings: Iterable[Any] | None = None
@@ -236,7 +240,8 @@ class Predictor:
             raise DataError(
                 f"{counted(len(pairs[0]), 'pair')} and {counted(len(stars), 'rating')}; expected equal numbers >= 1."
             )
-        for place in np.flatnonzero(np.isnan(stars))[:1]:
+        if np.isnan(stars).any():
+            place = int(np.isnan(stars).argmax())
             raise DataError(f"ratings[{place}] is {str(given.iloc[place])!r}; expected a finite number, in stars.")
         errors, known = self._predict(*pairs).astype(np.float64) - stars, self._lacks(*pairs) == 0
         (rmse, mae), (rmse_known, mae_known) = map(_rmse_and_mae, (errors, errors[known]))
@@ -265,7 +270,7 @@ class Predictor:
     def best_items(
         self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
     ) -> list[dict[str, Any]]:
-        """Return what `recommend` returns, as plain rows and in half the time, for a server."""
+        """Recommend like `recommend`, but return a list of dicts, in about half the time; for servers."""
         best = self._recommended(user, k, self._left_out(candidates, exclude))
         columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in best.values()]
         return [dict(zip(best, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -380,7 +385,7 @@ class Predictor:
 
     def _pairs(self, users: Ids, items: Ids) -> Sequence[np.ndarray]:
         """Return the numbers of the pairs' users and items."""
-        pair = [self._numbers(kind, ids) for kind, ids in (("user", users), ("item", items))]
+        pair = [self._numbers(kind, ids) for kind, ids in zip(PAIR, (users, items), strict=True)]
         if len(pair[0]) != len(pair[1]) and 1 not in (len(pair[0]), len(pair[1])):
             raise DataError(f"{len(pair[0])} users and {len(pair[1])} items; expected equal numbers, or one of either.")
         return np.broadcast_arrays(*pair)
@@ -389,9 +394,12 @@ class Predictor:
         """Return what each numbered pair lacks, as an index into NOTES; 0 for nothing."""
         user, item = (
             np.where(self._rated[kind][ids], 0, np.where(ids == 0, 2, 1))
-            for kind, ids in (("user", users), ("item", items))
+            for kind, ids in zip(PAIR, (users, items), strict=True)
         )
         return 3 * user + item
+
+    def _notes(self, pairs: Sequence[np.ndarray]) -> list[str]:
+        return [NOTES[lack] for lack in self._lacks(*pairs).tolist()]
 
     def _say_fallbacks(self, ids: Sequence[Any], lacks: np.ndarray, strict: bool) -> None:
         places = np.flatnonzero(lacks)
@@ -452,13 +460,9 @@ class Predictor:
     @torch.no_grad()
     def _item_codes(self) -> Tensor:
         """Codes of the items, each less the mean code of the rated ones, scaled to length 1."""
-        model = self.model
-        if isinstance(model, AutoRec):
-            codes = model.item_codes()
-        elif isinstance(model, BiasedMF):
-            codes = model.item_factors.weight
-        else:
+        if not hasattr(self.model, "item_codes"):
             raise DataError(f"model {self.name} has no item codes to compare; AutoRec models and BiasedMF have.")
+        codes = self.model.item_codes()
         return torch.nn.functional.normalize(codes - codes[torch.from_numpy(self._rated["item"])].mean(0), dim=1)
 
     def _best_items(self, scores: Tensor, seen: np.ndarray, k: int) -> dict[str, Any]:
@@ -477,8 +481,8 @@ class Predictor:
         among = (scores >= scores.topk(k).values[-1]).nonzero().squeeze(1)  # k, and ties with the last of them
         order = among[torch.argsort(scores[among], descending=True, stable=True)][:k]
         best = order[scores[order] > -torch.inf].tolist()
-        shown = scores[best] if bounds is None else scores[best].clamp(*bounds)
-        table: dict[str, Any] = {"item": [self.items[n - 1] for n in best], column: shown.numpy()}
+        values = scores[best] if bounds is None else scores[best].clamp(*bounds)
+        table: dict[str, Any] = {"item": [self.items[n - 1] for n in best], column: values.numpy()}
         return {**table, "title": [self.titles[n - 1] for n in best]} if self.titles else table
 
 
@@ -501,12 +505,9 @@ class _New:
 
     def predict(self, ids: Ids) -> np.ndarray:
         """Predict ratings, (P,) float32, in stars; an unknown id gets cold_start_rating, or the new one's offset."""
-        numbers = self._predictor._numbers(self._other, ids)
         model, rated = self._predictor.model, self._predictor._rated[self._other]
-        stars = self.scores.numpy()[numbers]
-        clipped = stars.clip(*self._predictor.rating_range) if model.clip_prediction else stars
-        cold = model.cold_start_rating
-        return clipped if cold is None else np.where(rated[numbers], clipped, np.float32(cold))
+        places = self._predictor._numbers(self._other, ids)
+        return model.or_cold(model.clipped(self.scores[places]), torch.from_numpy(rated[places])).numpy()
 
 
 class NewUser(_New):
@@ -570,7 +571,7 @@ def _few(kind: str, left_out: Sequence[str], of: Sequence[Any] | np.ndarray, wha
 
 
 def _warn(text: str) -> None:
-    """Warn at the line that called the public method two calls up."""
+    """Warn at the caller of the public method, which is two frames up."""
     warnings.warn(text, UserWarning, stacklevel=4)
 
 
@@ -580,13 +581,13 @@ def _rmse_and_mae(errors: np.ndarray) -> tuple[float | None, float | None]:
 
 def _why_not_here(model_class: type, parameters: Mapping[str, Any], fields: list[str]) -> str | None:
     """Return why a model cannot predict stars from user and item alone, as half a sentence; None if it can."""
-    more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
     if parameters.get("phase", "teacher_training") != "teacher_training":  # KD_DAGFM
         return "its constructor reads its teacher's file"
-    if why_no_ratings(model_class):
-        return why_no_ratings(model_class)
+    if reason := why_no_ratings(model_class):
+        return reason
     if not (compares_ratings(parameters) or predicts_stars(model_class)):
         return "it was trained to rank"
+    more = [field for field in fields if field not in (parameters["USER_ID_FIELD"], parameters["ITEM_ID_FIELD"])]
     if more and issubclass(model_class, ContextRecommender):
         return f"it needs {', '.join(more)} besides user and item; load_data_and_model loads it with its data"
     return None

@@ -78,3 +78,7 @@ class BiasedMF(RatingRecommender):
         users = interaction[self.USER_ID]
         scores = self.user_factors(users) @ self.item_factors.weight.t()  # (B, n_items)
         return self.scale.in_stars(self.mean + self.user_bias(users) + self.item_bias.weight.t() + scores).reshape(-1)
+
+    def item_codes(self) -> Tensor:
+        """Return the item factors, for similarities: (n_items, K)."""
+        return self.item_factors.weight
