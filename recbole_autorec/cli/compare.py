@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recbole_autorec.cli.flags import parse, parser_for
+from recbole_autorec.config.values import parse_value
 from recbole_autorec.errors import AutoRecError, ConfigError
 
 DESCRIPTION = """\
@@ -34,14 +35,18 @@ def run(argv: list[str]) -> str:
     parser = parser_for("compare", DESCRIPTION, EPILOG)
     parser.usage = "%(prog)s [FILE] [--dataset DATASET] [--models MODEL,LABEL=MODEL,...] [options]"
     parser.add_argument("--models", help="comma-separated names, or label=name")
-    parser.add_argument("--config", help="comma-separated label=file.yaml: parameters of single rows")
-    parser.add_argument("--repeats", help="number of splits, each with its own seed (default: 5)")
-    parser.add_argument("--kfold", help="number of cross-validation folds, instead of --repeats")
+    parser.add_argument(
+        "--config", dest="configs", metavar="CONFIG", help="comma-separated label=file.yaml: parameters of single rows"
+    )
+    parser.add_argument("--repeats", type=parse_value, help="number of splits, each with its own seed (default: 5)")
+    parser.add_argument("--kfold", type=parse_value, help="number of cross-validation folds, instead of --repeats")
     parser.add_argument("--metric", help="rmse (default) or mae; ranking metrics such as ndcg@10 rank all items")
     parser.add_argument("--reference", metavar="LABEL", help="row to compare the others with, besides the best")
-    parser.add_argument("--blend", nargs="?", const="True", help="add a row: the weighted sum of all rows' predictions")
+    parser.add_argument(
+        "--blend", nargs="?", const=True, type=parse_value, help="add a row: the weighted sum of all rows' predictions"
+    )
     parser.add_argument("--output", metavar="DIR", help="output folder (default: results/<dataset>-<time>)")
-    parser.add_argument("--jobs", default="1", help="number of parallel trainings (default: 1)")
+    parser.add_argument("--jobs", type=parse_value, default=1, help="number of parallel trainings (default: 1)")
     file = argv.pop(0) if argv and not argv[0].startswith("-") else None
     if file is not None and not Path(file).is_file():
         raise ConfigError(
@@ -51,28 +56,12 @@ def run(argv: list[str]) -> str:
 
     from recbole_autorec.comparison import tables
     from recbole_autorec.comparison.compare import compare as run
-    from recbole_autorec.config.config import parse_value
 
-    number = {key: None if (text := getattr(known, key)) is None else parse_value(text)
-              for key in ("repeats", "kfold", "jobs")}  # fmt: skip
-    configs = dict(pair.partition("=")[::2] for pair in known.config.split(",")) if known.config else {}
+    models = known.models.split(",") if known.models else None
+    configs = dict(pair.partition("=")[::2] for pair in known.configs.split(",")) if known.configs else {}
     if "" in configs.values():
-        raise ConfigError(f"command line: --config {known.config!r}; expected LABEL=FILE, such as FM=fm.yaml.")
-    comparison = run(
-        known.models.split(",") if known.models else None,
-        known.dataset,
-        number["repeats"],
-        kfold=number["kfold"],
-        metric=known.metric,
-        reference=known.reference,
-        blend=None if known.blend is None else parse_value(known.blend),  # type: ignore[arg-type]
-        file=file,
-        configs=configs,
-        config_file_list=known.config_files,
-        flags=flags,
-        output=known.output,
-        jobs=number["jobs"],  # type: ignore[arg-type]
-    )
+        raise ConfigError(f"command line: --config {known.configs!r}; expected LABEL=FILE, such as FM=fm.yaml.")
+    comparison = run(**vars(known) | {"models": models, "configs": configs}, file=file, flags=flags)
     if not any(comparison.results(row.label) for row in comparison.plan.rows):
         raise AutoRecError("no row has a result:\n" + "\n".join(tables.failures(comparison)))
     return (

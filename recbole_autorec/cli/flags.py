@@ -75,7 +75,8 @@ def parser_for(verb: str, description: str, epilog: str) -> Parser:
     parser.add_argument(
         "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), part of RecBole"
     )
-    parser.add_argument("--config_files", nargs="+", default=[], metavar="FILE", help="YAML files with parameters")
+    parser.add_argument("--config_files", dest="config_file_list", nargs="+", default=[], metavar="FILE",
+                        help="YAML files with parameters")  # fmt: skip
     parser.add_argument("--data_path", help="folder that holds the datasets (default: dataset/)")
     parser.add_argument("--seed", help="seed of the split, the weights and the batches (default: 2020)")
     parser.add_argument(
@@ -155,11 +156,11 @@ def _joined(argv: list[str]) -> list[str]:
 
 
 def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """Return our own flags, and every other --key value as text."""
+    """Return our own flags as arguments for the verb's function, and every other --key value as text."""
     known, rest = parser.parse_known_args(argv)
     check_recbole()
-    ours = ("data_path", "seed", "features")  # Config reads these like other parameters
-    flags = {key: getattr(known, key) for key in ours if getattr(known, key) is not None}
+    parameters = ("data_path", "seed", "features")  # Config reads these like other parameters
+    flags = {key: value for key in parameters if (value := vars(known).pop(key)) is not None}
     while rest:
         key, equals, value = rest.pop(0).partition("=")
         if not key.startswith("--"):
@@ -174,8 +175,9 @@ def parse(parser: Parser, argv: list[str]) -> tuple[argparse.Namespace, dict[str
         if flags.get(key[2:], value) != value:
             raise ConfigError(f"command line: {key} is given twice, as {flags[key[2:]]!r} and as {value!r}.")
         flags[key[2:]] = value
-    for name in flags.keys() - vars(known).keys():
-        near = difflib.get_close_matches(name, vars(known), n=1, cutoff=0.75)
+    ours = {name.removeprefix("--") for name in parser._option_string_actions}
+    for name in flags.keys() - ours:
+        near = difflib.get_close_matches(name, ours, n=1, cutoff=0.75)
         if near:
             from recbole_autorec.config.config import is_parameter
 

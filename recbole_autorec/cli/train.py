@@ -44,10 +44,7 @@ def run(argv: list[str]) -> str:
     from recbole_autorec.quick_start import run_recbole_autorec
 
     return_large_blocks()
-    result = run_recbole_autorec(
-        known.model, known.dataset, known.config_files, flags=flags, output=known.output, resume=known.resume
-    )
-    return summary(result)
+    return summary(run_recbole_autorec(**vars(known), flags=flags))
 
 
 def summary(result: dict) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recbole_autorec.cli.flags import parse, parser_for
 from recbole_autorec.cli.train import summary
+from recbole_autorec.config.values import parse_value
 
 DESCRIPTION = """\
 Search for the parameters with the best validation score, then train and test with them. No trial sees the test part.
@@ -34,41 +35,29 @@ def run(argv: list[str]) -> str:
         "--engine", default="hyperopt", help="hyperopt (default), one trial at a time; or ray, with ASHA"
     )
     parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive if all are choices")
-    parser.add_argument("--max_evals", help="configurations to try (default: 50; exhaustive: all)")
-    parser.add_argument("--time_budget", metavar="SECONDS", help="stop the search after this time and test the best")
+    parser.add_argument("--max_evals", type=parse_value, help="configurations to try (default: 50; exhaustive: all)")
+    parser.add_argument(
+        "--time_budget", type=parse_value, metavar="SECONDS", help="stop the search after this time and test the best"
+    )
     parser.add_argument(
         "--output", metavar="DIR", help="output folder (default: results/tune-<model>-<dataset>-<time>)"
     )
     parser.add_argument("--resume", action="store_true", help="continue the search in --output")
     parser.add_argument("--ray_address", metavar="HOST:PORT", help="running cluster, or auto (default: this machine)")
-    parser.add_argument("--cpus_per_trial", metavar="N", help="CPUs per Ray trial (default: 1)")
-    parser.add_argument("--gpus_per_trial", metavar="N", help="GPUs per Ray trial, fractions allowed (default: 0)")
+    parser.add_argument("--cpus_per_trial", type=parse_value, metavar="N", help="CPUs per Ray trial (default: 1)")
+    parser.add_argument(
+        "--gpus_per_trial", type=parse_value, metavar="N", help="GPUs per Ray trial, fractions allowed (default: 0)"
+    )
     parser.add_argument(
         "--storage_path", metavar="DIR", help="shared folder for Ray's checkpoints (default: none kept)"
     )
     known, flags = parse(parser, argv)
 
-    from recbole_autorec.config.config import parse_value
     from recbole_autorec.process_memory import return_large_blocks
     from recbole_autorec.tuning.tune import tune as run
 
     return_large_blocks()
-    numbers = {key: None if (text := getattr(known, key)) is None else parse_value(text)
-               for key in ("max_evals", "time_budget", "cpus_per_trial", "gpus_per_trial")}  # fmt: skip
-    tuning = run(
-        known.model,
-        known.dataset,
-        known.space,
-        engine=known.engine,
-        algo=known.algo,
-        config_file_list=known.config_files,
-        flags=flags,
-        output=known.output,
-        resume=known.resume,
-        ray_address=known.ray_address,
-        storage_path=known.storage_path,
-        **numbers,  # type: ignore[arg-type]
-    )
+    tuning = run(**vars(known), flags=flags)
     best = "\n".join(f"{name}: {value}" for name, value in tuning.best.items())
     files = "best.yaml, trials.csv, trials.jsonl, tuning.html, result.json"
     return f"\n{best}\n{summary(tuning.result)}\n{tuning.folder}: {files}"
