@@ -30,8 +30,8 @@ def every_combination(new_ids, domain, trials, seed, **_):
     number, documents = len(trials.trials), list[dict]()
     for new_id in new_ids[: math.prod(choices.values()) - number]:
         misc = {"tid": new_id, "cmd": domain.cmd, "workdir": domain.workdir}
-        chosen = zip(choices, combination(list(choices.values()), number + len(documents)), strict=True)
-        values = {name: [index] for name, index in chosen}
+        chosen = combination(choices, number + len(documents))
+        values = {name: [index] for name, index in chosen.items()}
         miscs_update_idxs_vals([misc], {name: [new_id] for name in choices}, values)
         documents += trials.new_trial_docs([new_id], [None], [domain.new_result()], [misc])
     return documents

@@ -28,8 +28,8 @@ from recbole_autorec.distributed.children import ending_with_us, environment, im
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.interruptions import sigterm_unwinds
 from recbole_autorec.quick_start import quiet_recbole
-from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, key, loss, run_trial
-from recbole_autorec.tuning.space import Space, combination, combinations, draws, hyperopt_space, parameters_of
+from recbole_autorec.tuning.search import FAILED, Search, Setting, Trial, Trials, key, run_trial
+from recbole_autorec.tuning.space import Space, combination, draws, hyperopt_space, parameters_of
 
 STARTUP = 20  # random trials before hyperopt's Parzen estimators take over; hyperopt's default
 RETRIES = 3  # for a trial whose worker died
@@ -53,19 +53,6 @@ class Cluster:
     gpus_per_trial: float = 0
     storage_path: str | Path | None = None
     cards: str | None = None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What a worker needs in addition to the data."""
-
-    setting: Setting
-    space: Space
-    known: Mapping[str, Trial]
-    metric: str
-    bigger: bool
-    threads: int
-    keeps: bool
 
 
 def search_with_ray(search: Search, cluster: Cluster, name: str) -> None:
@@ -129,16 +116,10 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
             grace_period=ceil(epochs / 4),
             reduction_factor=3,
         )
-        job = _Job(
-            search.setting,
-            search.space,
-            {key(trial["parameters"]): trial for trial in search.trials.trials},
-            search.trials.metric,
-            search.trials.bigger,
-            max(1, int(cluster.cpus_per_trial)),
-            cluster.storage_path is not None,
-        )
-
+        trainable = tune.with_parameters(
+            _trainable, setting=search.setting, space=search.space, trials=search.trials, data=search.data,
+            parts=search.parts, threads=max(1, int(cluster.cpus_per_trial)), keeps=cluster.storage_path is not None,
+        )  # fmt: skip
         errors: list[Exception] = []  # our own; Ray would blame them on the trial
 
         class Listener(tune.Callback):
@@ -156,10 +137,7 @@ def _search(search: Search, cluster: Cluster, name: str, points: list[dict[str, 
                 return bool(errors)
 
         tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_trainable, job=job, data=search.data, parts=search.parts),
-                {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial},
-            ),
+            tune.with_resources(trainable, {"cpu": cluster.cpus_per_trial, "gpu": cluster.gpus_per_trial}),
             tune_config=tune.TuneConfig(
                 num_samples=search.max_evals if search.algo == "bayes" else len(points),
                 search_alg=searcher,
@@ -207,47 +185,41 @@ def _settings(cluster: Cluster) -> dict[str, str | None]:
     }
     if cluster.address is None:  # Ray then requires this token and writes none to the home folder
         settings |= {"RAY_AUTH_MODE": None, "RAY_AUTH_TOKEN": TOKEN}
-    elif "RAY_AUTH_MODE" not in os.environ and _has_token():
-        settings["RAY_AUTH_MODE"] = "token"  # as `ray start` does if it finds one; Ray forgets it for HOST:PORT
+    elif "RAY_AUTH_MODE" not in os.environ:
+        file = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+        if "RAY_AUTH_TOKEN" in os.environ or Path(file).is_file():  # where Ray looks for a token
+            settings["RAY_AUTH_MODE"] = "token"  # as `ray start` does if it finds one; Ray forgets it for HOST:PORT
     return settings
 
 
-def _has_token() -> bool:
-    """Whether Ray will find an authentication token in one of the places where it looks."""
-    file = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    return "RAY_AUTH_TOKEN" in os.environ or Path(file).is_file()
-
-
-def _trainable(drawn: Mapping[str, Any], job: _Job, data, parts) -> None:
+def _trainable(
+    drawn: Mapping[str, Any], setting: Setting, space: Space, trials: Trials, data, parts, threads: int, keeps: bool
+) -> None:
     """Run one trial in a worker. Its last report is the whole trial."""
     import torch
     from ray import tune
 
-    parameters = parameters_of(job.space, drawn)
-    torch.set_num_threads(job.threads)
+    parameters = parameters_of(space, drawn)
+    torch.set_num_threads(threads)
     machine = {"show_progress": False, "gpu_id": os.environ.get("CUDA_VISIBLE_DEVICES", "")}  # as Ray set it
 
     def metrics(trial: Trial) -> dict[str, Any]:
-        return {
-            "trial": trial,
-            "loss": loss(trial, job.metric, job.bigger),
-            "epoch": trial.get("epochs_run", 0),
-        }
+        return {"trial": trial, "loss": trials.loss(trial), "epoch": trial.get("epochs_run", 0)}
 
-    known = job.known.get(key(parameters))
+    known = trials.known(parameters)
     if known is not None:
         tune.report(metrics(known))
         return
-    kept = tune.get_checkpoint() if job.keeps else None
+    kept = tune.get_checkpoint() if keeps else None
     with tempfile.TemporaryDirectory() as temporary, kept.as_directory() if kept else nullcontext() as before:
         start = Path(before) / "checkpoint.pth" if before else None
 
         def report(trial: Trial) -> None:
-            new = job.keeps and trial["best_epoch"] == trial["epochs_run"]
+            new = keeps and trial["best_epoch"] == trial["epochs_run"]
             tune.report(metrics(trial), checkpoint=tune.Checkpoint.from_directory(temporary) if new else None)
 
-        run = partial(run_trial, job.setting, data, parts, parameters, report)
-        folder = Path(temporary) if job.keeps else None
+        run = partial(run_trial, setting, data, parts, parameters, report)
+        folder = Path(temporary) if keeps else None
         trial = run(folder, start, machine)
         if start is not None and trial["status"] == FAILED:
             trial = run(folder, None, machine)  # start again without the checkpoint, which may be damaged
@@ -262,14 +234,11 @@ def _points(search: Search) -> list[dict[str, Any]]:
     """
     space = search.space
     if search.algo == "exhaustive":
-        sizes = [len(dimension.values) for dimension in space]
-        names = [dimension.name for dimension in space]
-        chosen = (combination(sizes, number) for number in range(min(search.max_evals, combinations(space))))
-        points = [dict(zip(names, indices, strict=True)) for indices in chosen]
+        sizes = {dimension.name: len(dimension.values) for dimension in space}
+        points = [combination(sizes, number) for number in range(search.max_evals)]
     else:
-        points = draws(
-            space, search.seed, min(search.max_evals, STARTUP) if search.algo == "bayes" else search.max_evals
-        )
+        random = min(search.max_evals, STARTUP) if search.algo == "bayes" else search.max_evals
+        points = draws(space, search.seed, random)
     if search.algo != "bayes":
         different = {key(parameters_of(space, point)): point for point in points}
         return [point for point in different.values() if search.trials.known(parameters_of(space, point)) is None]

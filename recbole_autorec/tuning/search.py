@@ -183,7 +183,10 @@ class Trials:
         return trial
 
     def loss(self, trial: Trial) -> float:
-        return loss(trial, self.metric, self.bigger)
+        """Return the value that a search minimises; infinite for a trial without a score."""
+        if not trial.get("valid"):
+            return inf
+        return -trial["valid"][self.metric] if self.bigger else trial["valid"][self.metric]
 
     @property
     def best(self) -> Trial | None:
@@ -218,7 +221,7 @@ class Search:
         data, parts: the dataset and its train, valid and test parts.
         trials: trials so far; the engine adds its own.
         algo: exhaustive, random or bayes.
-        max_evals: maximum number of configurations to try.
+        max_evals: maximum number of configurations to try; in an exhaustive search, at most all.
         seed: seed of the search.
         time_budget: in seconds; None for no limit.
         ended: called with each trial when it ends.
@@ -234,13 +237,6 @@ class Search:
     seed: int
     time_budget: float | None
     ended: Callable[[Trial], object]
-
-
-def loss(trial: Trial, metric: str, bigger: bool) -> float:
-    """Return the value that a search minimises; infinite for a trial without a score."""
-    if not trial.get("valid"):
-        return inf
-    return -trial["valid"][metric] if bigger else trial["valid"][metric]
 
 
 def key(parameters: Mapping[str, Any]) -> str:

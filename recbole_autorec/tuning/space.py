@@ -178,6 +178,6 @@ def combinations(space: Space) -> int:
     return math.prod(len(dimension.values) for dimension in space)
 
 
-def combination(sizes: list[int], number: int) -> list[int]:
-    """Return the index of each choice in combination `number`, counted from 0."""
-    return [int(index) for index in np.unravel_index(number, sizes)]
+def combination(sizes: Mapping[str, int], number: int) -> dict[str, int]:
+    """Return the index of each choice in combination `number`, counted from 0; `sizes` are the numbers of choices."""
+    return dict(zip(sizes, map(int, np.unravel_index(number, [*sizes.values()])), strict=True))
