@@ -67,10 +67,14 @@ def clear_leftovers(folder: Path, names: str, age: float = 0.0) -> None:
                 left.unlink()
 
 
+def write_text(path: Path, text: str, hint: str) -> None:
+    """Write `text` in UTF-8, whole or not at all."""
+    write_whole(path, lambda file: file.write(text.encode()), AutoRecError, hint)
+
+
 def write_json(path: Path, content: Any, hint: str) -> None:
     """Write `content` as JSON, whole or not at all."""
-    text = json.dumps(content, indent=2) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()), AutoRecError, hint)
+    write_text(path, json.dumps(content, indent=2) + "\n", hint)
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

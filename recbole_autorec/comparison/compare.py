@@ -28,7 +28,7 @@ from recbole_autorec.config.checks import is_whole
 from recbole_autorec.config.config import Config
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import ConfigError, counted
-from recbole_autorec.files import claimed_folder, make_folder, without_formulas, write_json
+from recbole_autorec.files import claimed_folder, make_folder, without_formulas, write_json, write_text
 from recbole_autorec.invocation import command, versions
 from recbole_autorec.parameter_roles import OF_A_PART
 from recbole_autorec.quick_start import load_and_split, quiet_recbole
@@ -52,11 +52,11 @@ class Comparison(Results):
             "versions": versions(),
             "command": command(),
         }
-        tables.write_text(path / "table.md", tables.markdown(self, table))
-        tables.write_text(path / "table.tex", tables.latex(self, table))
-        tables.write_text(path / "table.csv", without_formulas(table.reset_index()).to_csv(index=False))
+        write_text(path / "table.md", tables.markdown(self, table), HINT)
+        write_text(path / "table.tex", tables.latex(self, table), HINT)
+        write_text(path / "table.csv", without_formulas(table.reset_index()).to_csv(index=False), HINT)
         write_json(path / "result.json", content, HINT)
-        tables.write_text(path / "report.html", report(self, table))
+        write_text(path / "report.html", report(self, table), HINT)
 
 
 def compare(

@@ -21,7 +21,6 @@ BINS = 8
 
 def report(comparison: Results, table: pd.DataFrame) -> str:
     """Return the page as HTML."""
-    text = tables.readable(comparison, table)
     labels = [label for label in table.index if comparison.results(label)]
     colours = dict(zip(table.index, (qualitative.T10 + qualitative.Set2) * len(table), strict=False))
     some = comparison.results(labels[0])[0] if labels else {}
@@ -31,8 +30,7 @@ def report(comparison: Results, table: pd.DataFrame) -> str:
         some.get("versions", {}),
         title=f"{comparison.plan.metric.upper()} on {comparison.dataset}",
         subtitle=_subtitle(comparison, some),
-        columns=list(text.columns),
-        rows=[(label, list(cells)) for label, cells in zip(text.index, text.values, strict=True)],
+        scores=tables.readable(comparison, table),
         explanation=tables.explanation(comparison),
         settings=[(row.label, table["model"][row.label], _settings(comparison, row.label)) for row in comparison.rows],
     )

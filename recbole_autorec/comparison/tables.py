@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import pandas as pd
 
 from recbole_autorec.comparison.results import Results
-from recbole_autorec.comparison.runner import HINT
-from recbole_autorec.errors import AutoRecError
-from recbole_autorec.files import write_whole
 
 
 def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
@@ -18,11 +12,12 @@ def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for label, row in table.iterrows():
         line = {"row": label if label == row["model"] else f"{label} ({row['model']})"}
-        if not _missing(row["error"]) and row["repeats"] == 0:
+        if pd.notna(row["error"]) and row["repeats"] == 0:
             lines.append({**line, comparison.metrics[0].upper(): "failed"})
             continue
         for metric in comparison.metrics:
-            line[metric.upper()] = _plus_minus(row.get(metric), row.get(f"{metric}_interval"))
+            interval = _number(row.get(f"{metric}_interval"), " ± {:.4f}")
+            line[metric.upper()] = _number(row.get(metric), "{:.4f}") + interval
         for name, heading in (("best", "vs best"), ("reference", f"vs {comparison.plan.reference}")):
             if f"{name}_difference" in table:
                 line[heading] = _difference(row, name)
@@ -35,7 +30,7 @@ def readable(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
             "eval s": _number(row.get("eval_seconds"), "{:,.1f}"),
             "peak MB": _number(row.get("peak_memory_mb"), "{:,.0f}"),
             "parameters": _number(row.get("n_parameters"), "{:,.0f}"),
-            "repeats": f"{row['repeats']:g}" + ("" if _missing(row["error"]) else ", then failed"),
+            "repeats": f"{row['repeats']:g}" + ("" if pd.isna(row["error"]) else ", then failed"),
         }
         lines.append(line)
     return pd.DataFrame(lines).fillna("").set_index("row").rename_axis(None)
@@ -88,7 +83,7 @@ def markdown(comparison: Results, table: pd.DataFrame) -> str:
     lines = [
         ["", *text.columns],
         ["---"] * (len(text.columns) + 1),
-        *([label, *row] for label, row in zip(text.index, text.values, strict=True)),
+        *text.itertuples(name=None),
     ]
     rows = "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
     return title + rows + "\n\n" + "\n\n".join(explanation(comparison)) + "\n"
@@ -98,46 +93,26 @@ def latex(comparison: Results, table: pd.DataFrame) -> str:
     """Return a booktabs table; the best value of each metric is bold, the second best underlined."""
     text = readable(comparison, table)
     text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])
-    marked = text.apply(lambda column: column.map(_escape))
+    marked = text.apply(lambda column: column.map(_escape)).rename(index=_escape)
     for metric in comparison.metrics:
         if metric in table:
             order = table[metric].to_numpy(float) * (-1 if comparison.plan.ranks else 1)
             cells = list(marked[metric.upper()])
             for place, mark in zip(order.argsort(kind="stable"), ("textbf", "underline"), strict=False):
-                if not math.isnan(order[place]):
+                if pd.notna(order[place]):
                     cells[place] = f"\\{mark}{{{cells[place]}}}"
             marked[metric.upper()] = cells
-    lines = [
-        f"\\begin{{tabular}}{{l{'r' * len(marked.columns)}}}",
-        "\\toprule",
-        " & ".join(["", *map(_escape, marked.columns)]) + " \\\\",
-        "\\midrule",
-        *(" & ".join([_escape(label), *row]) + " \\\\" for label, row in zip(marked.index, marked.values, strict=True)),
-        "\\bottomrule",
-        "\\end{tabular}",
-    ]
     notes = "".join(f"% {sentence}\n" for sentence in explanation(comparison))
-    return f"% needs \\usepackage{{booktabs}}\n{notes}" + "\n".join(lines) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    write_whole(path, lambda file: file.write(text.encode()), AutoRecError, HINT)
-
-
-def _missing(value) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    tabular = marked.rename(columns=_escape).to_latex(escape=False, column_format="l" + "r" * len(marked.columns))
+    return f"% needs \\usepackage{{booktabs}}\n{notes}{tabular}"
 
 
 def _number(value, form: str) -> str:
-    return "" if _missing(value) else form.format(value)
-
-
-def _plus_minus(mean, interval) -> str:
-    return _number(mean, "{:.4f}") + _number(interval, " ± {:.4f}")
+    return "" if pd.isna(value) else form.format(value)
 
 
 def _difference(row: pd.Series, name: str) -> str:
-    interval = "" if _missing(row[f"{name}_low"]) else f" [{row[f'{name}_low']:+.4f}, {row[f'{name}_high']:+.4f}]"
+    interval = "" if pd.isna(row[f"{name}_low"]) else f" [{row[f'{name}_low']:+.4f}, {row[f'{name}_high']:+.4f}]"
     return _number(row[f"{name}_difference"], "{:+.4f}") + interval
 
 

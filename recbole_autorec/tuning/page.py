@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,9 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
     ended = table["status"].value_counts()
     counts = ", ".join(f"{count} {status}" for status, count in ended.items())
     names = [dimension.name for dimension in space]
-    columns = ["status", *(m for m in table.columns if m in _metrics(trials)), "best_epoch", "seconds", *names]
-    text = table[columns].apply(lambda column: column.map(_text))  # DataFrame.map came with pandas 2.1
+    metrics = next((list(trial["valid"]) for trial in trials.trials if trial.get("valid")), [])
+    columns = ["status", *metrics, "best_epoch", "seconds", *names]
+    rows = table[columns].apply(lambda column: column.map(_text))  # DataFrame.map came with pandas 2.1
     return render(
         Path(__file__).with_name("tuning.html"),
         _sections(trials, table, space, best) if best else (),
@@ -35,15 +37,12 @@ def report(trials: Trials, space: Space, setting: Setting) -> str:
         "part.",
         best=best,
         metric=trials.metric.upper(),
-        columns=[trials.metric.upper() if column == trials.metric else column.replace("_", " ") for column in columns],
-        rows=[(number, list(cells)) for number, cells in zip(text.index, text.values, strict=True)],
+        rows=rows.rename(
+            columns=lambda name: trials.metric.upper() if name == trials.metric else name.replace("_", " ")
+        ),
         errors=[(trial["trial"], trial["error"]) for trial in trials.trials if trial["status"] == FAILED],
         fixed="\n".join(f"{key}: {value}" for key, value in config.changed_parameters().items()),
     )
-
-
-def _metrics(trials: Trials) -> list[str]:
-    return next((list(trial["valid"]) for trial in trials.trials if trial.get("valid")), [])
 
 
 def _text(value) -> str:
@@ -72,29 +71,24 @@ def _sections(trials: Trials, table: pd.DataFrame, space: Space, best: Trial) ->
     )
 
 
-def _symbols(scored: pd.DataFrame) -> list[str]:
-    return ["circle" if status == DONE else "circle-open" for status in scored["status"]]
-
-
-def _near_the_best(figure: go.Figure, scores: pd.Series, bigger: bool) -> None:
-    """Limit the score axis so that outliers do not flatten all other trials."""
-    good = np.sort(-scores if bigger else scores)
+def _scores(trials: Trials, scored: pd.DataFrame, what: str, x: Iterable[float], **hover: Any) -> go.Figure:
+    """Draw each trial's score over `x`, which is `what`; outliers must not flatten all other trials."""
+    figure, scores = empty_figure(what, f"validation {trials.metric.upper()}", showlegend=False), scored[trials.metric]
+    symbols = ["circle" if status == DONE else "circle-open" for status in scored["status"]]
+    figure.add_scatter(x=x, y=scores, mode="markers", marker={"color": BLUE, "symbol": symbols, "size": 7}, **hover)
+    good = np.sort(-scores if trials.bigger else scores)
     far = good[min(len(good) - 1, max(3, int(0.8 * len(good))))]
     low, high = good[0], far if far > good[0] else good[-1]
     room = 0.08 * (high - low) or 0.01
     bounds = [low - room, high + room]
-    figure.update_yaxes(range=[-bound for bound in bounds][::-1] if bigger else bounds)
+    figure.update_yaxes(range=[-bound for bound in bounds][::-1] if trials.bigger else bounds)
+    return figure
 
 
 def _progress(trials: Trials, scored: pd.DataFrame) -> go.Figure:
-    figure = empty_figure("trial", f"validation {trials.metric.upper()}", showlegend=False)
-    scores = scored[trials.metric]
-    figure.add_scatter(
-        x=list(scored.index), y=scores, mode="markers", marker={"color": BLUE, "symbol": _symbols(scored), "size": 7}
-    )
+    figure, scores = _scores(trials, scored, "trial", list(scored.index)), scored[trials.metric]
     so_far = scores.cummax() if trials.bigger else scores.cummin()
     figure.add_scatter(x=list(scored.index), y=so_far, mode="lines", line={"color": ORANGE, "shape": "hv"})
-    _near_the_best(figure, scores, trials.bigger)
     return figure
 
 
@@ -130,18 +124,15 @@ def _parallel(trials: Trials, scored: pd.DataFrame, space: Space) -> go.Figure:
 
 
 def _against(trials: Trials, scored: pd.DataFrame, dimension: Dimension, best: Trial) -> go.Figure:
-    figure = empty_figure(dimension.name, f"validation {trials.metric.upper()}", showlegend=False)
     values, ticks = _axis(trials, dimension)
-    scores = scored[trials.metric]
-    figure.add_scatter(
-        x=values, y=scores, mode="markers", marker={"color": BLUE, "symbol": _symbols(scored), "size": 7},
-        text=[f"trial {number}" for number in scored.index], hovertemplate="%{text}: %{y:.5g}<extra></extra>",
-    )  # fmt: skip
+    names = [f"trial {number}" for number in scored.index]
+    figure = _scores(
+        trials, scored, dimension.name, values, text=names, hovertemplate="%{text}: %{y:.5g}<extra></extra>"
+    )
     chosen = list(scored.index).index(best["trial"])
     figure.add_scatter(
-        x=[values[chosen]], y=[scores.iloc[chosen]], mode="markers",
+        x=[values[chosen]], y=[scored[trials.metric].iloc[chosen]], mode="markers",
         marker={"color": ORANGE, "symbol": "star", "size": 14}, hoverinfo="skip",
     )  # fmt: skip
     figure.update_xaxes(**ticks)
-    _near_the_best(figure, scores, trials.bigger)
     return figure

@@ -21,7 +21,7 @@ from recbole_autorec.config.config import Config, Layer
 from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.distributed.launcher import unshared
 from recbole_autorec.errors import AutoRecError, ConfigError, in_one_line
-from recbole_autorec.files import write_whole
+from recbole_autorec.files import write_text
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.tuning.space import Space
 
@@ -159,8 +159,7 @@ class Trials:
                 ) from None
             if trial["status"] != FAILED:  # failed trials are retried: there may be more memory now
                 self.trials.append(trial)
-        text = "".join(json.dumps(trial) + "\n" for trial in self.trials)
-        write_whole(self.file, lambda file: file.write(text.encode()), AutoRecError, HINT)
+        write_text(self.file, "".join(json.dumps(trial) + "\n" for trial in self.trials), HINT)
 
     def known(self, parameters: Mapping[str, Any]) -> Trial | None:
         return self._known.get(key(parameters))

@@ -24,7 +24,7 @@ from recbole_autorec.config.checks import is_number, is_whole
 from recbole_autorec.config.config import Config, file_layer, parsed, properties_dir
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
-from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_whole
+from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_text
 from recbole_autorec.installation import check_extra
 from recbole_autorec.parameter_roles import OF_THE_MACHINE
 from recbole_autorec.quick_start import load_and_split, quiet_recbole, train_and_test
@@ -322,10 +322,8 @@ def _save(folder: Path, search: Search) -> None:
         return
     if trials.best is not None:
         _write_best(folder, search, trials.best, trials.best["valid"])
-    table = without_formulas(trials.table)
-    write_whole(folder / "trials.csv", lambda file: table.to_csv(file), AutoRecError, HINT)
-    page = report(trials, search.space, search.setting)
-    write_whole(folder / "tuning.html", lambda file: file.write(page.encode()), AutoRecError, HINT)
+    write_text(folder / "trials.csv", without_formulas(trials.table).to_csv(), HINT)
+    write_text(folder / "tuning.html", report(trials, search.space, search.setting), HINT)
 
 
 def _write_best(folder: Path, search: Search, best: Trial, valid: Mapping[str, float]) -> None:
@@ -336,5 +334,4 @@ def _write_best(folder: Path, search: Search, best: Trial, valid: Mapping[str, f
     content = {**parameters, **config.changed_parameters(), **searched}
     lines = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
     score = f"validation {trials.metric.upper()} {valid[trials.metric]}"
-    text = f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}"
-    write_whole(folder / "best.yaml", lambda file: file.write(text.encode()), AutoRecError, HINT)
+    write_text(folder / "best.yaml", f"# trial {best['trial']} of {len(trials.trials)}: {score}\n{lines}", HINT)
