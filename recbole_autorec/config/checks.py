@@ -202,16 +202,12 @@ def find_faults(parameters: Mapping[str, Any], model_class: type, where: Callabl
     checks = dict(CHECKS)
     for base in reversed(model_class.__mro__):
         checks |= MODEL_CHECKS.get(base.__name__, {})
-    faults = [
-        f"{where(key)}: {key}={parameters.get(key)!r}; expected {expected}."
-        for key, (allowed, expected) in checks.items()
-        if not allowed(parameters.get(key))
-    ]
+    rules = [(key, not allowed(parameters.get(key)), f"; expected {what}.") for key, (allowed, what) in checks.items()]
+    faults = _faults_of(parameters, where, rules)
     if not faults:
         faults = _contradictions(parameters, where)
     return (
         faults
-        + _field_faults(parameters, where)
         + (_split_faults(parameters, where) or _part_faults(parameters, where))
         + _metric_faults(parameters, where)
         + _model_faults(parameters, model_class, where)
@@ -227,57 +223,46 @@ def compares_ratings(parameters: Mapping[str, Any]) -> bool:
 
 
 def _model_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
-    name, faults = model_class.__name__, []
     of_ratings, reason = compares_ratings(parameters), why_no_ratings(model_class)
+    rates, rating = of_ratings or predicts_stars(model_class), parameters["RATING_FIELD"]
+    unused = parameters.get("unused_col") or {}
+    name, faults = model_class.__name__, []
     if of_ratings and reason:
         faults.append(
             f"model {name} ranks items instead of predicting ratings: {reason}. Compare rankings with compare "
             '--metric ndcg@10, or run it with --metrics [NDCG] --valid_metric NDCG@10 --eval_args "{mode: full}".'
         )
-    rates = of_ratings or predicts_stars(model_class)
-    if rates and parameters.get("train_neg_sample_args") is not None:
-        sampling = parameters["train_neg_sample_args"]
-        faults.append(
-            f"{where('train_neg_sample_args')}: train_neg_sample_args={sampling!r}; expected ~ "
-            "(an unrated item is unknown, not disliked)."
-        )
-    if of_ratings and parameters.get("inter_matrix_type", "01") != "01":  # DMF
-        faults.append(
-            f"{where('inter_matrix_type')}: inter_matrix_type={parameters['inter_matrix_type']!r}; expected '01' when "
-            "predicting ratings (otherwise RecBole multiplies the rating by itself)."
-        )
-    rating = parameters["RATING_FIELD"]
-    if rates and parameters["LABEL_FIELD"] != rating:
-        faults.append(
-            f"{where('LABEL_FIELD')}: LABEL_FIELD={parameters['LABEL_FIELD']!r}; expected {rating!r}, the RATING_FIELD "
-            "(predictions are compared with ratings); or leave it out."
-        )
-    if rating in (parameters.get("numerical_features") or []):
-        faults.append(
-            f"{where('numerical_features')}: numerical_features={parameters['numerical_features']!r} contains "
-            f"{rating!r}, the value to predict; leave it out."
-        )
-    return faults
+    return faults + _faults_of(parameters, where, [
+        ("unused_col", isinstance(unused, dict) and rating in (unused.get("inter") or []),
+         f" must not drop {rating!r}; remove it there."),
+        ("train_neg_sample_args", rates and parameters.get("train_neg_sample_args") is not None,
+         "; expected ~ (an unrated item is unknown, not disliked)."),
+        ("inter_matrix_type", of_ratings and parameters.get("inter_matrix_type", "01") != "01",  # DMF
+         "; expected '01' when predicting ratings (otherwise RecBole multiplies the rating by itself)."),
+        ("LABEL_FIELD", rates and parameters["LABEL_FIELD"] != rating,
+         f"; expected {rating!r}, the RATING_FIELD (predictions are compared with ratings); or leave it out."),
+        ("numerical_features", rating in (parameters.get("numerical_features") or []),
+         f" contains {rating!r}, the value to predict; leave it out."),
+    ])  # fmt: skip
 
 
 def _contradictions(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
-    faults, learner = [], parameters["learner"]
-    if parameters.get("offsets") and parameters["decoder_activation"] != "identity":
-        faults.append(
-            f"{where('decoder_activation')}: decoder_activation={parameters['decoder_activation']!r} with offsets, "
-            "which need a linear output; set offsets False, or decoder_activation identity."
-        )
-    if learner == "lbfgs" and parameters["dropout_prob"]:
-        faults.append(
-            f"{where('dropout_prob')}: dropout_prob={parameters['dropout_prob']!r} with learner 'lbfgs', "
-            "whose line search needs a deterministic loss; set it to 0, or use learner adam."
-        )
-    if learner in FULL_BATCH_LEARNERS and parameters.get("clip_grad_norm"):
-        faults.append(
-            f"{where('clip_grad_norm')}: clip_grad_norm={parameters['clip_grad_norm']!r} with learner {learner!r}, "
-            "which needs the unclipped gradient; remove it, or use learner adam."
-        )
-    return faults
+    learner = parameters["learner"]
+    return _faults_of(parameters, where, [
+        ("decoder_activation", parameters.get("offsets") and parameters["decoder_activation"] != "identity",
+         " with offsets, which need a linear output; set offsets False, or decoder_activation identity."),
+        ("dropout_prob", learner == "lbfgs" and parameters["dropout_prob"],
+         " with learner 'lbfgs', whose line search needs a deterministic loss; set it to 0, or use learner adam."),
+        ("clip_grad_norm", learner in FULL_BATCH_LEARNERS and parameters.get("clip_grad_norm"),
+         f" with learner {learner!r}, which needs the unclipped gradient; remove it, or use learner adam."),
+    ])  # fmt: skip
+
+
+def _faults_of(
+    parameters: Mapping[str, Any], where: Callable[[str], str], rules: list[tuple[str, Any, str]]
+) -> list[str]:
+    """Return one line for each rule that is broken; a rule is (key, whether its value is wrong, why)."""
+    return [f"{where(key)}: {key}={parameters.get(key)!r}{why}" for key, wrong, why in rules if wrong]
 
 
 def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> list[str]:
@@ -296,14 +281,6 @@ def _process_faults(parameters: Mapping[str, Any], model_class: type, where: Cal
     return []
 
 
-def _field_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
-    faults, rating = [], parameters["RATING_FIELD"]
-    unused = parameters.get("unused_col") or {}
-    if isinstance(unused, dict) and rating in (unused.get("inter") or []):
-        faults.append(f"{where('unused_col')}: unused_col={unused!r} must not drop {rating!r}; remove it there.")
-    return faults
-
-
 def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) -> list[str]:
     place, eval_args = where("eval_args"), parameters["eval_args"]
     keys = ("split", "group_by", "order", "mode")
@@ -314,45 +291,43 @@ def _split_faults(parameters: Mapping[str, Any], where: Callable[[str], str]) ->
         for key in eval_args
         if key not in keys
     ]
-    for key, choices, expected in (
-        ("order", ("RO", "TO"), "RO (random) or TO (by time)"),
-        ("group_by", ("none", "user", None), "none or user"),
-    ):
-        if eval_args.get(key) not in choices:
-            faults.append(f"{place}: {key}={eval_args.get(key)!r}; expected {expected}.")
+    order, group_by, split = eval_args.get("order"), eval_args.get("group_by"), eval_args.get("split")
+    why = _why_no_split(split, order, group_by)
+    return faults + _faults_of(eval_args, lambda _: place, [
+        ("order", order not in ("RO", "TO"), "; expected RO (random) or TO (by time)."),
+        ("group_by", group_by not in ("none", "user", None), "; expected none or user."),
+        ("split", why, why),
+    ])  # fmt: skip
 
-    split = eval_args.get("split")
+
+def _why_no_split(split: Any, order: Any, group_by: Any) -> str:
+    """Say what is wrong with a split; "" if nothing is."""
     kind, shares = next(iter(split.items())) if isinstance(split, dict) and len(split) == 1 else (None, None)
     if kind not in ("RS", "TS", "LS", "KF") or (kind == "LS" and shares != "valid_and_test"):
-        expected = "{RS: [0.81, 0.09, 0.1]} or similar, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}"
-        faults.append(f"{place}: split={split!r}; expected {expected}.")
-    elif kind == "TS" and recbole.__version__ == "1.2.0":
-        faults.append(
-            f"{place}: split={split!r} is not in RecBole 1.2.0. {NEWER}; or give {{RS: [...]}} with order TO."
-        )
-    elif kind == "KF":
+        return "; expected {RS: [0.81, 0.09, 0.1]} or similar, {TS: [...]}, {LS: valid_and_test}, or {KF: [1, 5]}."
+    if kind == "TS" and recbole.__version__ == "1.2.0":
+        return f" is not in RecBole 1.2.0. {NEWER}; or give {{RS: [...]}} with order TO."
+    if kind == "KF":
         if not (
             isinstance(shares, list)
             and len(shares) == 2
             and is_whole(shares[1], 2)
             and is_whole(shares[0], 1, shares[1])
         ):
-            faults.append(f"{place}: split={split!r}; expected a fold and the number of folds, such as {{KF: [1, 5]}}.")
-        elif eval_args.get("order") != "RO" or eval_args.get("group_by") not in ("none", None):
-            faults.append(
-                f"{place}: split={split!r} draws folds over all ratings; expected order RO and group_by none."
-            )
+            return "; expected a fold and the number of folds, such as {KF: [1, 5]}."
+        if order != "RO" or group_by not in ("none", None):
+            return " draws folds over all ratings; expected order RO and group_by none."
     elif kind != "LS" and not (
         isinstance(shares, list)
         and len(shares) == 3
         and all(is_number(s, 0) for s in shares)
         and all(shares if kind == "TS" else shares[:1])
     ):
-        expected = "three shares > 0: train, valid, test" + ("; 0 for no valid or no test part" if kind == "RS" else "")
-        faults.append(f"{place}: split={split!r}; expected {expected}.")
-    elif kind == "TS" and eval_args.get("order") != "TO":
-        faults.append(f"{place}: split={split!r} is by time, but order={eval_args.get('order')!r}; expected order TO.")
-    return faults
+        zero = "; 0 for no valid or no test part" if kind == "RS" else ""
+        return f"; expected three shares > 0: train, valid, test{zero}."
+    elif kind == "TS" and order != "TO":
+        return f" is by time, but order={order!r}; expected order TO."
+    return ""
 
 
 def lacks(parameters: Any, part: str) -> str:
