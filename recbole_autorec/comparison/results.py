@@ -75,7 +75,7 @@ class Results:
         rows = []
         for row in self.rows:
             results = self.results(row.label)
-            line: dict[str, Any] = {"label": row.label, "model": _name(row.model)}
+            line: dict[str, Any] = {"label": row.label, "model": getattr(row.model, "__name__", row.model)}
             for metric in self.metrics if results else ():
                 values = np.array([result["test"][metric] for result in results])
                 line |= {metric: values.mean(), f"{metric}_interval": half_width(values)}
@@ -157,10 +157,6 @@ class Results:
         """Return repeat -> fingerprint of its split, the same for every row."""
         found = {task.repeat: self.result(task) for task in reversed(self.tasks)}
         return {n: result["split_fingerprint"] for n, result in sorted(found.items()) if result is not None}
-
-
-def _name(model: str | type) -> str:
-    return model.__name__ if isinstance(model, type) else model
 
 
 def _epochs_trained(result: Mapping[str, Any]) -> int:

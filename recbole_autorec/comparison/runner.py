@@ -19,13 +19,12 @@ import json
 import logging
 import multiprocessing
 import os
-import signal
 import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Generator
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import wait
@@ -38,7 +37,7 @@ import torch
 
 from recbole_autorec.comparison.plan import Plan, Row
 from recbole_autorec.data.dataset import split_fingerprint
-from recbole_autorec.distributed.children import death, self_contained
+from recbole_autorec.distributed.children import death, interrupt, self_contained
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
 from recbole_autorec.interruptions import interrupted, noted_interruptions
@@ -120,13 +119,7 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
                         _fail(task, f"its process {death(process.exitcode)}")
                     yield task, time.perf_counter() - start
         finally:
-            left = [process for process, *_ in running.values()]
-            for process in left:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)  # lets it clean up; killed below if that takes too long
-            for process in left:
-                process.join(timeout=10)
-                process.kill()
+            interrupt([process for process, *_ in running.values()])
 
 
 def _fail(task: Task, why: str) -> None:

@@ -24,8 +24,8 @@ from recbole_autorec.errors import ConfigError, is_of
 from recbole_autorec.model.registry import get_model, predicts_stars
 from recbole_autorec.parameter_roles import NOT_OF_A_FILE
 
-# Keys that RecBole reads but that are in neither its lists nor its property files.
-UNLISTED_KEYS = {"encoding"}
+# Keys in RecBole's lists, and those that it reads but that are in neither its lists nor its property files.
+LISTED_KEYS = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments, "encoding"}
 # Keys that RecBole lists or computes from others; setting them here has no effect.
 IDLE_KEYS = {"config_file", "save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path",
              "valid_metric_bigger", "MODEL_TYPE"}  # fmt: skip
@@ -202,9 +202,7 @@ class Config(RecBoleConfig):
     # Checking: all faults at once.
 
     def _set_default_parameters(self):
-        known = (set(self.internal_config_dict) | UNLISTED_KEYS).union(
-            general_arguments, training_arguments, evaluation_arguments, dataset_arguments
-        ) - IDLE_KEYS
+        known = {*self.internal_config_dict, *LISTED_KEYS} - IDLE_KEYS
         faults = []
         for key in sorted(set(self.external_config_dict) - known, key=str):
             nearest = difflib.get_close_matches(str(key), known | {"config_files"}, n=1)
@@ -232,11 +230,10 @@ def _files_of_model(model_class: type) -> list[Path]:
 
 def is_parameter(name: str) -> bool:
     """Return whether RecBole, or any model, has a parameter of that name; model and dataset do not count."""
-    listed = {*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments, *UNLISTED_KEYS}
     line = re.compile(rf"^{re.escape(name)}\s*:", re.MULTILINE)
     roots = (properties_dir(), Path(recbole.__file__).parent / "properties")
     texts = (path.read_text(encoding="utf-8") for root in roots for path in root.rglob("*.yaml"))
-    return name not in ("model", "dataset") and (name in listed or any(map(line.search, texts)))
+    return name not in ("model", "dataset") and (name in LISTED_KEYS or any(map(line.search, texts)))
 
 
 def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -247,22 +244,20 @@ def parsed(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def quoted(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Quote plain parameters so that Config reads them back unchanged: the text "01" must not become a number."""
-    return {
-        key: json.dumps(value) if isinstance(value, str) and key not in TEXT_KEYS else value
-        for key, value in parameters.items()
-    }
-
-
 def portable(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters without paths, addresses and devices."""
     return {key: value for key, value in parameters.items() if key not in NOT_OF_A_FILE}
 
 
 def of_a_file(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's parameters, quoted for Config, without those that a file must not set."""
-    return quoted(portable(parameters))
+    """Return a checkpoint's parameters for Config, without those that a file must not set.
+
+    Text is quoted so that Config reads it back unchanged: "01" must not become a number.
+    """
+    return {
+        key: json.dumps(value) if isinstance(value, str) and key not in TEXT_KEYS else value
+        for key, value in portable(parameters).items()
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import psutil
+
+
+GRACE = 10.0  # seconds for processes to end by themselves
 
 
 @contextmanager
@@ -44,6 +48,23 @@ def death(exit_code: int | None) -> str:
         return f"ended with exit code {exit_code}"
     killed = f"was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
     return f"{killed}; did the machine run out of memory?" if -exit_code == signal.SIGKILL else killed
+
+
+def interrupt(processes: Collection[Any], first: float = 0.0) -> None:
+    """Interrupt the processes that do not end within `first` seconds, and kill those that take GRACE more to clean up.
+
+    Ctrl-C in a terminal reaches them directly; being interrupted a second time would stop their cleanup.
+    """
+    deadline = time.monotonic() + first
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        if process.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
+    deadline = time.monotonic() + GRACE
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+        process.kill()
 
 
 def why_not_importable(model: object) -> str | None:

@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import torch.multiprocessing as mp
 from torch.multiprocessing import _prctl_pr_set_pdeathsig  # type: ignore[attr-defined]
 from tqdm import tqdm
 
-from recbole_autorec.distributed.children import death, environment, self_contained, why_not_importable
+from recbole_autorec.distributed import children
 from recbole_autorec.distributed.collectives import LostRankError, world_size_of
 from recbole_autorec.errors import AutoRecError, ConfigError
 from recbole_autorec.process_memory import return_large_blocks
@@ -33,7 +32,6 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 PORT = 5678  # RecBole's default; used with several machines
 PATIENCE = timedelta(minutes=30)  # with a rank that does not join or respond; it may be writing a checkpoint
-GRACE = 10.0  # seconds for ranks to end by themselves
 
 
 def is_shared(config: Mapping[str, Any]) -> bool:
@@ -60,7 +58,7 @@ def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], argume
     Raises:
         AutoRecError: a rank raised one, or died; the message names the last checkpoint.
     """
-    if reason := why_not_importable(arguments["model"]):
+    if reason := children.why_not_importable(arguments["model"]):
         raise ConfigError(f"nproc: {reason}")
     nproc, n_ranks, offset = config["nproc"], world_size_of(config), config["group_offset"]
     cuda = config["device"].type == "cuda"
@@ -83,19 +81,21 @@ def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], argume
         logger.info(f"waiting at {ip}:{port} for all {n_ranks} processes")
     store = _meeting_place(ip, port, n_ranks) if offset == 0 else None
     place = ip, store.port if store else port, offset, n_ranks, "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    root = logging.getLogger()
+    level = root.level if root.handlers else None
     messages, start = mp.get_context("spawn").SimpleQueue(), time.time()
-    with environment(**variables), self_contained():
-        context: Any = mp.spawn(_work, (place, run, arguments, _log_level(), messages), nprocs=nproc, join=False)
+    with children.environment(**variables), children.self_contained():
+        context: Any = mp.spawn(_work, (place, run, arguments, level, messages), nprocs=nproc, join=False)
 
     sent: list[tuple[str, Any]] = []
     try:
-        while not context.join(timeout=0.2, grace_period=GRACE):
+        while not context.join(timeout=0.2, grace_period=children.GRACE):
             _drain(messages, sent)
     except (mp.ProcessExitedException, mp.ProcessRaisedException):
         _drain(messages, sent)
         raise _failure(context, config, arguments, sent, start) from None
     except KeyboardInterrupt:
-        _interrupt(context)
+        children.interrupt(context.processes, first=children.GRACE / 2)
         raise
     _drain(messages, sent)
     results = [value for kind, value in sent if kind == "result"]
@@ -165,7 +165,7 @@ def _failure(context: Any, config: Mapping[str, Any], arguments: dict[str, Any],
         if kind == "crash":
             return RuntimeError(f"a process of this run failed:\n{value}")
     deaths = [
-        f"process {config['group_offset'] + number} of {world_size_of(config)} {death(process.exitcode)}"
+        f"process {config['group_offset'] + number} of {world_size_of(config)} {children.death(process.exitcode)}"
         for number, process in enumerate(context.processes)
         if process.exitcode not in (None, 0, 2, -signal.SIGTERM)
     ]
@@ -183,27 +183,9 @@ def _last_checkpoint(context: Any, config: Mapping[str, Any], arguments: dict[st
     return f"The best epoch so far is in {path}; --resume {path} continues from it."
 
 
-def _interrupt(context: Any) -> None:
-    """Interrupt the ranks that are still running; Ctrl-C in a terminal reaches them directly."""
-    deadline = time.monotonic() + GRACE
-    for process in context.processes:
-        process.join(max(0.0, deadline - time.monotonic()) / 2)
-        if process.is_alive():
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGINT)
-    for process in context.processes:
-        process.join(max(0.0, deadline - time.monotonic()))
-        process.kill()
-
-
 def _drain(messages: Any, sent: list[tuple[str, Any]]) -> None:
     while not messages.empty():
         sent.append(messages.get())
-
-
-def _log_level() -> int | None:
-    root = logging.getLogger()
-    return root.level if root.handlers else None
 
 
 def _interface(ip: str, several_machines: bool) -> str | None:

@@ -20,15 +20,13 @@ Section = tuple[str, str, list[tuple[str, str, go.Figure]]]
 def render(template: Path, sections: Iterable[Section], versions: dict[str, str], **content: Any) -> str:
     """Render `template`, which extends page.html, from `sections` and `content`; return HTML."""
     loader = jinja2.FileSystemLoader([template.parent, Path(__file__).parent])
-    parts, figures = [], dict[str, Any]()
-    for heading, explanation, shown in sections:
-        parts.append({"heading": heading, "text": explanation, "figures": [(name, text) for name, text, _ in shown]})
-        figures |= {name: json.loads(figure.to_json()) for name, _, figure in shown}
+    sections = list(sections)
+    figures = {name: json.loads(figure.to_json()) for _, _, shown in sections for name, _, figure in shown}
     return (
         jinja2.Environment(autoescape=True, loader=loader)
         .get_template(template.name)
         .render(
-            sections=parts,
+            sections=sections,
             command=command(),
             versions=json.dumps(versions, indent=1),
             plotly=get_plotlyjs(),
