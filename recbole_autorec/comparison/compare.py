@@ -168,7 +168,8 @@ def _run(comparison: Comparison, tasks: list[Task], blends: Mapping[int, Task], 
                     if left:
                         say(f"\n{tables.terminal(comparison, comparison.table)}\n")
                 bar.update()
-            bar.set_postfix_str(f"about {_clock(_time_left(left, seconds) / jobs)} left" if seconds and left else "")
+            time_left = tqdm.format_interval(_time_left(left, seconds) / jobs) if seconds and left else ""
+            bar.set_postfix_str(time_left and f"about {time_left} left")
 
 
 def _finished(comparison: Comparison, tasks: list[Task], repeat: int) -> list[Task]:
@@ -180,11 +181,6 @@ def _time_left(left: list[Task], seconds: dict[str, list[float]]) -> float:
     means = {label: float(np.mean(values)) for label, values in seconds.items()}
     typical = float(np.mean(list(means.values())))
     return sum(means.get(task.row.label, typical) for task in left)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def _identity(plan: Plan, configs: Mapping[str, Config]) -> dict[str, Any]:

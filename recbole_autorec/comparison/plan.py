@@ -156,8 +156,9 @@ def make_plan(
     Raises:
         ConfigError: a setting, a row or a file is invalid.
     """
-    content = _read_file(Path(file)) if file is not None else {}
-    beside = Path(file).parent if file is not None else Path()
+    content, beside, source = dict[str, Any](), Path(), "models"
+    if file is not None:
+        content, beside, source = _read_file(Path(file)), Path(file).parent, Path(file).name
     given = {key: value for key, value in settings.items() if value is not None}
     if "repeats" in given:
         content.pop("kfold", None)
@@ -167,12 +168,10 @@ def make_plan(
     repeats, kfold = chosen["repeats"], chosen["kfold"]
     if repeats is not None and kfold is not None:
         raise ConfigError(f"repeats={repeats!r} and kfold={kfold!r}; give only one of them.")
-    if kfold is not None and not is_whole(kfold, 2):
-        raise ConfigError(f"kfold={kfold!r}; expected a whole number >= 2.")
-    if repeats is not None and not is_whole(repeats, 1):
-        raise ConfigError(f"repeats={repeats!r}; expected a whole number >= 1.")
+    for key, least in (("kfold", 2), ("repeats", 1)):
+        if chosen[key] is not None and not is_whole(chosen[key], least):
+            raise ConfigError(f"{key}={chosen[key]!r}; expected a whole number >= {least}.")
 
-    source = Path(file).name if file is not None else "models"
     in_file = _rows(content.get("models") or [], beside, source, {})
     rows = in_file if models is None else _rows(models, Path(), "models", {row.label: row for row in in_file})
     labels = [row.label for row in rows]
@@ -208,12 +207,8 @@ def make_plan(
         ),
         flags=dict(flags or {}),
     )
-    given_layers: list[Layer] = [
-        *plan.layers,
-        *(layer for row in rows for layer in row.layers),
-        ("command line", plan.flags),
-    ]
-    for name, values in given_layers:
+    of_rows = [layer for row in rows for layer in row.layers]
+    for name, values in (*plan.layers, *of_rows, ("command line", plan.flags)):
         for key in METRIC_KEYS:
             if key in values:
                 raise ConfigError(f"{name}: {key}={values[key]!r}; a comparison has one metric; set --metric instead.")
@@ -267,17 +262,15 @@ def _rows(
     models: Sequence[str | type] | Mapping[str, Any], beside: Path, source: str, known: Mapping[str, Row]
 ) -> list[Row]:
     """Return the rows that `models` names; a label in `known` refers to that row."""
-    if not isinstance(models, Mapping):
-        rows = []
-        for model in models:
-            label, equals, name = (model.__name__, "", "") if isinstance(model, type) else str(model).partition("=")
-            label = label.strip()
-            if not equals and label in known:
-                rows.append(known[label])
-            else:
-                rows.append(Row(label, model if isinstance(model, type) else (name if equals else label).strip()))
-        return rows
     rows = []
+    if not isinstance(models, Mapping):
+        for model in models:
+            text = model.__name__ if isinstance(model, type) else str(model)
+            label, equals, name = map(str.strip, text.partition("="))
+            named = name if equals else label
+            row = Row(label, model if isinstance(model, type) else named)
+            rows.append(row if equals else known.get(label, row))
+        return rows
     for label, given in models.items():
         if not isinstance(given or {}, Mapping):
             raise ConfigError(f"{source}: {label}: {given!r}; expected parameters, such as {{reg_weight: 200}}.")
