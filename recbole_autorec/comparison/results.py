@@ -138,12 +138,9 @@ class Results:
         labels = [row.label for row in self.rows if self.error(row.label) is None]
         key = (tuple(labels), tuple(repeats))
         if self._bootstrapped[0] != key:
-            losses = []
-            for repeat in repeats:
-                errors = self.test_errors(repeat)
-                losses.append(np.stack([errors[label] for label in labels], axis=1))
+            tests = [np.stack([errors[label] for label in labels], axis=1) for errors in map(self.test_errors, repeats)]
             root = self.metrics[0] == "rmse"
-            scores = bootstrap_scores([loss**2 if root else abs(loss) for loss in losses], root)
+            scores = bootstrap_scores([errors**2 if root else abs(errors) for errors in tests], root)
             self._bootstrapped = key, dict(zip(labels, scores.T, strict=True))
         return self._bootstrapped[1]
 

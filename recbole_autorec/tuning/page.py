@@ -72,8 +72,9 @@ def _sections(trials: Trials, table: pd.DataFrame, space: Space, best: Trial) ->
 
 
 def _scores(trials: Trials, scored: pd.DataFrame, what: str, x: Iterable[float], **hover: Any) -> go.Figure:
-    """Draw each trial's score over `x`, which is `what`; outliers must not flatten all other trials."""
-    figure, scores = empty_figure(what, f"validation {trials.metric.upper()}", showlegend=False), scored[trials.metric]
+    """Draw each trial's score over `x`, which is `what`; limit the score axis so that outliers do not flatten it."""
+    figure = empty_figure(what, f"validation {trials.metric.upper()}", showlegend=False)
+    scores = scored[trials.metric]
     symbols = ["circle" if status == DONE else "circle-open" for status in scored["status"]]
     figure.add_scatter(x=x, y=scores, mode="markers", marker={"color": BLUE, "symbol": symbols, "size": 7}, **hover)
     good = np.sort(-scores if trials.bigger else scores)
@@ -86,7 +87,8 @@ def _scores(trials: Trials, scored: pd.DataFrame, what: str, x: Iterable[float],
 
 
 def _progress(trials: Trials, scored: pd.DataFrame) -> go.Figure:
-    figure, scores = _scores(trials, scored, "trial", list(scored.index)), scored[trials.metric]
+    figure = _scores(trials, scored, "trial", list(scored.index))
+    scores = scored[trials.metric]
     so_far = scores.cummax() if trials.bigger else scores.cummin()
     figure.add_scatter(x=list(scored.index), y=so_far, mode="lines", line={"color": ORANGE, "shape": "hv"})
     return figure
@@ -96,17 +98,15 @@ def _axis(trials: Trials, dimension: Dimension) -> tuple[np.ndarray, dict[str, l
     """Return the trials' positions on a parameter's axis (index of a choice, log10 for loguniform) and its ticks."""
     values = [trial["parameters"][dimension.name] for trial in trials.trials if trial.get("valid")]
     if dimension.kind == "choice":
-        at = list(range(len(dimension.values)))
-        return np.array([dimension.drawn(value) for value in values]), {
-            "tickvals": at,
-            "ticktext": [str(value) for value in dimension.values],
-        }
+        places = list(range(len(dimension.values)))
+        ticks: dict[str, list] = {"tickvals": places, "ticktext": [str(value) for value in dimension.values]}
+        return np.array([dimension.drawn(value) for value in values]), ticks
     numbers = np.array(values, dtype=float)
     if dimension.kind != "loguniform":
         return numbers, {}
     low, high = (bound / np.log(10) for bound in dimension.values)
-    ticks = np.linspace(low, high, 5)
-    return np.log10(numbers), {"tickvals": list(ticks), "ticktext": [f"{10**tick:.3g}" for tick in ticks]}
+    powers = np.linspace(low, high, 5)
+    return np.log10(numbers), {"tickvals": list(powers), "ticktext": [f"{10**power:.3g}" for power in powers]}
 
 
 def _parallel(trials: Trials, scored: pd.DataFrame, space: Space) -> go.Figure:
