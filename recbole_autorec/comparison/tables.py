@@ -93,7 +93,7 @@ def latex(comparison: Results, table: pd.DataFrame) -> str:
     """Return a booktabs table; the best value of each metric is bold, the second best underlined."""
     text = readable(comparison, table)
     text = text.drop(columns=[c for c in text if c in ("s/epoch", "eval s", "peak MB", "repeats")])
-    marked = text.apply(lambda column: column.map(_escape)).rename(index=_escape)
+    marked = text.apply(lambda column: column.map(_escape))
     for metric in comparison.metrics:
         if metric in table:
             order = table[metric].to_numpy(float) * (-1 if comparison.plan.ranks else 1)
@@ -103,7 +103,8 @@ def latex(comparison: Results, table: pd.DataFrame) -> str:
                     cells[place] = f"\\{mark}{{{cells[place]}}}"
             marked[metric.upper()] = cells
     notes = "".join(f"% {sentence}\n" for sentence in explanation(comparison))
-    tabular = marked.rename(columns=_escape).to_latex(escape=False, column_format="l" + "r" * len(marked.columns))
+    columns = "l" + "r" * len(marked.columns)
+    tabular = marked.rename(index=_escape, columns=_escape).to_latex(escape=False, column_format=columns)
     return f"% needs \\usepackage{{booktabs}}\n{notes}{tabular}"
 
 
