@@ -1,15 +1,15 @@
-"""Test RMSE and seconds of training of public rating predictors and ours, on one machine and the same splits.
+r"""Test RMSE and seconds of training of public rating predictors and ours, on one machine and the same splits.
 
     pip install matplotlib myfm cmfrec threadpoolctl libmf scikit-surprise
-    python -m venv lenskit && lenskit/bin/pip install lenskit               # it needs an older pandas
-    python benchmarks/peers.py ml-1m ml-1m:0.1 ml-100k --data_path dataset --python lenskit=lenskit/bin/python \
+    python -m venv .venv/lenskit && .venv/lenskit/bin/pip install lenskit   # it needs an older pandas
+    python benchmarks/peers.py ml-1m ml-1m:0.1 ml-100k --data_path dataset --python lenskit=.venv/lenskit/bin/python \
       --results peers.json --chart docs/peers.svg                           # 45 minutes on two cores
 
 ml-1m:0.1 is a random tenth of the ratings. Each method chooses its settings and its number of epochs on the validation
 part (9 %), trains again on train + validation (90 %), and is tested on the rest; the test part chooses nothing. peer.py
 has the settings of the others; ours are the defaults, unless the row says otherwise. "choosing" and "training" are the
 seconds of training before and after the choice; the columns after them are the seconds of the latter until the test
-RMSE falls to a target. All use --threads threads, but myFM, LensKit's FunkSVD and scikit-surprise only use one.
+RMSE falls to a target. All may use --threads threads; myFM and scikit-surprise use one.
 
 A method that is not installed is left out. `--results` keeps what was measured; what is already in it is not repeated.
 """
