@@ -142,6 +142,21 @@ def test_max_evals_ends_an_exhaustive_search_too():
     assert len(run({"choice": {"reg_weight": [1, 2, 3]}}, algo="exhaustive", max_evals=2).trials) == 2
 
 
+@pytest.mark.parametrize(
+    ("algo", "max_evals", "expected"),
+    [("bayes", None, 50), ("random", None, 50), ("random", 99, 99), ("exhaustive", None, 6), ("exhaustive", 99, 6)],
+)
+def test_50_configurations_are_tried_unless_told_otherwise_or_every_combination(algo, max_evals, expected, monkeypatch):
+    found, space = [], {"choice": {"hidden_size": [[4], [8]], "reg_weight": [1, 2, 3]}}
+    monkeypatch.setattr("recbole_autorec.tuning.tune._search", lambda search, *_: found.append(search.max_evals))
+    with pytest.raises(
+        AutoRecError,
+        match=r"^no trial has a result: the time budget ran out; see 'results/tune-IAutoRec-tiny-\d{8}-\d{6}'",
+    ):
+        run(space, algo=algo, max_evals=max_evals, output=None)
+    assert found == [expected]
+
+
 def test_a_configuration_is_trained_once():
     assert len(run({"choice": {"reg_weight": [1, 2]}}, algo="random", max_evals=8).trials) == 2
 
