@@ -111,6 +111,24 @@ def test_full_batch_is_the_same_in_chunks(learner, objective):
             torch.testing.assert_close(value, states[2][key], rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("learner", ["lbfgs", "rprop"])
+def test_a_full_batch_epoch_returns_the_lowest_objective_of_its_passes(learner):
+    trainer, train, _, _ = setup(learner=learner, train_batch_size=3, rprop_steps=4, learning_rate=0.3)
+    seen = []
+
+    def loss(rows):
+        value = trainer.model.calculate_loss(rows)
+        seen.append(value.item())
+        return value
+
+    with quiet_recbole():
+        lowest = trainer._train_epoch(train, 0, loss)
+    passes = [sum(seen[start : start + len(train)]) for start in range(0, len(seen), len(train))]
+    assert lowest == pytest.approx(min(passes))
+    assert len(train) > 1
+    assert len(passes) == 4 if learner == "rprop" else len(passes) > 4
+
+
 def test_gradients_are_cleared_between_batches():
     trainer, train, _, _ = setup(learner="sgd", learning_rate=1e-9, train_batch_size=1000)
     learned = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
