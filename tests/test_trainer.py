@@ -129,6 +129,20 @@ def test_a_full_batch_epoch_returns_the_lowest_objective_of_its_passes(learner):
     assert len(passes) == 4 if learner == "rprop" else len(passes) > 4
 
 
+@pytest.mark.parametrize("enable_amp", [False, True])
+def test_a_full_batch_epoch_has_mixed_precision_only_where_it_is_asked_for(enable_amp):
+    trainer, train, _, _ = setup(enable_amp=enable_amp)
+    seen = set()
+
+    def loss(rows):
+        seen.add(torch.is_autocast_enabled("cpu"))
+        return trainer.model.calculate_loss(rows)
+
+    with quiet_recbole():
+        trainer._train_epoch(train, 0, loss)
+    assert seen == {enable_amp}
+
+
 def test_gradients_are_cleared_between_batches():
     trainer, train, _, _ = setup(learner="sgd", learning_rate=1e-9, train_batch_size=1000)
     learned = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
