@@ -292,3 +292,19 @@ def test_core_imports_no_recbole():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=DATA.parent, capture_output=True, text=True)
     assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr
+
+
+def test_curvatures_grow_with_the_inputs_and_the_ratings_of_a_row_or_column():
+    entries = torch.tensor([0, 0, 0, 1]), torch.tensor([0, 1, 2, 1])  # columns of 1, 2, 1 ratings and one of none
+    targets = RatingMatrix.from_entries(*entries, torch.tensor([5.0, 4.0, 3.0, 2.0]), (2, 4))
+    inputs = targets.with_values(torch.tensor([1.0, 2.0, 3.0, 2.0]))  # sums of squares 1, 8, 9
+    for n_rows, output in ((2, 0.1), (0, 1.0)):
+        model = MaskedAutoencoder(4, [2], "sigmoid", "identity", (1.0, 1.0), 0.1, 0.0, (1.0, 5.0), n_rows=n_rows)
+        found = model.curvatures(inputs, targets)
+        by_column = output * torch.tensor([1.75, 2.5, 1.75, 1.0])
+        torch.testing.assert_close(found[model.encoder_weight].squeeze(1), torch.tensor([7 / 6, 7 / 3, 2.5, 1.0]))
+        torch.testing.assert_close(found[model.decoder_weight].squeeze(1), by_column)
+        torch.testing.assert_close(found[model.decoder_bias], by_column)
+        if n_rows:
+            torch.testing.assert_close(found[model.row_bias], output * torch.tensor([2.5, 1.5]))
+        assert model.encoder_bias not in found

@@ -40,7 +40,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "elu": nn.functional.elu,
 }
 OUTPUT_RANGE = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0)}  # activations that cannot reach every rating
-OUTPUT_CURVATURE = 0.1  # of W, b and a relative to V, for L-BFGS; docs/performance.md has the search
+OUTPUT_CURVATURE = 0.1  # of W, b and a relative to V, with offsets, for L-BFGS; docs/performance.md has the search
 
 
 class Damping(NamedTuple):
@@ -185,17 +185,18 @@ class MaskedAutoencoder(nn.Module):
         """Return rough second derivatives of J over rows (B, D), by rows of V, W, b and a. Ours.
 
         They are 1 + n over its mean, with n the sum of squared inputs of a column for V, and the number of ratings of a
-        column or row for the others, which get OUTPUT_CURVATURE of it.
+        column or row for the others. With offsets, codes start near 0, so the others get OUTPUT_CURVATURE of it.
         """
         ones = torch.ones_like(targets.values)
-        by_column = OUTPUT_CURVATURE * _one_plus_relative(targets.column_sums(ones))
+        output = OUTPUT_CURVATURE if self.has_offsets else 1.0
+        by_column = output * _one_plus_relative(targets.column_sums(ones))
         found = {
             self.encoder_weight: _one_plus_relative(inputs.column_sums(inputs.values.square()))[:, None],
             self.decoder_weight: by_column[:, None],
             self.decoder_bias: by_column,
         }
         if self.has_offsets:
-            found[self.row_bias] = OUTPUT_CURVATURE * _one_plus_relative(targets.row_sums(ones))
+            found[self.row_bias] = output * _one_plus_relative(targets.row_sums(ones))
         return found
 
 
