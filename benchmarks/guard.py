@@ -18,6 +18,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from recbole.data.dataloader.abstract_dataloader import AbstractDataLoader as DataLoader
 from sparse_vs_dense import HIDDEN, REG, compare, random_ratings, sparse_pass
 
 from recbole_autorec.config.config import Config
@@ -25,6 +26,7 @@ from recbole_autorec.model.masked_autoencoder import MaskedAutoencoder
 from recbole_autorec.model.rating_matrix import RatingMatrix
 from recbole_autorec.process_memory import return_large_blocks
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, load_and_split, quiet_recbole
+from recbole_autorec.trainer.rating_trainer import RatingTrainer
 
 RECORDED = Path(__file__).with_suffix(".json")
 ALLOWED = 1.25
@@ -60,29 +62,60 @@ def per_rating_of_large_data() -> float:
     return each[1] / each[0]
 
 
-def adam_by_pass() -> float:
-    """Return the time of an adam epoch (batches of 512 rows) divided by that of a full pass, on ml-100k."""
-    runs = []
-    for learner in ("adam", "lbfgs"):
-        config = Config(
-            "IAutoRec", "ml-100k", config_dict={"learner": learner, "train_batch_size": 512, "saved": False}
-        )
-        with quiet_recbole():
-            data, parts = load_and_split(config)
-            loader = build_dataloaders(config, data, parts)[0]
-            trainer = build_trainer(config, parts[0])
-        trainer.model.train()
-        runs.append((trainer, loader))
-    (adam, batches), (full, whole) = runs
-    rows = whole.collate_fn(torch.arange(len(whole.row_ids)))
+def prepared(learner: str, batch: int) -> tuple[RatingTrainer, DataLoader, Callable[[], float]]:
+    """Return I-AutoRec's trainer on ml-100k, its loader, and a function that leaves the full gradient and returns J."""
+    settings = {"learner": learner, "train_batch_size": batch, "saved": False}
+    config = Config("IAutoRec", "ml-100k", config_dict=settings)
+    with quiet_recbole():
+        data, parts = load_and_split(config)
+        loader = build_dataloaders(config, data, parts)[0]
+        trainer = build_trainer(config, parts[0])
+    model = trainer.model.train()
+    rows = loader.collate_fn(torch.arange(len(loader.row_ids)))
 
-    def one_pass() -> None:
-        full.model.zero_grad()
-        full.model.calculate_loss(rows).backward()
+    def one_pass() -> float:
+        model.zero_grad()
+        loss = model.calculate_loss(rows)
+        loss.backward()
+        return loss.item()
 
+    return trainer, loader, one_pass
+
+
+def epochs_by_pass() -> tuple[float, float]:
+    """Return the time of an adam epoch (batches of 512 rows), and of an L-BFGS iteration, divided by a pass's."""
+    (adam, batches, _), (full, whole, one_pass) = prepared("adam", 512), prepared("lbfgs", 65536)
+    iterations = full.config["lbfgs_max_iter"]
     epoch, once = side_by_side(lambda: adam._train_epoch(batches, 0), one_pass, 21)
-    print(f"ml-100k: an epoch of adam {epoch:.4f} s, a full pass {once:.4f} s")
-    return epoch / once
+    step, again = side_by_side(lambda: full._train_epoch(whole, 0), one_pass, 7)
+    print(
+        f"ml-100k: an epoch of adam {epoch:.4f} s, {iterations} iterations of L-BFGS {step:.4f} s, a pass {once:.4f} s"
+    )
+    return epoch / once, step / iterations / again
+
+
+def passes_of_scaled_lbfgs(n: int = 40) -> float:
+    """Return the passes until J is where torch's L-BFGS has it after `n` passes, divided by `n`."""
+    trainer, _, one_pass = prepared("lbfgs", 65536)
+    learnt = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+    start = [parameter.detach().clone() for parameter in learnt]
+    found: list[float] = []
+
+    def objective() -> float:
+        found.append(one_pass())
+        return found[-1]
+
+    torchs = torch.optim.LBFGS(learnt, max_iter=n, max_eval=n, history_size=5, line_search_fn="strong_wolfe")
+    torchs.step(objective)
+    target = min(found[:n])
+    for parameter, value in zip(learnt, start, strict=True):
+        parameter.data.copy_(value)
+    found.clear()
+    while min(found, default=target + 1) > target and len(found) < 2 * n:
+        trainer.optimizer.step(objective)
+    needed = next((number for number, value in enumerate(found, 1) if value <= target), len(found))
+    print(f"ml-100k: J {target:.0f} after {n} passes of torch's L-BFGS and {needed} of ours")
+    return needed / n
 
 
 def main() -> None:
@@ -96,8 +129,9 @@ def main() -> None:
         "sparse pass by dense": 1 / compare(items, users, values, shape, 9),
         "the same, a quarter of the ratings": 1 / compare(items[quarter], users[quarter], values[quarter], shape, 9),
         "a rating in ML-10M's shape by one in ML-1M's": per_rating_of_large_data(),
-        "adam's epoch by a pass": adam_by_pass(),
     }
+    ratios["adam's epoch by a pass"], ratios["an L-BFGS iteration by a pass"] = epochs_by_pass()
+    ratios["passes of L-BFGS by those of torch's"] = passes_of_scaled_lbfgs()
     if options.record:
         RECORDED.write_text(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}, indent=2) + "\n")
     recorded, worse = json.loads(RECORDED.read_text()), False
