@@ -3,7 +3,7 @@ r"""Test RMSE and seconds of training of public rating predictors and ours, on o
     pip install matplotlib myfm cmfrec threadpoolctl libmf scikit-surprise
     python -m venv .venv/lenskit && .venv/lenskit/bin/pip install lenskit   # it needs an older pandas
     python benchmarks/peers.py ml-1m ml-1m:0.1 ml-100k --data_path dataset --python lenskit=.venv/lenskit/bin/python \
-      --results peers.json --chart docs/peers.svg                           # 45 minutes on two cores
+      --results peers.json --chart docs/peers.svg                           # half an hour on two cores
 
 ml-1m:0.1 is a random tenth of the ratings. Each method chooses its settings and its number of epochs on the validation
 part (9 %), trains again on train + validation (90 %), and is tested on the rest; the test part chooses nothing. peer.py

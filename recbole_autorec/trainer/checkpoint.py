@@ -311,7 +311,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any],
             raise ValueError("param_groups")
         example = _state_after_steps(optimizer)
         for number, state in saved["state"].items():
-            state.pop("al", None)  # L-BFGS recreates it
             lengths = {len(value) for value in state.values() if isinstance(value, list)}
             sizes = {parameters[number].numel(), total}
             if state.keys() != example.keys() or len(lengths) > 1:
@@ -345,4 +344,4 @@ def _state_after_steps(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
     for _ in range(3):  # L-BFGS's lists may be empty after the first
         twin.step(closure)  # type: ignore[arg-type]
-    return {key: value for key, value in twin.state[parameter].items() if key != "al"}
+    return twin.state[parameter]

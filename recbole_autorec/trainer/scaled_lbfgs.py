@@ -48,7 +48,7 @@ class ScaledLBFGS(torch.optim.Optimizer):
         options, state = self.param_groups[0], self.state[self._params[0]]
         evaluate = torch.enable_grad()(closure)
         if not state:
-            state.update(loss=evaluate(), gradient=self._flat_gradient(), steps=[], changes=[])
+            state.update(loss=evaluate(), gradient=self._flat_gradient(), steps=[], changes=[], products=[])
         for _ in range(options["max_iter"]):
             direction = self._direction(state)
             found = self._search_line(evaluate, direction, state)
@@ -57,26 +57,24 @@ class ScaledLBFGS(torch.optim.Optimizer):
             length, loss, gradient = found
             step, change = direction.mul_(length), gradient - state["gradient"]
             state["loss"], state["gradient"] = loss, gradient
-            if step.dot(change) > 0:
-                state["steps"], state["changes"] = (
-                    [*kept, new][-options["history_size"] :]
-                    for kept, new in ((state["steps"], step), (state["changes"], change))
-                )
+            if (product := step.dot(change).item()) > 0:
+                for key, new in (("steps", step), ("changes", change), ("products", product)):
+                    state[key] = [*state[key], new][-options["history_size"] :]
         return state["loss"]
 
     def _direction(self, state: dict[str, Any]) -> Tensor:
         """Return minus the inverse Hessian times the gradient."""
-        direction, memory = -state["gradient"], [*zip(state["steps"], state["changes"], strict=True)]
-        weights = []
-        for step, change in reversed(memory):
-            weights.append(step.dot(direction) / change.dot(step))
-            direction.sub_(change * weights[-1])
+        direction = -state["gradient"]
+        memory, weights = [*zip(state["steps"], state["changes"], state["products"], strict=True)], []
+        for step, change, product in reversed(memory):
+            weights.append(step.dot(direction).item() / product)
+            direction.sub_(change, alpha=weights[-1])
         self._divide_by_curvatures(direction)
         if memory:
-            step, change = memory[-1]
-            direction *= change.dot(step) / change.dot(self._divide_by_curvatures(change.clone()))
-        for step, change in memory:
-            direction.add_(step * (weights.pop() - change.dot(direction) / change.dot(step)))
+            _, change, product = memory[-1]
+            direction *= product / change.dot(self._divide_by_curvatures(change.clone()))
+        for step, change, product in memory:
+            direction.add_(step, alpha=weights.pop() - change.dot(direction).item() / product)
         return direction
 
     def _search_line(
