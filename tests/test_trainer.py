@@ -143,6 +143,15 @@ def test_a_full_batch_epoch_has_mixed_precision_only_where_it_is_asked_for(enabl
     assert seen == {enable_amp}
 
 
+def test_an_epoch_at_a_minimum_has_the_objective_there():
+    trainer, train, _, _ = setup(**OURS)
+    with quiet_recbole():
+        reached = trainer._train_epoch(train, 0)
+        (state,) = trainer.optimizer.state.values()
+        state["gradient"].zero_()
+        assert trainer._train_epoch(train, 1) == reached
+
+
 def test_gradients_are_cleared_between_batches():
     trainer, train, _, _ = setup(learner="sgd", learning_rate=1e-9, train_batch_size=1000)
     learned = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]

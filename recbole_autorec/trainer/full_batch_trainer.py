@@ -57,7 +57,9 @@ class FullBatchTrainer(AutoRecTrainer):
                 self._sum_over_chunks(train_data, loss_func)
             return lowest
         if self.learner == "lbfgs":  # its line search shortens steps that are too long, so J may be infinite there
-            self._check_nan(torch.tensor(self.optimizer.step(objective)))
+            reached = self.optimizer.step(objective)
+            self._check_nan(torch.tensor(reached))
+            lowest = min(lowest, reached)  # at a minimum it evaluates nothing
         else:
             for _ in range(self.config["rprop_steps"]):
                 self._check_nan(torch.tensor(objective()))
