@@ -72,6 +72,11 @@ def run_recbole_autorec(
 
     Raises:
         AutoRecError: anything the user can fix; the message says how.
+
+    Example:
+        >>> result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 2})
+        >>> result["test"]["rmse"] < 0.9
+        True
     """
     if isinstance(dataset, pd.DataFrame):
         with TemporaryDirectory() as folder:
@@ -196,6 +201,12 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
 
     Raises:
         CheckpointError: it is unreadable or was trained on other ratings.
+
+    Example:
+        >>> result = run_recbole_autorec("Bias", "ml-100k")
+        >>> config, model, dataset, train_data, valid_data, test_data = load_data_and_model(result["checkpoint"])
+        >>> model.predict(test_data.dataset.inter_feat[:3]).shape
+        torch.Size([3])
     """
     checkpoint = load_checkpoint(model_file)
     theirs = dict(checkpoint["parameters"])

@@ -92,6 +92,13 @@ def compare(
 
     Raises:
         AutoRecError: something is wrong before training starts. A model that fails later becomes a row with the reason.
+
+    Example:
+        >>> comparison = compare(["Bias", "GlobalMean"], "ml-100k", repeats=1)
+        >>> (comparison.folder / "report.html").is_file()
+        True
+        >>> [result["test"]["rmse"] < 1 for result in comparison.results("Bias")]
+        [True]
     """
     plan = make_plan(
         models, file, configs, config_file_list, config_dict, flags,

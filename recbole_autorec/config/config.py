@@ -55,6 +55,11 @@ class Config(RecBoleConfig):
 
     Raises:
         ConfigError: one message with all faults.
+
+    Example:
+        >>> config = Config("UAutoRec", "ml-100k", config_dict={"epochs": 3})
+        >>> config["epochs"], config["valid_metric"], config.changed_parameters()
+        (3, 'RMSE', {'epochs': 3})
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class Converted:
         n_duplicates: number of ratings left out because their pair was rated again.
         bad_lines: number of invalid lines that were skipped.
         not_rated: number of ratings left out because they mean "not rated".
-        parts: names for benchmark_filename, of an predefined split.
+        parts: names for benchmark_filename, of a predefined split.
     """
 
     folder: Path
@@ -94,6 +94,12 @@ def convert(
 
     Raises:
         AutoRecError: the input is not a file of ratings, or the dataset already exists. Nothing is left behind.
+
+    Example:
+        >>> films = pd.DataFrame({"user": ["ann", "ann", "ben"], "movie": ["Up", "Heat", "Up"], "stars": [5, 2.5, 4]})
+        >>> converted = convert(films, "films")
+        >>> converted.n_ratings, converted.n_items, converted.rating_range
+        (3, 2, (2.5, 5.0))
     """
     root = Path(data_path)
     options = Options(

@@ -58,6 +58,18 @@ class Predictor:
         users, items: the ids in the training data.
         rating_range: lowest and highest training rating, in stars.
         knows_ratings: whether `recommend` can leave out what a user has rated; see `save`.
+
+    Example:
+        >>> from recbole_autorec import run_recbole_autorec
+        >>> result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 2})
+        >>> predictor = Predictor.load(result["checkpoint"])
+        >>> predictor.predict(["196", "22"], ["242", "377"]).shape
+        (2,)
+        >>> len(predictor.recommend("196", k=5)), len(predictor.similar_items("242", k=5))
+        (5, 5)
+        >>> new = predictor.fold_in_user({"242": 5, "302": 1})
+        >>> bool(new.predict("242") > new.predict("302"))
+        True
     """
 
     model: Any

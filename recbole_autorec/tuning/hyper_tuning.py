@@ -93,6 +93,11 @@ def objective_function(
     Returns:
         model, best_valid_score, valid_score_bigger, best_valid_result and test_result. HyperTuning prints the last,
         which is empty: a search must not see test scores. Test the best parameters with run_recbole_autorec.
+
+    Example:
+        >>> found = objective_function({"model": "Bias", "dataset": "ml-100k"})
+        >>> found["best_valid_score"] < 1, found["valid_score_bigger"], found["test_result"]
+        (True, False, {})
     """
     with quiet_recbole():
         config = searchable(Config(config_file_list=config_file_list, config_dict=config_dict), "a search has Ray")

@@ -101,6 +101,12 @@ def tune(
 
     Raises:
         AutoRecError: something is wrong before the first trial, or every trial failed.
+
+    Example:
+        >>> space = {"choice": {"hidden_size": ["[20]", "[40]"]}}
+        >>> tuning = tune("IAutoRec", "ml-100k", space, algo="exhaustive", config_dict={"epochs": 1})
+        >>> len(tuning.trials), (tuning.folder / "best.yaml").is_file()
+        (2, True)
     """
     cards = os.environ.get("CUDA_VISIBLE_DEVICES")  # RecBole's Config will narrow it to one card
     cluster = {"ray_address": ray_address, "cpus_per_trial": cpus_per_trial, "gpus_per_trial": gpus_per_trial,
