@@ -98,3 +98,39 @@ def test_each_accepted_step_meets_both_wolfe_conditions():
         slope = start.grad @ move
         assert after <= before + 1e-4 * slope
         assert valley.x.grad @ move >= 0.9 * slope
+
+
+def test_the_direction_is_that_of_the_dense_formula():
+    torch.manual_seed(0)
+    n = 6
+    half = torch.randn(n, n, dtype=torch.float64)
+    hessian = half @ half.t() + torch.eye(n, dtype=torch.float64)
+    steps = [torch.randn(n, dtype=torch.float64) for _ in range(2)]
+    changes = [hessian @ step for step in steps]
+    curvatures = torch.rand(n, dtype=torch.float64) + 0.5
+    x = torch.nn.Parameter(torch.zeros(n, dtype=torch.float64))
+    optimizer = ScaledLBFGS([x], 1, 2, {x: curvatures})
+    gradient, products = (
+        torch.randn(n, dtype=torch.float64),
+        [(s @ y).item() for s, y in zip(steps, changes, strict=True)],
+    )
+    found = optimizer._direction({"gradient": gradient, "steps": steps, "changes": changes, "products": products})
+    last = changes[-1]
+    inverse = torch.diag(1 / curvatures) * (products[-1] / (last @ (last / curvatures)))
+    for s, y, product in zip(steps, changes, products, strict=True):
+        left = torch.eye(n, dtype=torch.float64) - torch.outer(s, y) / product
+        inverse = left @ inverse @ left.t() + torch.outer(s, s) / product
+    torch.testing.assert_close(found, -inverse @ gradient)
+
+
+def test_where_no_lower_point_is_found_the_parameters_stay(monkeypatch):
+    monkeypatch.setattr("recbole_autorec.trainer.scaled_lbfgs.MOST_TRIALS", 2)
+    x = torch.nn.Parameter(torch.tensor([3.0, -1.0]))
+    optimizer = ScaledLBFGS([x], 5, 2)
+
+    def misled() -> float:
+        x.grad = -x.detach()  # points uphill
+        return x.detach().square().sum().item()
+
+    assert optimizer.step(misled) == 10
+    assert x.tolist() == [3, -1]
