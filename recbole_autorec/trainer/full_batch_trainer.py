@@ -53,9 +53,9 @@ class FullBatchTrainer(AutoRecTrainer):
             return total
 
         if collectives.rank() > 0:
-            while (lowest := collectives.first_says(None)) is None:
+            while (answer := collectives.first_says(None)) is None:  # another pass; then the lowest J
                 self._sum_over_chunks(train_data, loss_func)
-            return lowest
+            return answer
         if self.learner == "lbfgs":  # its line search shortens steps that are too long, so J may be infinite there
             reached = self.optimizer.step(objective)
             self._check_nan(torch.tensor(reached))

@@ -118,12 +118,14 @@ class RatingTrainer(Trainer):
 
     def _is_on_plateau(self) -> bool:
         """Return whether more than stopping_step evaluations brought no improvement by a share of min_improvement."""
+        if not self.min_improvement:
+            return False
         best, since = float("inf"), 0
         for *_, score in self.curve:
             score = -score if self.valid_metric_bigger else score
             is_better = score < best - self.min_improvement * abs(score)
             best, since = (score, 0) if is_better else (best, since + 1)
-        return self.min_improvement > 0 and since > self.stopping_step
+        return since > self.stopping_step
 
     @property
     def is_refit(self) -> bool:
