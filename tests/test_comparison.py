@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -166,6 +167,15 @@ def test_a_row_that_fails_is_left_out_of_the_blend(tmp_path):
     found = run({"Bias": None, "GlobalMean": None, "Raises": {"model": Raises}}, output=tmp_path, blend=True)
     assert found.error("Raises")
     assert set(found.results("blend")[0]["parameters"]) == {"Bias", "GlobalMean"}
+
+
+def test_it_prints_as_its_table_and_a_notebook_shows_the_same_cells(finished):
+    assert repr(finished) == f"Comparison(5 rows, 'tiny', {str(finished.folder)!r})"
+    best = finished.table.iloc[0]
+    first = str(finished).splitlines()[1].split()
+    assert first[:4] == [best.name, f"{best['rmse']:.4f}", "±", f"{best['rmse_interval']:.4f}"]
+    cells = re.findall("<t[hd]>(.*?)</t[hd]>", finished._repr_html_())
+    assert " ".join(cells).split() == str(finished).split()
 
 
 def test_markdown_and_latex_mark_the_best(finished):

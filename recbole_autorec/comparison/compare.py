@@ -37,7 +37,17 @@ logger = getLogger(__name__)
 
 
 class Comparison(Results):
-    """Results that can be saved to any folder."""
+    """Results that can be printed, shown in a notebook and saved to any folder."""
+
+    def __repr__(self) -> str:
+        """Name the comparison; its fields would fill pages."""
+        return f"Comparison({len(self.rows)} rows, {self.dataset!r}, {str(self.folder)!r})"
+
+    def __str__(self) -> str:
+        return tables.terminal(self, self.table)
+
+    def _repr_html_(self) -> str:
+        return tables.notebook(self, self.table)
 
     def save(self, folder: str | Path) -> None:
         """Write table.md, table.tex, table.csv, result.json and report.html."""

@@ -1,4 +1,4 @@
-"""Format the table of a comparison for the terminal, Markdown and LaTeX."""
+"""Format the table of a comparison for the terminal, a notebook, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -72,9 +72,16 @@ def failures(comparison: Results) -> list[str]:
 
 
 def terminal(comparison: Results, table: pd.DataFrame) -> str:
+    return _narrow(comparison, table).to_string()
+
+
+def notebook(comparison: Results, table: pd.DataFrame) -> str:
+    return _narrow(comparison, table).to_html()
+
+
+def _narrow(comparison: Results, table: pd.DataFrame) -> pd.DataFrame:
     text = readable(comparison, table)
-    narrow = text.drop(columns=[c for c in text if str(c).startswith("p vs") or c in ("s/epoch", "eval s")])
-    return narrow.to_string()
+    return text.drop(columns=[c for c in text if str(c).startswith("p vs") or c in ("s/epoch", "eval s")])
 
 
 def markdown(comparison: Results, table: pd.DataFrame) -> str:
