@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import recbole_autorec
@@ -15,13 +15,15 @@ def program() -> list[str]:
     """Return the words that start this program, as they are typed."""
     path = Path(sys.argv[0])
     as_module = path.parts[-2:] == ("recbole_autorec", "__main__.py")
-    return ["python", "-m", "recbole_autorec"] if as_module else [path.name]
+    if as_module:
+        return ["python", "-m", "recbole_autorec"]
+    return ["python", path.name] if path.suffix == ".py" else [path.name]
 
 
 def command_line() -> str:
     """Return program() if it is ours, our installed command otherwise; a verb can follow it."""
     words = program()
-    ours = len(words) > 1 or Path(words[0]).stem in ("run_recbole_autorec", "recbole-autorec")
+    ours = words[-1] in ("recbole_autorec", "run_recbole_autorec.py") or Path(words[0]).stem == "recbole-autorec"
     return " ".join(words) if ours else "recbole-autorec"
 
 
@@ -31,5 +33,11 @@ def command() -> str:
 
 
 def versions() -> dict[str, str]:
-    packages = {name: version(name) for name in ("recbole", "torch", "numpy", "pandas")}
-    return {"python": platform.python_version(), "recbole_autorec": recbole_autorec.__version__, **packages}
+    """Return package -> version, with Python's and our own first."""
+    found = {"recbole_autorec": recbole_autorec.__version__, "python": platform.python_version()}
+    for name in ("recbole", "torch", "numpy", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,27 +1,22 @@
 import ast
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from recbole_autorec import cli
+from recbole_autorec import __version__, cli, invocation
 from recbole_autorec.cli import flags as flags_of
+from recbole_autorec.config.config import is_parameter
 from tests.conftest import DATA, ROOT
 
-QUICK = [
-    "--dataset",
-    "tiny",
-    "--data_path",
-    str(DATA),
-    "--hidden_size",
-    "[8]",
-    "--epochs=2",
-    "--seed=1",
-]
+TINY = ["--dataset", "tiny", "--data_path", str(DATA)]
+QUICK = [*TINY, "--hidden_size", "[8]", "--epochs=2", "--seed=1"]
 
 
 def run(*arguments, **keywords):
@@ -152,6 +147,65 @@ def test_a_flag_is_given_once_and_not_empty(arguments, expected, capsys):
     assert f"error: command line: {expected}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", flags_of.VERBS)
+def test_help_fits_a_screen_and_has_three_examples_of_flags_that_exist(verb, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["run_recbole_autorec.py"])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main([*([] if verb == "train" else [verb]), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = sum(max(1, -(-len(line) // 80)) for line in lines)  # 80 columns; longer lines wrap
+    assert rows <= 30, f"{rows} rows"
+    *listed, _, title = lines[: lines.index("examples:") + 1]
+    assert title == "examples:"
+    examples = lines[lines.index("examples:") + 1 :]
+    assert len(examples) == 3
+    known = set(re.findall(r"--\w+", " ".join(listed)))
+    for example in examples:
+        words = example.split()
+        assert words[:2] == ["python", "run_recbole_autorec.py"]
+        assert (words[2] == verb) if verb != "train" else words[2].startswith("--")
+        unknown = {word for word in words if word.startswith("--")} - known
+        assert not unknown or (verb == "train" and all(is_parameter(name[2:]) for name in unknown))
+
+
+def test_version_lists_what_a_report_needs():
+    done = run("--version")
+    lines = dict(line.split() for line in done.stdout.splitlines())
+    assert list(lines) == ["recbole_autorec", "python", "recbole", "torch", "numpy", "pandas"]
+    assert lines["recbole_autorec"] == __version__
+    assert lines["torch"] == torch.__version__
+    assert lines["python"] == platform.python_version()
+
+
+def test_version_needs_no_installed_package(monkeypatch):
+    def nothing(name):
+        raise invocation.PackageNotFoundError(name)
+
+    monkeypatch.setattr(invocation, "version", nothing)
+    assert invocation.versions()["recbole"] == "not installed"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "first"),
+    [
+        ([*QUICK], ["", "        RMSE    MAE"]),
+        (["compare", *TINY, "--models", "Bias,GlobalMean", "--repeats", "1"], [""]),
+        (["tune", *TINY, "--max_evals", "1"], [""]),
+        (["convert", "--input", str(DATA / "tiny" / "tiny.inter"), "--name", "mine"], [""]),
+    ],
+)
+def test_quiet_prints_the_result_alone(arguments, first):
+    done = run(*arguments, "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[: len(first)] == first
+
+
+def test_without_a_terminal_there_is_no_colour_and_no_progress():
+    done = run(*QUICK, env={**os.environ, "FORCE_COLOR": ""})
+    assert done.returncode == 0
+    assert not set("\x1b\r") & set(done.stdout + done.stderr)
+
+
 def test_help_is_fast_and_names_the_parameters():
     done = run("--help")
     assert done.returncode == 0
@@ -248,7 +302,7 @@ def test_a_missing_package_is_one_sentence(tmp_path):
 def test_it_is_called_as_a_module():
     command = [sys.executable, "-m", "recbole_autorec"]
     help_text = subprocess.run([*command, "--help"], capture_output=True, text=True, cwd=ROOT).stdout
-    assert help_text.startswith("usage: python -m recbole_autorec [-h]")
+    assert help_text.startswith("usage: python -m recbole_autorec [options]")
     assert "python -m recbole_autorec --dataset ml-100k" in help_text
     done = subprocess.run(
         [*command, *QUICK, "--output", "out"],

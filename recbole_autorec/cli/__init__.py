@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` and return the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verb = argv.pop(0) if argv and argv[0] in VERBS else "train"
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level="WARNING" if "--quiet" in argv else "INFO", format="%(message)s")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not be able to show every id or path
         sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.isatty() else "surrogateescape")
     if "OMP_WAIT_POLICY" not in os.environ:  # a verb loads torch, which reads it

@@ -9,44 +9,30 @@ from recbole_autorec.config.values import parse_value
 from recbole_autorec.errors import AutoRecError, ConfigError
 
 DESCRIPTION = """\
-Train several models on the same splits and compare them in one table: RMSE and MAE in stars, times, memory, and which
-differences are significant. Accepts our models and RecBole's that predict ratings (docs/built-in-models.md)."""
+Train several models on the same splits and compare them in one table and page:
+RMSE and MAE in stars, significance, times, memory."""
 
 EPILOG = """\
-Any other --key value or --key=value sets a parameter of every model, as in training: --refit True, --seed 1.
-Parameters of a single model go into its own file (--config), or write everything into one comparison file:
-
-  dataset: ml-100k
-  repeats: 5
-  parameters: {refit: True}
-  models:
-    IAutoRec:
-    tuned: {model: IAutoRec, reg_weight: [250, 100], row_scaling: 0.5}
-    FM: {embedding_size: 32}
+A --KEY applies to every model. FILE holds a whole comparison: docs/compare.md.
 
 examples:
-  %(prog)s --dataset ml-100k --models IAutoRec,UAutoRec,BiasedMF,Bias,FM --repeats 3
-  %(prog)s --dataset ml-100k --models IAutoRec,tuned=IAutoRec --config tuned=my.yaml --kfold 5
-  %(prog)s comparison.yaml --output results/paper --jobs 2
-  %(prog)s --dataset ml-100k --models IAutoRec,BPR,EASE --metric ndcg@10"""
+  %(prog)s --models IAutoRec,Bias,FM --repeats 3
+  %(prog)s --models IAutoRec,BPR --metric ndcg@10
+  %(prog)s comparison.yaml --output results/paper"""
 
 
 def run(argv: list[str]) -> str:
-    parser = parser_for("compare", DESCRIPTION, EPILOG)
-    parser.usage = "%(prog)s [FILE] [--dataset DATASET] [--models MODEL,LABEL=MODEL,...] [options]"
-    parser.add_argument("--models", help="comma-separated names, or label=name")
-    parser.add_argument(
-        "--config", dest="configs", metavar="CONFIG", help="comma-separated label=file.yaml: parameters of single rows"
-    )
-    parser.add_argument("--repeats", type=parse_value, help="number of splits, each with its own seed (default: 5)")
-    parser.add_argument("--kfold", type=parse_value, help="number of cross-validation folds, instead of --repeats")
-    parser.add_argument("--metric", help="rmse (default) or mae; ranking metrics such as ndcg@10 rank all items")
-    parser.add_argument("--reference", metavar="LABEL", help="row to compare the others with, besides the best")
-    parser.add_argument(
-        "--blend", nargs="?", const=True, type=parse_value, help="add a row: the weighted sum of all rows' predictions"
-    )
-    parser.add_argument("--output", metavar="DIR", help="output folder (default: results/<dataset>-<time>)")
-    parser.add_argument("--jobs", type=parse_value, default=1, help="number of parallel trainings (default: 1)")
+    parser = parser_for("compare", DESCRIPTION, EPILOG, operands="[FILE] ")
+    parser.add_argument("--models", metavar="MODELS", help="comma-separated names, or label=name")
+    parser.add_argument("--config", dest="configs", metavar="FILES", help="label=file.yaml,...: parameters of a row")
+    parser.add_argument("--repeats", type=parse_value, metavar="N", help="number of splits (default: 5)")
+    parser.add_argument("--kfold", type=parse_value, metavar="N", help="cross-validation folds, not --repeats")
+    parser.add_argument("--metric", metavar="NAME", help="rmse (default) or mae; ndcg@10 and so on rank all items")
+    parser.add_argument("--reference", metavar="LABEL", help="a row to compare with, besides the best")
+    parser.add_argument("--blend", nargs="?", const=True, type=parse_value, metavar="True",
+                        help="add the weighted sum of all rows")  # fmt: skip
+    parser.add_argument("--output", metavar="DIR", help="(default: results/<dataset>-<time>)")
+    parser.add_argument("--jobs", type=parse_value, default=1, metavar="N", help="parallel trainings (default: 1)")
     file = argv.pop(0) if argv and not argv[0].startswith("-") else None
     if file is not None and not Path(file).is_file():
         raise ConfigError(

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import argparse
 import difflib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_autorec import __version__
 from recbole_autorec.errors import ConfigError
 from recbole_autorec.installation import check_recbole
-from recbole_autorec.invocation import command_line
+from recbole_autorec.invocation import command_line, versions
 from recbole_autorec.reading.options import Options
 
 VERBS = ("train", "compare", "tune", "convert", "predict", "evaluate", "recommend", "similar", "export")
 FLAG_OF_FILE = {".yaml": "--config_files", ".yml": "--config_files", ".hyper": "--space", ".pth": "--resume"}
 READING = {
-    "columns": "by position, with - for unused ones: user,item,rating,timestamp; or by name: user=NAME,item=NAME,...",
-    "separator": "field separator, such as ; or tab or blanks",
-    "encoding": "text encoding, such as cp1252 (default: utf-8)",
-    "header": "whether the first line names the columns",
-    "quotes": "whether fields may be in double quotes",
-    "decimal": "decimal mark of ratings, . or ,",
-    "date_format": "format of timestamps, such as '%%d/%%m/%%Y %%H:%%M'",
-    "not_rated": "rating that means 'not rated', such as -1: left out",
+    "columns": ("COLUMNS", "user,item,rating,-,timestamp or user=NAME,item=NAME,..."),
+    "separator": ("TEXT", "field separator, such as ; or tab or blanks"),
+    "encoding": ("NAME", "text encoding, such as cp1252 (default: utf-8)"),
+    "header": (None, "whether the first line names the columns"),
+    "quotes": (None, "whether fields may be in double quotes"),
+    "decimal": ("MARK", "decimal mark of ratings, . or ,"),
+    "date_format": ("TEXT", "format of timestamps, such as '%%d/%%m/%%Y %%H:%%M'"),
+    "not_rated": ("RATING", "rating that means 'not rated', such as -1: left out"),
 }
 
 
@@ -47,6 +47,17 @@ class Parser(argparse.ArgumentParser):
         return known, rest
 
 
+class Versions(argparse.Action):
+    """Print the versions that a report of a problem needs."""
+
+    def __init__(self, option_strings, dest, **keywords):
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, **keywords)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print("\n".join(f"{name} {version}" for name, version in versions().items()))
+        parser.exit()
+
+
 class Once(argparse.Action):
     """Reject a flag repeated with another value; argparse would silently keep the last."""
 
@@ -57,31 +68,35 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def bare_parser(verb: str, description: str, epilog: str) -> Parser:
+def bare_parser(verb: str, description: str, epilog: str, usage: str = "[options]") -> Parser:
+    """Return a parser with the flags of every verb. Its help fits a screen of 80 columns and 30 lines."""
     parser = Parser(
         prog=f"{command_line()} {verb}".strip(),
+        usage=f"%(prog)s {usage}",
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=23, width=80),
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"recbole_autorec {__version__}")
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    parser.add_argument("--version", action=Versions, help="versions of this package, RecBole, torch, numpy, pandas")
+    parser.add_argument(
+        "--quiet", dest="show_progress", action="store_false", help="print only the result, warnings and errors"
+    )
     return parser
 
 
-def parser_for(verb: str, description: str, epilog: str) -> Parser:
+def parser_for(verb: str, description: str, epilog: str, operands: str = "") -> Parser:
     """Return a parser with the flags of the verbs that train."""
-    parser = bare_parser(verb, description, epilog)
-    parser.add_argument(
-        "--dataset", help="folder in data_path with RecBole's atomic files, or ml-100k (default), part of RecBole"
-    )
+    parser = bare_parser(verb, description, epilog, f"{operands}[options] [--KEY VALUE ...]")
+    parser.add_argument("--dataset", metavar="NAME", help="a folder in --data_path, or ml-100k (default)")
+    parser.add_argument("--data_path", metavar="DIR", help="folder of the datasets (default: dataset)")
     parser.add_argument("--config_files", dest="config_file_list", nargs="+", default=[], metavar="FILE",
                         help="YAML files with parameters")  # fmt: skip
-    parser.add_argument("--data_path", help="folder that holds the datasets (default: dataset/)")
-    parser.add_argument("--seed", help="seed of the split, the weights and the batches (default: 2020)")
-    parser.add_argument(
-        "--features", nargs="?", const="True", help="give RecBole's context-aware models the .user and .item files"
-    )
+    parser.add_argument("--seed", metavar="N", help="of split, weights and batches (default: 2020)")
+    parser.add_argument("--features", nargs="?", const="True", metavar="True",
+                        help="give .user and .item files to context-aware models")  # fmt: skip
     return parser
 
 
@@ -89,7 +104,7 @@ def checkpoint_parser(verb: str, description: str, epilog: str) -> Parser:
     """Return a parser with --checkpoint."""
     check_recbole()
     parser = bare_parser(verb, description, epilog)
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="trained model; its dataset is not needed")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="(required) the trained model")
     return parser
 
 
@@ -98,22 +113,19 @@ def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool =
     parser = checkpoint_parser(verb, description, epilog)
     parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: print)")
     if new_ratings:
-        parser.add_argument(
-            "--new_ratings", metavar="FILE", help="ratings by new users; for predict, also ratings of new items"
-        )
+        parser.add_argument("--new_ratings", metavar="FILE", help="ratings by new users; for predict, of new items too")
     return parser
 
 
 def reading_flags(parser: Parser, prefix: str, what: str = "the input") -> None:
     """Add the flags that say how to read a file. Flags with a prefix are not listed in --help."""
     group = parser.add_argument_group(f"how to read {what} (detected unless given)")
-    for name, meaning in READING.items():
-        choices = ("yes", "no") if meaning.startswith("whether") else None
+    for name, (metavar, meaning) in READING.items():
         group.add_argument(
             f"--{prefix}{name}",
             help=argparse.SUPPRESS if prefix else meaning,
-            choices=choices,
-            metavar=None if choices else name.upper(),
+            choices=None if metavar else ("yes", "no"),
+            metavar=metavar,
         )
 
 
@@ -128,9 +140,7 @@ def options_of(known: argparse.Namespace, *prefixes: str) -> Options:
 
 
 def skip_flag(parser: Parser) -> None:
-    parser.add_argument(
-        "--skip_bad_lines", action="store_true", help="skip lines that are not valid ratings, and list them"
-    )
+    parser.add_argument("--skip_bad_lines", action="store_true", help="leave out invalid lines, and list them")
 
 
 def only_known(parser: Parser, argv: list[str]) -> argparse.Namespace:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from recbole_autorec.cli.flags import only_known, options_of, reading_flags, serving_parser
 
 DESCRIPTION = """\
-Predict ratings in stars for user-item pairs. The output keeps the order and the other columns of the file. A pair with
-an unknown user or item gets the model's fallback and a note.
-The reading flags also apply to --new_ratings; --new_columns, --new_separator and so on apply to it alone."""
+Predict ratings in stars for user-item pairs; order and other columns stay. A
+pair with an unknown user or item gets the model's fallback and a note."""
 
 EPILOG = """\
 examples:
-  %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.tsv --output predictions.tsv
-  %(prog)s --checkpoint saved/IAutoRec.pth --input pairs.csv --new_ratings newcomers.csv --output predictions.csv"""
+  %(prog)s --checkpoint m.pth --input pairs.csv
+  %(prog)s --checkpoint m.pth --input pairs.csv --output out.csv
+  %(prog)s --checkpoint m.pth --input pairs.csv --new_ratings n.csv"""
 
 
 def run(argv: list[str]) -> str:
     parser = serving_parser("predict", DESCRIPTION, EPILOG)
-    parser.add_argument("--input", required=True, metavar="FILE", help="pairs in any format that convert reads")
-    reading_flags(parser, "")
+    parser.add_argument(
+        "--input", required=True, metavar="FILE", help="(required) pairs, in any format that convert reads"
+    )
+    reading_flags(parser, "", "both files")
     reading_flags(parser, "new_")
     known = only_known(parser, argv)
 

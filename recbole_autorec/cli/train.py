@@ -5,40 +5,32 @@ from __future__ import annotations
 from recbole_autorec.cli.flags import parse, parser_for
 
 DESCRIPTION = """\
-Train a model in RecBole and report RMSE and MAE in stars. The default model is I-AutoRec.
-The best epoch is chosen on the validation part; the test part is used once, at the end.
-
-Other verbs: compare, tune, convert, predict, evaluate, recommend, similar, export (compare --help and so on)."""
+Train a model in RecBole and report RMSE and MAE in stars. Validation ratings
+choose the epoch; test ratings are used once, at the end. Other verbs: compare,
+tune, convert, predict, evaluate, recommend, similar, export."""
 
 EPILOG = """\
-Any other parameter of RecBole or the model, as --key value or --key=value (values are YAML):
-  --hidden_size [500]        units of each hidden layer
-  --reg_weight 400           the paper's lambda; the default depends on the number of ratings
-  --row_scaling 0.5          tame long rows; 0 as in the paper
-  --learner adam             instead of lbfgs; also rprop, sgd, ... with --train_batch_size 512
-  --epochs 20                maximum number; --stopping_step 3 stops earlier
-  --refit True               retrain on train + valid for the chosen number of epochs, then test
-  --final True               then retrain on all ratings: the checkpoint's model, which has no score of its own
-  --nproc 2                  processes that train together, each on a GPU or on cores; several machines: docs/scaling.md
-  --eval_args "{split: {RS: [0.8, 0.1, 0.1]}}"
-All parameters, explained: properties/overall.yaml, properties/model/*.yaml, and RecBole's documentation.
-Flags override config files, later files override earlier ones, and files override the defaults.
+Every parameter of the model or RecBole is a --KEY with a VALUE in YAML:
+  --hidden_size [500]  hidden units        --epochs 20    maximum number
+  --reg_weight 400     the paper's lambda  --refit True   then on train + valid
+  --learner adam       instead of lbfgs    --final True   then on all ratings
+  --row_scaling 0.5    0 is the paper      --nproc 2      several processes
+properties/overall.yaml and properties/model/ list them with their meanings.
 
 examples:
   %(prog)s --dataset ml-100k
-  %(prog)s --dataset ml-1m --data_path dataset --refit True --output results/ml-1m
-  %(prog)s --dataset ml-100k --model UAutoRec --learner adam --train_batch_size 512 --epochs 100
-  %(prog)s --dataset ml-100k --metrics [NDCG,Recall] --eval_args "{mode: full}" --valid_metric NDCG@10"""
+  %(prog)s --dataset ml-1m --refit True --output results/1m
+  %(prog)s --model UAutoRec --learner adam --epochs 100"""
 
 
 def run(argv: list[str]) -> str:
     parser = parser_for("", DESCRIPTION, EPILOG)
-    parser.add_argument(
-        "--model", help="IAutoRec (default), UAutoRec, AutoRecEnsemble, BiasedMF, Bias, GlobalMean, or one of RecBole's"
-    )
-    parser.add_argument("--output", metavar="DIR", help="folder to write result.json to")
+    parser.add_argument("--model", metavar="NAME", help="IAutoRec (default), UAutoRec, ..., or one of RecBole's")
+    parser.add_argument("--output", metavar="DIR", help="write result.json and a page, report.html")
     parser.add_argument("--resume", metavar="CHECKPOINT", help="continue from a checkpoint")
     known, flags = parse(parser, argv)
+    if not vars(known).pop("show_progress"):
+        flags |= {"show_progress": "False", "state": "WARNING"}
 
     from recbole_autorec.process_memory import return_large_blocks
     from recbole_autorec.quick_start import run_recbole_autorec

@@ -2,55 +2,41 @@
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
+
 from recbole_autorec.cli.flags import parse, parser_for
 from recbole_autorec.cli.train import summary
 from recbole_autorec.config.values import parse_value
 
 DESCRIPTION = """\
-Search for the parameters with the best validation score, then train and test with them. No trial sees the test part.
-Accepts any model that train accepts."""
+Search for the parameters with the best validation score, then train and test
+with them. No trial sees the test part."""
 
 EPILOG = """\
-A search space has one line per parameter, in RecBole's format:
-
-  reg_weight loguniform 3.9,6.6        natural logarithms of 49 and 735
-  row_scaling uniform 0,0.8
-  train_batch_size quniform 256,4096,256
-  hidden_size choice ['[250]','[500]']
-
-Any other --key value or --key=value sets a parameter of every trial, as in training.
+A --KEY applies to every trial. Search spaces: docs/tuning.md. For --engine ray:
+--ray_address, --cpus_per_trial, --gpus_per_trial, --storage_path.
 
 examples:
-  %(prog)s --model IAutoRec --dataset ml-100k
-  %(prog)s --model FM --dataset ml-100k --space fm.hyper --algo random --max_evals 20 --output results/fm
-  %(prog)s --model FM --dataset ml-100k --space fm.hyper --algo random --max_evals 20 --output results/fm --resume
-  %(prog)s --model UAutoRec --dataset ml-100k --engine ray --ray_address auto --cpus_per_trial 2"""
+  %(prog)s --dataset ml-100k
+  %(prog)s --model FM --space fm.hyper --max_evals 20
+  %(prog)s --output results/fm --resume"""
 
 
 def run(argv: list[str]) -> str:
     parser = parser_for("tune", DESCRIPTION, EPILOG)
-    parser.add_argument("--model", help="IAutoRec (default), UAutoRec, BiasedMF, or one of RecBole's")
+    parser.add_argument("--model", metavar="NAME", help="IAutoRec (default), UAutoRec, ..., or one of RecBole's")
     parser.add_argument("--space", metavar="FILE", help="search space (default: properties/hyper/MODEL.hyper)")
-    parser.add_argument(
-        "--engine", default="hyperopt", help="hyperopt (default), one trial at a time; or ray, with ASHA"
-    )
-    parser.add_argument("--algo", default="bayes", help="bayes (default), random, or exhaustive if all are choices")
-    parser.add_argument("--max_evals", type=parse_value, help="configurations to try (default: 50; exhaustive: all)")
-    parser.add_argument(
-        "--time_budget", type=parse_value, metavar="SECONDS", help="stop the search after this time and test the best"
-    )
-    parser.add_argument(
-        "--output", metavar="DIR", help="output folder (default: results/tune-<model>-<dataset>-<time>)"
-    )
+    parser.add_argument("--engine", default="hyperopt", metavar="NAME",
+                        help="hyperopt (default): one trial at a time; ray: several")  # fmt: skip
+    parser.add_argument("--algo", default="bayes", metavar="NAME", help="bayes (default), random or exhaustive")
+    parser.add_argument("--max_evals", type=parse_value, metavar="N", help="trials (default: 50; exhaustive: all)")
+    parser.add_argument("--time_budget", type=parse_value, metavar="S", help="seconds after which to test the best")
+    parser.add_argument("--output", metavar="DIR", help="(default: results/tune-<model>-<dataset>-<time>)")
     parser.add_argument("--resume", action="store_true", help="continue the search in --output")
-    parser.add_argument("--ray_address", metavar="HOST:PORT", help="running cluster, or auto (default: this machine)")
-    parser.add_argument("--cpus_per_trial", type=parse_value, metavar="N", help="CPUs per Ray trial (default: 1)")
-    parser.add_argument(
-        "--gpus_per_trial", type=parse_value, metavar="N", help="GPUs per Ray trial, fractions allowed (default: 0)"
-    )
-    parser.add_argument(
-        "--storage_path", metavar="DIR", help="shared folder for Ray's checkpoints (default: none kept)"
-    )
+    parser.add_argument("--ray_address", help=SUPPRESS)
+    for name in ("--cpus_per_trial", "--gpus_per_trial"):
+        parser.add_argument(name, type=parse_value, help=SUPPRESS)
+    parser.add_argument("--storage_path", metavar="DIR", help=SUPPRESS)
     known, flags = parse(parser, argv)
 
     from recbole_autorec.process_memory import return_large_blocks
