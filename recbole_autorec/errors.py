@@ -4,15 +4,26 @@ from traceback import walk_tb
 
 
 class AutoRecError(Exception):
-    """A mistake that the user can fix. The command line prints it without a traceback and exits with code 2."""
+    """A mistake that the user can fix: the message says where, what came in, what is allowed and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+
+    Examples:
+        >>> from recbole_autorec import AutoRecError, Config
+        >>> try:
+        ...     Config("IAutoRec", "ml-100k", config_dict={"hiden_size": [50]})
+        ... except AutoRecError as error:
+        ...     print(error)
+        config_dict: unknown key 'hiden_size'; did you mean 'hidden_size'?
+    """
 
 
 class ConfigError(AutoRecError):
-    """A parameter is unknown, has the wrong type or is out of range."""
+    """A parameter is unknown, has the wrong type or is out of range. One message lists all faults."""
 
 
 class DataError(AutoRecError):
-    """The data cannot be read, or cannot be used for rating prediction."""
+    """The data cannot be read, or cannot be used for rating prediction. The message names the file and the line."""
 
 
 class CheckpointError(AutoRecError):

@@ -55,25 +55,33 @@ def run_recbole_autorec(
     """Train a model, choose the epoch on the validation part, and test it once.
 
     Args:
-        model, config_file_list, config_dict, flags: see Config.
-        dataset: see Config; or a pandas DataFrame with columns user, item, rating and optionally timestamp, under any
-            names that `convert` recognises. The dataset is then called "dataframe".
+        model: name of the model, or its class; see Config.
+        dataset: name of a folder in `data_path`; or a pandas DataFrame with columns user, item, rating and optionally
+            timestamp, under any names that `convert` recognises. The dataset is then called "dataframe".
+        config_file_list: YAML files; see Config.
+        config_dict: parameters by name; see Config.
+        flags: parameters by name, as text from the command line; see Config.
         output: folder for result.json.
         resume: checkpoint to continue from.
 
     Returns:
-        model, dataset, seed, parameters (those that differ from the defaults), valid, test (metric -> value; empty
-        without such a part), best_epoch (from 1; 0 is the offsets alone; without a validation part, the last one),
-        epochs_run, train_seconds, eval_seconds, peak_memory_mb (MiB), n_parameters, n_train, n_valid, n_test, n_cold
-        (test pairs whose user or item has no training rating), split_fingerprint, curve ([epoch, training seconds,
-        validation score]), checkpoint (path; None if not saved, or saved on another machine), final (whether the
-        checkpoint's model was retrained on all parts; valid, test and n_cold are of the model before), versions,
-        command.
+        A dict with
+
+        * `valid` and `test`: metric -> value, RMSE and MAE in stars; empty without such a part
+        * `checkpoint`: its path; None if not saved, or saved on another machine
+        * `model`, `dataset`, `seed`, and `parameters`, those that differ from the defaults
+        * `best_epoch`, from 1; 0 is the offsets alone; without a validation part, the last one
+        * `epochs_run`; `curve`, a list of [epoch, training seconds, validation score]
+        * `train_seconds`, `eval_seconds`, `peak_memory_mb` (MiB), `n_parameters`
+        * `n_train`, `n_valid`, `n_test`, in ratings; `n_cold`, the test pairs whose user or item has no training rating
+        * `final`: whether the checkpoint's model was retrained on all parts; then `valid`, `test` and `n_cold` are of
+          the model before
+        * `split_fingerprint`, `versions`, `command`
 
     Raises:
         AutoRecError: anything the user can fix; the message says how.
 
-    Example:
+    Examples:
         >>> result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 2})
         >>> result["test"]["rmse"] < 0.9
         True
@@ -103,10 +111,21 @@ def run_recbole_autorec(
 def train_and_test(
     config: Config, data: RatingDataset, parts: list[RatingDataset], resume: str | Path | None = None
 ) -> tuple[dict[str, Any], RatingTrainer]:
-    """Return what run_recbole_autorec returns, and the trainer.
+    """Train, choose the epoch and test on parts that are already split.
 
-    The trainer's last_scores are predictions for the test part (none after a `final` training), its valid_scores those
-    of the chosen epoch for the validation part.
+    Args:
+        config: parameters of the run.
+        data: the whole dataset, for the log.
+        parts: its train, valid and test parts; see load_and_split.
+        resume: checkpoint to continue from.
+
+    Returns:
+        What run_recbole_autorec returns, and the trainer. The trainer's `last_scores` are predictions for the test
+            part, in stars (none after a `final` training), its `valid_scores` those of the chosen epoch for the
+            validation part.
+
+    Raises:
+        AutoRecError: anything the user can fix; the message says how.
     """
     with quiet_recbole():
         if config["saved"] or collectives.world_size() > 1:  # RecBole's processes would race to make it
@@ -191,7 +210,7 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
     """Rebuild what a checkpoint was trained with, like RecBole's function of the same name.
 
     Args:
-        model_file: the checkpoint.
+        model_file: path of the checkpoint.
         config_dict: parameters to change, and data_path unless the dataset is in dataset/ or is RecBole's ml-100k:
             paths, addresses and devices are never taken from a file.
 
@@ -202,7 +221,7 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
     Raises:
         CheckpointError: it is unreadable or was trained on other ratings.
 
-    Example:
+    Examples:
         >>> result = run_recbole_autorec("Bias", "ml-100k")
         >>> config, model, dataset, train_data, valid_data, test_data = load_data_and_model(result["checkpoint"])
         >>> model.predict(test_data.dataset.inter_feat[:3]).shape
@@ -234,13 +253,47 @@ def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | No
 
 
 def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
-    """Load the dataset; return it and its train, valid and test parts."""
+    """Load the dataset and split it.
+
+    Args:
+        config: names the dataset, its folder, the split (`eval_args`) and its `seed`.
+
+    Returns:
+        The dataset, and its train, valid and test parts; a part may be empty.
+
+    Raises:
+        DataError: the files are missing or invalid, or a part has too few ratings.
+
+    Examples:
+        >>> config = Config("IAutoRec", "ml-100k")
+        >>> data, parts = load_and_split(config)
+        >>> [len(part) for part in parts]
+        [81000, 9000, 10000]
+    """
     data = RatingDataset(config)
     return data, data.build()
 
 
 def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
-    """Build RecBole's loaders for train, valid and test, None for an empty part; AutoRec trains on rows of ratings."""
+    """Build RecBole's loaders. AutoRec trains on rows of ratings, so its training loader yields ids of rows.
+
+    Args:
+        config: sets `train_batch_size` (rows, or ratings for other models) and `eval_batch_size` (pairs).
+        data: the whole dataset.
+        parts: its train, valid and test parts.
+
+    Returns:
+        The loaders of train, valid and test; None for an empty part.
+
+    Raises:
+        DataError: the data cannot be ranked, as someone has rated every item; only with ranking metrics.
+
+    Examples:
+        >>> config = Config("IAutoRec", "ml-100k")
+        >>> train_data, valid_data, test_data = build_dataloaders(config, *load_and_split(config))
+        >>> 1600 < sum(len(interaction) for interaction in train_data) < 1682  # rows: items with training ratings
+        True
+    """
     try:
         samplers = create_samplers(config, data, parts)
     except ValueError as error:  # a user who rated everything leaves nothing to rank
@@ -258,7 +311,21 @@ def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDat
 
 
 def build_model(config: Config, train_part: RatingDataset) -> AbstractRecommender:
-    """Build a model on its training ratings; it predicts stars if the metrics are in stars."""
+    """Build a model on its training ratings; it predicts stars if the metrics are in stars.
+
+    Args:
+        config: names the model and sets its parameters.
+        train_part: the training part only; the whole dataset would leak test ratings.
+
+    Returns:
+        The model, on the configured device, not yet trained.
+
+    Examples:
+        >>> config = Config("IAutoRec", "ml-100k")
+        >>> data, parts = load_and_split(config)
+        >>> build_model(config, parts[0]).autoencoder.encoder_weight.shape  # D users and RecBole's padding id, K
+        torch.Size([944, 500])
+    """
     model_class = config.model_class
     if config["eval_type"] == EvaluatorType.VALUE and not predicts_stars(model_class):
         model_class = in_stars(model_class)
@@ -266,7 +333,24 @@ def build_model(config: Config, train_part: RatingDataset) -> AbstractRecommende
 
 
 def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
-    """Build a model and its trainer; the same seed builds the same model."""
+    """Build a model and its trainer; the same seed builds the same model.
+
+    Args:
+        config: names the model and sets its parameters and the `seed`.
+        train_part: the training part only.
+
+    Returns:
+        The trainer; `trainer.model` is the model.
+
+    Examples:
+        >>> config = Config("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 2, "saved": False})
+        >>> data, parts = load_and_split(config)
+        >>> train_data, valid_data, test_data = build_dataloaders(config, data, parts)
+        >>> trainer = build_trainer(config, parts[0])
+        >>> valid_rmse, _ = trainer.fit(train_data, valid_data, saved=False)
+        >>> trainer.evaluate(test_data)["rmse"] < 0.9
+        True
+    """
     init_seed(config["seed"], config["reproducibility"])
     start = perf_counter()
     model = build_model(config, train_part)
@@ -278,7 +362,15 @@ def build_trainer(config: Config, train_part: RatingDataset) -> RatingTrainer:
 
 
 def get_trainer(config: Config) -> type[RatingTrainer]:
-    """Return our trainer class, on top of RecBole's own if it has one for the model or for a class that it extends."""
+    """Return our trainer class, on top of RecBole's own if it has one for the model or for a class that it extends.
+
+    Args:
+        config: names the model and the `learner`.
+
+    Examples:
+        >>> get_trainer(Config("BiasedMF", "ml-100k")).__name__
+        'RatingTrainer'
+    """
     model_class: Any = config.model_class
     if issubclass(model_class, RowAutoRec):
         return row_trainer(config["learner"])

@@ -38,12 +38,23 @@ class Results:
         return None if found is None or "error" in found else found
 
     def results(self, label: str) -> list[dict[str, Any]]:
-        """Return a row's results, one for each successful repeat."""
+        """Return a row's results, one for each successful repeat.
+
+        Args:
+            label: label of the row, such as "IAutoRec".
+
+        Returns:
+            What run_recbole_autorec returns, each.
+        """
         found = (self.result(task) for task in self.tasks if task.row.label == label)
         return [result for result in found if result is not None]
 
     def error(self, label: str) -> str | None:
-        """Return why a row's first failed repeat failed; None if none did."""
+        """Return why a row's first failed repeat failed; None if none did.
+
+        Args:
+            label: label of the row.
+        """
         found = (task.result() for task in self.tasks if task.row.label == label)
         return next((result["error"] for result in found if result is not None and "error" in result), None)
 

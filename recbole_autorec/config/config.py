@@ -46,7 +46,8 @@ class Config(RecBoleConfig):
     Args:
         model: name of the model, or its class.
         dataset: name of the dataset, a folder in `data_path`.
-        config_file_list: YAML files, or a Layer (source, parameters by name) in place of a file.
+        config_file_list: YAML files, later ones override earlier ones; or a pair (source, parameters by name) in place
+            of a file.
         config_dict: parameters by name.
         flags: parameters by name, as text from the command line.
 
@@ -56,7 +57,7 @@ class Config(RecBoleConfig):
     Raises:
         ConfigError: one message with all faults.
 
-    Example:
+    Examples:
         >>> config = Config("UAutoRec", "ml-100k", config_dict={"epochs": 3})
         >>> config["epochs"], config["valid_metric"], config.changed_parameters()
         (3, 'RMSE', {'epochs': 3})

@@ -36,7 +36,9 @@ class Converted:
 
     Attributes:
         folder: folder of the atomic files.
-        n_users, n_items, n_ratings: numbers in these files.
+        n_users: number of users in these files.
+        n_items: number of items.
+        n_ratings: number of ratings.
         rating_range: lowest and highest rating.
         n_duplicates: number of ratings left out because their pair was rated again.
         bad_lines: number of invalid lines that were skipped.
@@ -82,8 +84,13 @@ def convert(
         data_path: folder that holds the datasets.
         columns: "user,item,rating,timestamp" by position with - for unused ones, or "user=NAME,..."; None to detect
             them. Also a list of fields by position, or a mapping field -> name.
-        separator, encoding, header, quotes, decimal, date_format: layout of text, None to detect it; see
-            reading.options.Options.
+        separator: between the fields of text: a text, "tab", or "blanks" for runs of blanks. This and the next five
+            are detected if None.
+        encoding: of text, such as "cp1252".
+        header: whether the first line names the columns.
+        quotes: whether fields may be in double quotes; if not, a quote is an ordinary character.
+        decimal: decimal mark of ratings, "." or ",".
+        date_format: of timestamps, in strptime's codes, such as "%d/%m/%Y".
         not_rated: rating that means "not rated", such as -1; left out.
         split: predefined split: train and test files, or train, valid and test, within `input`. Without a valid file, a
             random tenth of train becomes one.
@@ -92,10 +99,13 @@ def convert(
         download_url: base URL of the archives; None for GroupLens's.
         show_progress: show a progress bar on stderr.
 
+    Returns:
+        A summary: the folder, the numbers of users, items and ratings, and what was left out.
+
     Raises:
         AutoRecError: the input is not a file of ratings, or the dataset already exists. Nothing is left behind.
 
-    Example:
+    Examples:
         >>> films = pd.DataFrame({"user": ["ann", "ann", "ben"], "movie": ["Up", "Heat", "Up"], "stars": [5, 2.5, 4]})
         >>> converted = convert(films, "films")
         >>> converted.n_ratings, converted.n_items, converted.rating_range

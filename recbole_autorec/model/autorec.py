@@ -34,8 +34,10 @@ class AutoRec(RatingRecommender):
         sides: row type of each autoencoder, "item" or "user".
         calibration: weighs the parts of their predictions; a plain mean until it is fitted.
         calibrates: whether training fits it; only with offsets.
-        user_counts, item_counts: number of training ratings of each, (n_users,) and (n_items,).
-        user_is_rated, item_is_rated: whether each has a training rating, (n_users,) and (n_items,).
+        user_counts: number of training ratings of each user, (n_users,).
+        item_counts: number of training ratings of each item, (n_items,).
+        user_is_rated: whether each user has a training rating, (n_users,).
+        item_is_rated: whether each item has one, (n_items,).
         cold_start_rating: prediction for a pair whose user or item has no training rating, in stars; None predicts
             from the known offsets.
     """
@@ -131,7 +133,8 @@ class RowAutoRec(AutoRec):
 
     Attributes:
         ratings: training ratings, (N, D) sparse, on the model's scale. N and D count RecBole's padding id 0.
-        row_scales, column_scales: input factors from row_scaling and column_scaling, (N,) and (D,).
+        row_scales: input factors from row_scaling, (N,).
+        column_scales: input factors from column_scaling, (D,).
         inputs: the same entries after scaling: what the encoder sees.
         autoencoder: the model itself; see MaskedAutoencoder.
     """

@@ -55,11 +55,12 @@ class Predictor:
 
     Attributes:
         model: the model, in evaluation mode.
-        users, items: the ids in the training data.
+        users: ids of the users in the dataset, in training or not.
+        items: ids of the items in the dataset, in training or not.
         rating_range: lowest and highest training rating, in stars.
         knows_ratings: whether `recommend` can leave out what a user has rated; see `save`.
 
-    Example:
+    Examples:
         >>> from recbole_autorec import run_recbole_autorec
         >>> result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 2})
         >>> predictor = Predictor.load(result["checkpoint"])
@@ -115,6 +116,9 @@ class Predictor:
             checkpoint: file of a model that predicts ratings.
             model: its class, if it is your own.
 
+        Returns:
+            The predictor.
+
         Raises:
             CheckpointError: the file is damaged, or its model cannot predict ratings from users and items alone.
         """
@@ -157,9 +161,17 @@ class Predictor:
         what a user has rated, so `recommend` does not leave it out. The file has ids, titles, rating counts, and what
         the model has learnt from the ratings: it is smaller, not anonymous.
 
+        Args:
+            path: the file to write.
+
         Raises:
             DataError: the model needs the training ratings to predict, as some of RecBole's do.
             CheckpointError: `path` cannot be written.
+
+        Examples:
+            >>> predictor.save("model.pth")
+            >>> Predictor.load("model.pth").knows_ratings
+            False
         """
         dampings = {
             key: getattr(self.model, key) for key in ("user_damping", "item_damping") if hasattr(self.model, key)
@@ -196,7 +208,7 @@ class Predictor:
     # Known users and items.
 
     def predict(self, users: Ids | pd.DataFrame, items: Ids | None = None, strict: bool = False) -> np.ndarray:
-        """Predict the ratings of P pairs: (P,) float32, in stars. A single user or item is paired with all others.
+        """Predict the ratings of P pairs. A single user or item is paired with all others.
 
         A pair's prediction does not depend on the other pairs. The first pair whose user or item has no training
         rating causes a warning; `notes` tells which pairs these are, and what they get.
@@ -206,8 +218,18 @@ class Predictor:
             items: ids; None with a DataFrame.
             strict: refuse pairs whose user or item has no training rating.
 
+        Returns:
+            Predictions (P,) float32, in stars.
+
         Raises:
             DataError: users and items differ in number, a column is missing, or `strict` and such a pair.
+
+        Examples:
+            >>> predictor.predict("196", ["242", "302", "377"]).shape
+            (3,)
+            >>> pairs = pd.DataFrame({"user": ["196", "22"], "item": ["242", "377"]})
+            >>> bool((predictor.predict(pairs) == predictor.predict(["196", "22"], ["242", "377"])).all())
+            True
         """
         ids = _given(PAIR, users, items)
         pairs = self._pairs(*ids)
@@ -218,12 +240,36 @@ class Predictor:
         """Return what each pair's prediction lacks: "", or "unknown user", "unrated item" and so on.
 
         Such a pair gets the model's fallback: AutoRec's cold_start_rating, the offsets that are known, or the mean of
-        the training ratings. The arguments are those of `predict`.
+        the training ratings.
+
+        Args:
+            users: as in `predict`.
+            items: as in `predict`.
+
+        Returns:
+            A text for each pair, empty if nothing is lacking.
+
+        Examples:
+            >>> predictor.notes("196", ["242", "nobody-knows"])
+            ['', 'unknown item']
         """
         return self._notes(self._pairs(*_given(PAIR, users, items)))
 
     def predict_with_notes(self, users: Ids | pd.DataFrame, items: Ids | None = None) -> tuple[np.ndarray, list[str]]:
-        """Return what `predict` and `notes` return, in one pass and without a warning."""
+        """Return what `predict` and `notes` return, in one pass and without a warning.
+
+        Args:
+            users: as in `predict`.
+            items: as in `predict`.
+
+        Returns:
+            Predictions (P,) float32, in stars, and a text for each pair.
+
+        Examples:
+            >>> stars, notes = predictor.predict_with_notes(["196", "new"], "242")
+            >>> notes
+            ['', 'unknown user']
+        """
         pairs = self._pairs(*_given(PAIR, users, items))
         return self._predict(*pairs), self._notes(pairs)
 
@@ -244,6 +290,11 @@ class Predictor:
 
         Raises:
             DataError: as `predict`, or there is no rating, or one is not a finite number.
+
+        Examples:
+            >>> scores = predictor.evaluate(["196", "22", "22"], ["242", "377", "nobody-knows"], [3, 1, 4])
+            >>> scores["n"], scores["n_cold"], scores["rmse"] < 2
+            (3, 1, True)
         """
         users, items, ratings = _given(FIELDS[:3], users, items, ratings)
         given = pd.Series(ratings)
@@ -266,7 +317,7 @@ class Predictor:
     def recommend(
         self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
     ) -> pd.DataFrame:
-        """Return the k best items that a user has not rated in training: item, rating in stars, title if known.
+        """Recommend the k best items that a user has not rated in training.
 
         Args:
             user: an id.
@@ -274,15 +325,38 @@ class Predictor:
             candidates: the only items to rank. Those without a training rating are left out, with a warning.
             exclude: items not to recommend.
 
+        Returns:
+            Best first: item, rating (in stars, clipped to the training range), and title if known.
+
         Raises:
             DataError: the user is unknown or has no training rating, or no candidate has one.
+
+        Examples:
+            >>> predictor.recommend("196", k=3).columns.tolist()
+            ['item', 'rating', 'title']
+            >>> sorted(predictor.recommend("196", candidates=["50", "172"])["item"])
+            ['172', '50']
         """
         return pd.DataFrame(self._recommended(user, k, self._left_out(candidates, exclude)))
 
     def best_items(
         self, user: Any, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None
     ) -> list[dict[str, Any]]:
-        """Recommend like `recommend`, but return a list of dicts, in about half the time; for servers."""
+        """Recommend like `recommend`, but return plain rows, in about half the time; for servers.
+
+        Args:
+            user: as in `recommend`.
+            k: as in `recommend`.
+            candidates: as in `recommend`.
+            exclude: as in `recommend`.
+
+        Returns:
+            A dict with item, rating and title for each item, best first.
+
+        Examples:
+            >>> [sorted(row) for row in predictor.best_items("196", k=1)]
+            [['item', 'rating', 'title']]
+        """
         best = self._recommended(user, k, self._left_out(candidates, exclude))
         columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in best.values()]
         return [dict(zip(best, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -293,13 +367,24 @@ class Predictor:
         return self._best_items(self._scores(number), np.append(seen, left_out), k)
 
     def similar_items(self, item: Any, k: int = 10) -> pd.DataFrame:
-        """Return the k items most similar to this one, best first: item, similarity, title if known.
+        """Find the k items most similar to this one.
 
         Similarity is the cosine of the items' codes, each less the mean code: 1 means alike, 0 nothing in common. The
         codes are I-AutoRec's hidden layer, U-AutoRec's output weights, BiasedMF's factors.
 
+        Args:
+            item: an id.
+            k: maximum number of rows.
+
+        Returns:
+            Best first: item, similarity (-1 to 1), and title if known.
+
         Raises:
             DataError: the item is unknown or has no training rating, or the model has no item codes.
+
+        Examples:
+            >>> predictor.similar_items("50", k=3).columns.tolist()
+            ['item', 'similarity', 'title']
         """
         number = self._number("item", item)
         codes = self._item_codes
@@ -319,9 +404,17 @@ class Predictor:
                 with a warning; see NewUser.left_out.
             strict: refuse such items.
 
+        Returns:
+            The new user, who predicts and recommends.
+
         Raises:
             DataError: no item has a training rating, a rating is outside the training range, or the model is not an
                 AutoRec.
+
+        Examples:
+            >>> new = predictor.fold_in_user({"50": 5, "172": 5, "288": 1})
+            >>> len(new.recommend(5)), new.left_out
+            (5, [])
         """
         return NewUser(self, *self._folded("user", "item", ratings, strict))
 
@@ -329,8 +422,19 @@ class Predictor:
         """Fold in an item that training did not see, from known users' ratings; otherwise like fold_in_user.
 
         Args:
-            ratings: user -> stars.
-            strict: see fold_in_user.
+            ratings: user -> stars; a Series has the users as its index.
+            strict: refuse users without a training rating.
+
+        Returns:
+            The new item, which predicts.
+
+        Raises:
+            DataError: no user has a training rating, a rating is outside the training range, or the model is not an
+                AutoRec.
+
+        Examples:
+            >>> predictor.fold_in_item({"196": 4, "22": 2}).predict(["196", "22", "377"]).shape
+            (3,)
         """
         return NewItem(self, *self._folded("item", "user", ratings, strict))
 
@@ -516,7 +620,14 @@ class _New:
         self._predictor, self._rated, self.scores, self.left_out = predictor, rated, scores, left_out
 
     def predict(self, ids: Ids) -> np.ndarray:
-        """Predict ratings, (P,) float32, in stars; an unknown id gets cold_start_rating, or the new one's offset."""
+        """Predict ratings; an unknown id gets cold_start_rating, or the new one's offset.
+
+        Args:
+            ids: items, for a new user; users, for a new item.
+
+        Returns:
+            Predictions (P,) float32, in stars.
+        """
         model, rated = self._predictor.model, self._predictor._rated[self._other]
         places = self._predictor._numbers(self._other, ids)
         return model.or_cold(model.clipped(self.scores[places]), torch.from_numpy(rated[places])).numpy()
@@ -528,7 +639,16 @@ class NewUser(_New):
     _other = "item"
 
     def recommend(self, k: int = 10, candidates: Ids | None = None, exclude: Ids | None = None) -> pd.DataFrame:
-        """Recommend like Predictor.recommend; the items rated by the new user are left out."""
+        """Recommend like Predictor.recommend; the items rated by the new user are left out.
+
+        Args:
+            k: maximum number of rows.
+            candidates: the only items to rank.
+            exclude: items not to recommend.
+
+        Returns:
+            Best first: item, rating (in stars, clipped to the training range), and title if known.
+        """
         left_out = np.append(self._rated, self._predictor._left_out(candidates, exclude))
         return pd.DataFrame(self._predictor._best_items(self.scores.clone(), left_out, k))
 

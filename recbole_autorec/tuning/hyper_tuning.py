@@ -87,14 +87,15 @@ def objective_function(
     """Train on the training part and score on the validation part, for RecBole's HyperTuning.
 
     Args:
-        config_dict, config_file_list: see Config.
+        config_dict: parameters by name; see Config.
+        config_file_list: YAML files; see Config.
         saved: save a checkpoint of the best epoch of every trial.
 
     Returns:
         model, best_valid_score, valid_score_bigger, best_valid_result and test_result. HyperTuning prints the last,
         which is empty: a search must not see test scores. Test the best parameters with run_recbole_autorec.
 
-    Example:
+    Examples:
         >>> found = objective_function({"model": "Bias", "dataset": "ml-100k"})
         >>> found["best_valid_score"] < 1, found["valid_score_bigger"], found["test_result"]
         (True, False, {})

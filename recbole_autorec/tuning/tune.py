@@ -88,21 +88,31 @@ def tune(
     """Search for the parameters with the best validation score, then test them once.
 
     Args:
-        model, dataset, config_file_list, config_dict, flags: see Config; shared by all trials, including the seed.
+        model: name of the model, or its class.
+        dataset: name of a folder in `data_path`.
         space: a file in RecBole's format, or its params_dict; the default is properties/hyper/MODEL.hyper.
         engine: hyperopt runs one trial after the other; ray runs several in parallel, with early stopping by ASHA.
         algo: bayes (tree of Parzen estimators), random, or exhaustive for a space of choices.
         max_evals: number of configurations to try; the default is 50, or all for exhaustive.
         time_budget: seconds after which no trial starts; Ray also aborts running trials and discards them.
+        config_file_list: YAML files with parameters of all trials, including the seed; see Config.
+        config_dict: parameters of all trials, by name; see Config.
+        flags: parameters of all trials, as text from the command line; see Config.
         output: output folder; the default is results/tune-<model>-<dataset>-<time>.
         resume: continue the search in `output`.
-        ray_address, cpus_per_trial, gpus_per_trial, storage_path: see Cluster; only for engine ray.
+        ray_address: running cluster, as host:port or auto; None starts Ray on this machine.
+        cpus_per_trial: CPU cores of each trial with Ray, 1 unless given.
+        gpus_per_trial: GPUs of each trial with Ray, 0 unless given; may be a fraction.
+        storage_path: folder that all machines share, from which trials continue if their machine dies.
         show_progress: print trials and a progress bar to stderr.
+
+    Returns:
+        The finished search, written to `output`.
 
     Raises:
         AutoRecError: something is wrong before the first trial, or every trial failed.
 
-    Example:
+    Examples:
         >>> space = {"choice": {"hidden_size": ["[20]", "[40]"]}}
         >>> tuning = tune("IAutoRec", "ml-100k", space, algo="exhaustive", config_dict={"epochs": 1})
         >>> len(tuning.trials), (tuning.folder / "best.yaml").is_file()
