@@ -50,7 +50,11 @@ class Comparison(Results):
         return tables.notebook(self, self.table)
 
     def save(self, folder: str | Path) -> None:
-        """Write table.md, table.tex, table.csv, result.json and report.html."""
+        """Write table.md, table.tex, table.csv, result.json and report.html.
+
+        Args:
+            folder: an existing folder, or one to make.
+        """
         path, table = make_folder(folder), self.table
         content = {
             **json.loads((self.folder / "comparison.json").read_text()),
@@ -90,8 +94,19 @@ def compare(
     """Train each model on the same splits and compare them on the same test ratings.
 
     Args:
-        models, dataset, repeats, kfold, metric, reference, blend, file, configs: see make_plan.
-        config_file_list, config_dict, flags: parameters for every model; see Config.
+        models: names, "label=name" or classes; or label -> parameters, as in a comparison file. None takes them from
+            `file`.
+        dataset: name of a folder in `data_path`.
+        repeats: number of random splits, 5 unless given; repeat n uses the first seed plus n - 1.
+        kfold: number of folds of one partition, instead of `repeats`.
+        metric: rmse or mae, in stars; or a ranking metric such as ndcg@10, which ranks all items.
+        reference: label of a row to compare the others with, besides the best.
+        blend: add a row, the sum of all rows' predictions weighted by validation ratings.
+        file: YAML file with models and any of these settings, which the other arguments override.
+        configs: label -> YAML file or parameters for that row only.
+        config_file_list: YAML files with parameters for every model; see Config.
+        config_dict: parameters for every model, by name; see Config.
+        flags: parameters for every model, as text from the command line; see Config.
         output: output folder; the default is results/<dataset>-<time>. With the folder and settings of an earlier
             call, the comparison continues where that call stopped; models and repeats may be added.
         jobs: number of parallel trainings; each gets an equal share of the CPU cores.
@@ -103,7 +118,7 @@ def compare(
     Raises:
         AutoRecError: something is wrong before training starts. A model that fails later becomes a row with the reason.
 
-    Example:
+    Examples:
         >>> comparison = compare(["Bias", "GlobalMean"], "ml-100k", repeats=1)
         >>> (comparison.folder / "report.html").is_file()
         True
