@@ -53,7 +53,7 @@ class Calibration(nn.Module):
 
     def __init__(self, n: int, user_counts: Tensor, item_counts: Tensor):
         super().__init__()
-        self.weights = nn.Parameter(torch.from_numpy(_plain_mean(n)).float(), requires_grad=False)
+        self.weights = nn.Parameter(torch.from_numpy(plain_mean(n)).float(), requires_grad=False)
         self.least, self._mean_root = {}, {}
         for kind, counts in (("user", user_counts), ("item", item_counts)):
             ratings = counts.sort().values.double()
@@ -92,13 +92,13 @@ class Calibration(nn.Module):
     @torch.no_grad()
     def fit(self, products: Tensor, n: int) -> None:
         """Fit the weights of the first n autoencoders to validation ratings; set those of the others to 0."""
-        start, found = _plain_mean(n), np.zeros(len(self.weights))
+        start, found = plain_mean(n), np.zeros(len(self.weights))
         kept, summed = [*range(len(start)), len(found)], np.arange(len(start)) % TERMS == 1
         found[: len(start)] = least_squares(products.cpu().numpy()[np.ix_(kept, kept)], start, summed)
         self.weights.copy_(torch.from_numpy(found))
 
 
-def _plain_mean(n: int) -> NDArray[np.float64]:
+def plain_mean(n: int) -> NDArray[np.float64]:
     """Return the weights of a plain mean of n predictions."""
     return np.array([0.0, *([1 / n, 1 / n, 0.0, 0.0] * n)])
 

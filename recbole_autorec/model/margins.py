@@ -38,14 +38,18 @@ def margins_of(dataset: Dataset, rating_field: str) -> Margins:
     """Compute the margins of a training part; a part without ratings carries them in `margins`."""
     if isinstance(known := vars(dataset).get("margins"), Margins):
         return known
-    part, stars = dataset.inter_feat, dataset.inter_feat[rating_field]
-    users, items = (
-        torch.bincount(part[field], minlength=dataset.num(field)) for field in (dataset.uid_field, dataset.iid_field)
-    )
+    part, user, item = dataset.inter_feat, dataset.uid_field, dataset.iid_field
+    return margins_of_ratings(part[user], part[item], part[rating_field], (dataset.num(user), dataset.num(item)))
+
+
+def margins_of_ratings(users: Tensor, items: Tensor, stars: Tensor, shape: tuple[int, int]) -> Margins:
+    """Compute the margins of M ratings, (M,) each, among shape = (n_users, n_items)."""
+    user_counts, item_counts = (torch.bincount(ids, minlength=n) for ids, n in zip((users, items), shape, strict=True))
     low, high, mean = stars.min().item(), stars.max().item(), stars.double().mean().item()
     steps = in_steps(stars, low, _step(low, high))
     steps_mean = steps.mean().item()
-    return Margins(users, items, low, high, mean, steps_mean, (steps - steps_mean).square().mean().sqrt().item())
+    steps_deviation = (steps - steps_mean).square().mean().sqrt().item()
+    return Margins(user_counts, item_counts, low, high, mean, steps_mean, steps_deviation)
 
 
 def _step(low: float, high: float) -> float:
