@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import lzma
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,10 @@ def tiny_model(model: str = "IAutoRec", **parameters):
 def all_pairs(model) -> Interaction:
     grid = torch.cartesian_prod(torch.arange(model.n_users), torch.arange(model.n_items))
     return Interaction({model.USER_ID: grid[:, 0], model.ITEM_ID: grid[:, 1]})
+
+
+def written_by_0_1_0(model: str) -> Path:
+    """Return a checkpoint that release 0.1.0 trained on tiny, of IAutoRec, UAutoRec or BiasedMF; see test_migration."""
+    path = Path(f"{model}.pth").absolute()
+    path.write_bytes(lzma.decompress((ROOT / "tests" / "release_0_1_0" / f"{model}.pth.xz").read_bytes()))
+    return path

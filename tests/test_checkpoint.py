@@ -83,8 +83,8 @@ def test_foreign_file(tmp_path, content):
 def test_other_version(tmp_path):
     torch.save({"format": "recbole_autorec", "version": 99}, tmp_path / "c.pth")
     assert message(tmp_path / "c.pth") == (
-        f"checkpoint '{tmp_path / 'c.pth'}' has format version 99; this release reads version 3. Train again, or use the "
-        "release that wrote it."
+        f"checkpoint '{tmp_path / 'c.pth'}' has format version 99; this release reads version 3, and predicts with version 2. "
+        "Train again, or use the release that wrote it."
     )
 
 

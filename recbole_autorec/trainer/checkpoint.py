@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_autorec.errors import AutoRecError, CheckpointError, in_one_line
 from recbole_autorec.files import write_whole
+from recbole_autorec.trainer.migration import CARRIED_OVER, OLD_RELEASE, OLD_VERSION, from_version_2
 
 FORMAT = "recbole_autorec"
 VERSION = 3
@@ -174,7 +175,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
     """Read what save_checkpoint wrote. Untrusted files are safe to load: they cannot run code.
 
     Args:
-        serving: also accept a checkpoint that only serves.
+        serving: also accept a checkpoint that only serves: an exported one, or one of format version 2, of which the
+            result has the parts CARRIED_OVER.
 
     Raises:
         CheckpointError: the file is missing, damaged, not ours, of another version, or does not match its schema.
@@ -201,10 +203,12 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
     head = {key: state.get(key) for key in ("format", "version")} if isinstance(state, dict) else {}
     if not _is_plain(head) or head.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint '{path}' was not written by recbole_autorec.")
+    if head["version"] == OLD_VERSION:
+        return _carried_over(state, path, serving)
     if head["version"] != VERSION:
         raise CheckpointError(
             f"checkpoint '{path}' has format version {str(head['version'])[:20]}; this release reads version "
-            f"{VERSION}. Train again, or use the release that wrote it."
+            f"{VERSION}, and predicts with version {OLD_VERSION}. Train again, or use the release that wrote it."
         )
     only_serves = "learnt" in state
     if only_serves and not serving:
@@ -212,15 +216,36 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
             f"checkpoint '{path}' was exported for serving only: it has no ratings and no optimiser. Use the "
             "checkpoint it was exported from."
         )
-    schema = SERVING_SCHEMA if only_serves else SCHEMA
+    _check({key: state[key] for key in state if key not in head}, SERVING_SCHEMA if only_serves else SCHEMA, path)
+    return state
+
+
+def _carried_over(old: dict[Any, Any], path: str | Path, serving: bool) -> dict[str, Any]:
+    """Convert a checkpoint of format version 2, if it is to serve; its parts are checked before and afterwards."""
+    if not serving:
+        raise CheckpointError(
+            f"checkpoint '{path}' is of release {OLD_RELEASE} (format version {OLD_VERSION}): this release predicts, "
+            "evaluates, recommends and exports with it (Predictor.load), but cannot resume it or load it with its "
+            f"data, because training has changed. Train again, or use release {OLD_RELEASE}."
+        )
+    schema = {name: SCHEMA[name] for name in CARRIED_OVER}
+    old = {name: old[name] for name in CARRIED_OVER if name in old}
+    _check(old, schema, path)
+    with no_forgery(path):
+        new = from_version_2(old)
+    _check(new, schema, path)
+    return new
+
+
+def _check(state: dict[Any, Any], schema: dict[str, Callable[[Any], bool]], path: str | Path) -> None:
+    """Raise CheckpointError unless the state has the schema's keys and valid values."""
     missing = sorted(schema.keys() - state.keys())
     if missing:
         raise CheckpointError(f"checkpoint '{path}' lacks {', '.join(missing)}; it is damaged.")
-    wrong = sorted(map(str, state.keys() - schema.keys() - {"format", "version"}))
+    wrong = sorted(map(str, state.keys() - schema.keys()))
     wrong += [name for name, is_right in schema.items() if not is_right(state[name])]
     if wrong:
         raise CheckpointError(f"checkpoint '{path}' is damaged: invalid {', '.join(wrong)}.")
-    return state
 
 
 @contextmanager
