@@ -206,7 +206,7 @@ def train_and_test(
     return result, trainer
 
 
-def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | None = None):
+def load_data_and_model(model_file: str | Path, config_dict: dict[str, Any] | None = None) -> tuple[Any, ...]:
     """Rebuild what a checkpoint was trained with, like RecBole's function of the same name.
 
     Args:
@@ -274,7 +274,7 @@ def load_and_split(config: Config) -> tuple[RatingDataset, list[RatingDataset]]:
     return data, data.build()
 
 
-def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]):
+def build_dataloaders(config: Config, data: RatingDataset, parts: list[RatingDataset]) -> list[Any]:
     """Build RecBole's loaders. AutoRec trains on rows of ratings, so its training loader yields ids of rows.
 
     Args:
