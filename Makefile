@@ -1,4 +1,4 @@
-# make run | test | test-slow | smoke | check | bench. The first call, or one after a changed dependency, sets up .venv.
+# make run | test | test-slow | smoke | check | docs | bench. The first call, or one after a changed dependency, sets up .venv.
 # make run ARGS="--dataset ml-1m"        passes arguments on
 # make run PYTHON=python3.13             sets up .venv with another Python (3.10 to 3.14), used from then on
 # make run TORCH="torch==2.9.1"          installs this torch, not that of constraints.txt; also takes a wheel's URL
@@ -13,7 +13,7 @@ CPU := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(filter Linux,$(shell u
 CPU_PAGE := https://download.pytorch.org/whl/cpu/torch/
 ARGS ?= --dataset ml-100k
 
-.PHONY: run test test-slow smoke check format bench clean
+.PHONY: run test test-slow smoke check format docs bench clean
 
 run: $(READY)
 	$(BIN)/python run_recbole_autorec.py $(ARGS)
@@ -53,11 +53,15 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# From docs/ and the docstrings; open site/index.html.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 bench: $(READY)
 	$(BIN)/python benchmarks/guard.py
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist site *.egg-info
 
 # editable_mode=compat (pip >= 22.1) puts the checkout on the path; otherwise, run from the folder above a checkout, its
 # folder would hide the package.
@@ -75,5 +79,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@$(if $(CPU),$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)' --no-deps --no-index --find-links $(CPU_PAGE) \
 	  --retries 1 2>/dev/null || echo "no CPU build of torch found for Python $(VERSION): its CUDA build comes (several GB)")
 	@$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)'
-	@$(PIP) -c .venv/constraints.txt -e '.[test,check,tune]' --config-settings editable_mode=compat
+	@$(PIP) -c .venv/constraints.txt -e '.[test,check,tune,docs]' --config-settings editable_mode=compat
 	@touch $@
