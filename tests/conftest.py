@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import gc
 import lzma
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -95,3 +99,52 @@ def written_by_0_1_0(model: str) -> Path:
     path = Path(f"{model}.pth").absolute()
     path.write_bytes(lzma.decompress((ROOT / "tests" / "release_0_1_0" / f"{model}.pth.xz").read_bytes()))
     return path
+
+
+class Release(NamedTuple):
+    """What a release uploads, and what it was built from.
+
+    Attributes:
+        tracked: the files of the project, without those that git ignores.
+        sdist, wheel: what `python -m build` makes; the wheel is that of the sdist.
+        wheel_of_tree: the wheel of the files themselves.
+    """
+
+    tracked: set[str]
+    sdist: Path
+    wheel: Path
+    wheel_of_tree: Path
+
+
+# What work leaves behind in a checkout.
+STRAY = ("saved/x.pth", "log_tensorboard/x/events", "results/x.json", "build/lib/recbole_autorec/old.py", "dist/old.whl",
+         "site/index.html", "dataset/mine/mine.inter", "docs/__pycache__/x.pyc", "tests/.hypothesis/x", ".venv/x.py",
+         "recbole_autorec/__pycache__/x.pyc", "examples/.ipynb_checkpoints/x.ipynb", "notes.txt")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory) -> Release:
+    """The project, built from a copy in which somebody has worked; building itself leaves files behind as well."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a release is built from a git checkout")
+    tracked = {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    copy, out = tmp_path_factory.mktemp("project"), tmp_path_factory.mktemp("built")
+
+    def build(*arguments) -> None:
+        command = map(str, [sys.executable, "-m", "build", "--no-isolation", *arguments, copy])
+        done = subprocess.run([*command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    build("--wheel", "--outdir", out / "tree")
+    for name in STRAY:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).write_text("stray")
+    build("--outdir", out)
+    (sdist,), (wheel,), (of_tree,) = out.glob("*.tar.gz"), out.glob("*.whl"), out.glob("tree/*.whl")
+    return Release(tracked, sdist, wheel, of_tree)

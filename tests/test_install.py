@@ -1,4 +1,4 @@
-"""The property files are found from a wheel, an editable install and a checkout."""
+"""A wheel and an editable install run in an environment of their own, and find the property files."""
 
 import shutil
 import subprocess
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import recbole_autorec
 from tests.conftest import ROOT
 
 SOURCES = ["recbole_autorec", "properties", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
@@ -37,20 +38,17 @@ def pip(*arguments, python=sys.executable):
 
 
 @pytest.mark.parametrize("how", ["wheel", "editable"])
-def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how):
+def test_installed_copy_finds_its_property_files_and_runs(how, tmp_path, request):
     if how == "wheel":
-        pip("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path / "wheels", project)
-        (target,) = (tmp_path / "wheels").iterdir()
-        what = [target]
+        what = [request.getfixturevalue("release").wheel]
     else:
+        project = request.getfixturevalue("project")
         what = ["--no-build-isolation", "-e", project]
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True)
     python = tmp_path / "env" / "bin" / "python"
     (site,) = (tmp_path / "env").glob("lib/*/site-packages")
     (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # last: the new copy wins
     pip("install", "--quiet", "--no-deps", *what, python=python)
-    if how == "wheel":
-        shutil.rmtree(project)
 
     code = "import recbole_autorec, recbole_autorec.config.config as c; print(recbole_autorec.__file__); print(c.properties_dir())"
     done = subprocess.run([str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True)
@@ -62,6 +60,11 @@ def test_installed_copy_finds_its_property_files_and_runs(project, tmp_path, how
     assert properties.is_relative_to(root)
     tracked = {file.relative_to(ROOT / "properties") for file in (ROOT / "properties").rglob("*.*")}
     assert {file.relative_to(properties) for file in properties.rglob("*.*") if "__" not in str(file)} == tracked
+
+    done = subprocess.run(
+        [python.parent / "recbole-autorec", "--version"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[0] == f"recbole_autorec {recbole_autorec.__version__}", done.stderr
 
     command = [str(python.parent / "recbole-autorec"), "--dataset", "tiny", "--data_path", str(ROOT / "dataset")]
     done = subprocess.run(
