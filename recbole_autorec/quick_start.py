@@ -23,10 +23,17 @@ from recbole.utils import EvaluatorType, ModelType, init_seed
 from recbole_autorec.config.config import Config, of_a_file
 from recbole_autorec.conversion.convert import PARTS, convert
 from recbole_autorec.data.dataloader import RowDataLoader
-from recbole_autorec.data.dataset import RatingDataset, fetch_known, merge, split_fingerprint
+from recbole_autorec.data.dataset import (
+    RatingDataset,
+    fetch_known,
+    merge,
+    part_sizes,
+    split_fingerprint,
+    tested_pairs,
+)
 from recbole_autorec.distributed import collectives, launcher
 from recbole_autorec.errors import CheckpointError, DataError
-from recbole_autorec.files import clear_leftovers, locked, make_folder, write_json
+from recbole_autorec.files import clear_leftovers, locked, make_folder, write_json, write_text
 from recbole_autorec.invocation import command, versions
 from recbole_autorec.model.autorec import RowAutoRec
 from recbole_autorec.model.general_recommender.autorecensemble import AutoRecEnsemble
@@ -41,6 +48,7 @@ from recbole_autorec.trainer.rating_trainer import RatingTrainer, SolvedTrainer
 logger = getLogger(__name__)
 
 FRAME_NAME = "dataframe"  # name of a dataset given as a DataFrame
+HINT = "give another --output."
 
 
 def run_recbole_autorec(
@@ -61,7 +69,7 @@ def run_recbole_autorec(
         config_file_list: YAML files; see Config.
         config_dict: parameters by name; see Config.
         flags: parameters by name, as text from the command line; see Config.
-        output: folder for result.json.
+        output: folder for result.json and a page that shows it, report.html.
         resume: checkpoint to continue from.
 
     Returns:
@@ -102,9 +110,10 @@ def run_recbole_autorec(
     with quiet_recbole():
         data, parts = load_and_split(config)
     with nullcontext() if output is None or collectives.rank() > 0 else locked(output, "training") as folder:
-        result, _ = train_and_test(config, data, parts, resume)
+        result, trainer = train_and_test(config, data, parts, resume)
         if folder is not None:
-            write_json(folder / "result.json", result, "give another --output.")
+            write_json(folder / "result.json", result, HINT)
+            write_text(folder / "report.html", _page(config, parts, result, trainer), HINT)
     return result
 
 
@@ -120,9 +129,8 @@ def train_and_test(
         resume: checkpoint to continue from.
 
     Returns:
-        What run_recbole_autorec returns, and the trainer. The trainer's `last_scores` are predictions for the test
-            part, in stars (none after a `final` training), its `valid_scores` those of the chosen epoch for the
-            validation part.
+        What run_recbole_autorec returns, and the trainer. The trainer has the predictions of both parts, in stars:
+            `valid_scores` and `test_scores`.
 
     Raises:
         AutoRecError: anything the user can fix; the message says how.
@@ -154,15 +162,17 @@ def train_and_test(
                 if n_parts < resumed:
                     continue
                 chosen, valid_scores, epochs_are = trainer.chosen(), trainer.valid_scores, trainer.epochs_are
+                test_scores = trainer.test_scores
                 course, again_on = chosen["course"], reduce(merge, parts[:n_parts])
                 if n_parts == 3 > resumed:
                     course["test"] = trainer.evaluate(test_data)
+                    test_scores = trainer.last_scores
                 logger.info(f"refit on {' + '.join(PARTS[:n_parts])}, {course['best_epoch']} {epochs_are}")
                 del trainer
                 gc.collect()  # frees the first optimiser before the second is built
                 train_data = build_dataloaders(config, data, [again_on, *parts[1:]])[0]
                 trainer = build_trainer(config, again_on)
-                trainer.valid_scores = valid_scores
+                trainer.valid_scores, trainer.test_scores = valid_scores, test_scores
                 if resumed == n_parts:
                     trainer.resume_checkpoint(resume)
                 else:
@@ -170,7 +180,10 @@ def train_and_test(
                 trainer.saved_model_file = checkpoint
                 trainer.fit(train_data, **keywords)
             course = trainer.course()
-            test_result = course["test"] if config["final"] else trainer.evaluate(test_data)
+            if config["final"]:
+                test_result = course["test"]
+            elif test_result := trainer.evaluate(test_data):
+                trainer.test_scores = trainer.last_scores
         except KeyboardInterrupt:
             best_epoch = (course or trainer.course())["best_epoch"]
             if config["saved"] and os.path.exists(checkpoint):
@@ -405,6 +418,15 @@ def _log_data(config, data, parts, fingerprint):
         f"{n_ratings:,} ratings from {values.min():g} to {values.max():g}, "
         f"density {n_ratings / n_users / n_items:.2%}\nsplit {fingerprint}: {sizes}; seed {config['seed']}"
     )
+
+
+def _page(config: Config, parts: list[RatingDataset], result: dict[str, Any], trainer: RatingTrainer) -> str:
+    from recbole_autorec.report.training import report  # plotly takes a while to import
+
+    about = trainer.model.about() if predicts_stars(config.model_class) else []
+    sizes = {name: part_sizes(part) for name, part in zip(PARTS, parts, strict=True)}
+    tested = tested_pairs(parts) if len(trainer.test_scores) else None
+    return report(result, config.plain_parameters, sizes, about, tested, trainer.test_scores.numpy())
 
 
 def _count_cold(train: list[RatingDataset], test: RatingDataset) -> int:

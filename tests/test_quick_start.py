@@ -17,8 +17,8 @@ from recbole_autorec import (
     load_data_and_model,
     run_recbole_autorec,
 )
-from recbole_autorec.cli.train import summary
 from recbole_autorec.quick_start import build_dataloaders, quiet_recbole
+from recbole_autorec.report.summary import summary
 from tests.conftest import AT_HOME, DATA, QUICK, config_for, quick, tiny_parts
 
 KEYS = [
@@ -37,7 +37,7 @@ def test_result_has_every_key_and_is_written_as_it_is_returned(tmp_path):
     result = run_recbole_autorec("IAutoRec", "tiny", config_dict={**TINY, "saved": True}, output=tmp_path / "out")
     assert list(result) == KEYS
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
-    assert [file.name for file in (tmp_path / "out").glob("[!.]*")] == ["result.json"]
+    assert sorted(file.name for file in (tmp_path / "out").glob("[!.]*")) == ["report.html", "result.json"]
     assert (result["n_train"], result["n_valid"], result["n_test"]) == (41, 4, 5)
     defaults = {"saved": True}
     assert result["parameters"] == {key: value for key, value in TINY.items() if key not in defaults}

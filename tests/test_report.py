@@ -1,10 +1,10 @@
-"""The pages of a comparison and of a search, in a real browser."""
+"""The pages of a comparison, of a search and of a training, in a real browser."""
 
 import shutil
 
 import pytest
 
-from recbole_autorec import compare, tune
+from recbole_autorec import compare, run_recbole_autorec, tune
 from tests.conftest import DATA, QUICK
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -34,6 +34,13 @@ def tuning_address(tmp_path_factory):
     shared = {**QUICK, "data_path": str(DATA)}
     tune("IAutoRec", "tiny", space, max_evals=12, config_dict=shared, output=folder, show_progress=False)
     return (folder / "tuning.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def training_address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("training") / "out"
+    run_recbole_autorec("IAutoRec", "tiny", config_dict={**QUICK, "data_path": str(DATA)}, output=folder)
+    return (folder / "report.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +105,17 @@ def test_a_searchs_page_opens_as_quietly_and_sorts(open_page, tuning_address, wi
     numbers = [float(text) for text in scores if text]
     assert numbers == sorted(numbers)
     assert scores[-failed:] == [""] * failed
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_trainings_page_opens_as_quietly(open_page, training_address, width):
+    page = open_page(width, address=training_address)
+    page.wait_for_function("document.querySelectorAll('.plot .main-svg').length >= 2 * 6")
+    assert page.said == []
+    assert [url for url in page.asked if not url.startswith(("data:", "blob:"))] == [training_address]
+    assert page.locator(".plot").count() == 6
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("tbody th").all_inner_texts() == ["train", "valid", "test"]
 
 
 def test_it_shows_a_row_for_each_model_with_its_name_as_it_is(open_page):

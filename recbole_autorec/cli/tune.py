@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import SUPPRESS
 
 from recbole_autorec.cli.flags import parse, parser_for
-from recbole_autorec.cli.train import summary
 from recbole_autorec.config.values import parse_value
 
 DESCRIPTION = """\
@@ -40,6 +39,7 @@ def run(argv: list[str]) -> str:
     known, flags = parse(parser, argv)
 
     from recbole_autorec.process_memory import return_large_blocks
+    from recbole_autorec.report.summary import summary
     from recbole_autorec.tuning.tune import tune as run
 
     return_large_blocks()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from plotly.colors import qualitative
 
 from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.results import Results
-from recbole_autorec.report.page import Section, empty_figure, render
-
-BINS = 8
+from recbole_autorec.report.figures import error_by_activity, learning_curves, predicted_and_actual
+from recbole_autorec.report.page import Section, empty_figure, how_chosen, in_lines, render
 
 
 def report(comparison: Results, table: pd.DataFrame) -> str:
@@ -39,7 +37,7 @@ def report(comparison: Results, table: pd.DataFrame) -> str:
 def _sections(
     comparison: Results, table: pd.DataFrame, labels: list[str], colours: dict[str, str]
 ) -> Iterator[Section]:
-    metric = comparison.metrics[0].upper()
+    metric, first = comparison.metrics[0].upper(), {label: comparison.results(label)[0] for label in labels}
     yield (
         "Test scores",
         "Each dot is one repeat; the diamond is the mean with its 95 % interval.",
@@ -49,8 +47,12 @@ def _sections(
         "Learning curves",
         "Validation score in the first repeat; the star marks the chosen epoch.",
         [
-            ("by_epoch", f"{metric} by epoch", _curves(comparison, labels, colours, by_seconds=False)),
-            ("by_seconds", f"{metric} by seconds of training", _curves(comparison, labels, colours, by_seconds=True)),
+            ("by_epoch", f"{metric} by epoch", learning_curves(first, metric, colours, by_seconds=False)),
+            (
+                "by_seconds",
+                f"{metric} by seconds of training",
+                learning_curves(first, metric, colours, by_seconds=True),
+            ),
         ],
     )
     repeats = comparison.complete_repeats
@@ -62,14 +64,14 @@ def _sections(
         "Where each model wins",
         "RMSE by the number of training ratings of the item or user; bins hold equal numbers of test ratings.",
         [
-            ("by_item", "By item ratings", _by_activity(tested, labels, "item_counts", colours)),
-            ("by_user", "By user ratings", _by_activity(tested, labels, "user_counts", colours)),
+            ("by_item", "By item ratings", error_by_activity(tested, labels, "item_counts", colours)),
+            ("by_user", "By user ratings", error_by_activity(tested, labels, "user_counts", colours)),
         ],
     )
     yield (
         "Predicted vs. actual",
         "Mean prediction for each actual rating; a perfect model lies on the dotted line.",
-        [("calibration", "Stars", _predicted(tested, labels, colours))],
+        [("calibration", "Stars", predicted_and_actual(tested, labels, colours))],
     )
 
 
@@ -89,23 +91,6 @@ def _scores(comparison, table, labels, metric, colours) -> go.Figure:
     return figure
 
 
-def _curves(comparison, labels, colours, by_seconds: bool) -> go.Figure:
-    metric = comparison.metrics[0].upper()
-    figure = empty_figure("seconds" if by_seconds else "epoch", f"validation {metric}")
-    for label in labels:
-        result = comparison.results(label)[0]
-        if not result["curve"]:  # the blend has none
-            continue
-        epochs, seconds, scores = np.array(result["curve"]).T
-        x, best = seconds if by_seconds else epochs, epochs == result["best_epoch"]
-        figure.add_scatter(x=x, y=scores, name=label, legendgroup=label, mode="lines" if len(x) > 1 else "markers",
-                           line={"color": colours[label]})  # fmt: skip
-        figure.add_scatter(x=x[best], y=scores[best], name=label, legendgroup=label, showlegend=False, mode="markers",
-                           marker={"color": colours[label], "symbol": "star", "size": 11})  # fmt: skip
-    figure.update_xaxes(type="log", tickformat="~g", **({"nticks": 6} if by_seconds else {"dtick": "D2"}))
-    return figure
-
-
 def _tested(comparison: Results, repeats: list[int], labels: list[str]) -> pd.DataFrame:
     """Return one line per test rating: ratings, user_counts, item_counts and `predicted LABEL` for each label."""
     frames = []
@@ -117,48 +102,15 @@ def _tested(comparison: Results, repeats: list[int], labels: list[str]) -> pd.Da
     return pd.concat(frames, ignore_index=True)
 
 
-def _by_activity(tested: pd.DataFrame, labels, column: str, colours) -> go.Figure:
-    figure = empty_figure("training ratings", "RMSE")
-    bins = pd.qcut(tested[column], BINS, duplicates="drop")
-    if bins.isna().all():  # all counts are equal
-        bins = tested[column]
-    count = tested.groupby(bins, observed=True)[column].agg(["median", "min", "max", "size"])
-    spans = [f"{row['min']} to {row['max']} ratings, {row['size']:,} test ratings" for _, row in count.iterrows()]
-    for label in labels:
-        squares = (tested[f"predicted {label}"] - tested["ratings"]) ** 2
-        figure.add_scatter(
-            x=list(range(len(count))), y=squares.groupby(bins, observed=True).mean() ** 0.5, name=label,
-            mode="lines+markers", line={"color": colours[label]}, text=spans, hovertemplate="%{y:.4f}<br>%{text}",
-        )  # fmt: skip
-    figure.update_xaxes(tickvals=list(range(len(count))), ticktext=[f"{value:g}" for value in count["median"]])
-    return figure
-
-
-def _predicted(tested: pd.DataFrame, labels, colours) -> go.Figure:
-    figure = empty_figure("actual rating, stars", "mean prediction, stars")
-    few = tested["ratings"].nunique() <= 20
-    groups = tested["ratings"] if few else pd.qcut(tested["ratings"], BINS, duplicates="drop")
-    actual = tested.groupby(groups, observed=True)["ratings"].mean()
-    figure.add_scatter(x=actual, y=actual, name="perfect", mode="lines", line={"color": "gray", "dash": "dot"})
-    for label in labels:
-        predicted = tested.groupby(groups, observed=True)[f"predicted {label}"].mean()
-        figure.add_scatter(x=actual, y=predicted, name=label, mode="lines+markers", line={"color": colours[label]})
-    return figure
-
-
 def _subtitle(comparison: Results, result: dict[str, Any]) -> str:
     plan = comparison.plan
     drawn = f"{plan.repeats}-fold cross-validation" if plan.kfold else f"{plan.repeats} repeats on different splits"
-    if not result:
-        return drawn
-    refit = "; then retrained on train + valid for that many epochs" if result["all_parameters"]["refit"] else ""
-    sizes = ", ".join(f"{name} {result[f'n_{name}']:,}" for name in ("train", "valid", "test"))
-    return f"{drawn}. Ratings: {sizes}. The epoch was chosen on the validation part{refit}."
+    return f"{drawn}. {how_chosen(result, result['all_parameters'])}" if result else drawn
 
 
 def _settings(comparison: Results, label: str) -> str:
-    """Return a row's non-default parameters, one per line, with values as JSON."""
+    """Return a row's non-default parameters."""
     results = comparison.results(label)
     changed = results[0]["parameters"] if results else {}
     ours = {"saved", "metrics", "valid_metric"}
-    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in changed.items() if key not in ours)
+    return in_lines({key: value for key, value in changed.items() if key not in ours})

@@ -36,7 +36,7 @@ import numpy as np
 import torch
 
 from recbole_autorec.comparison.plan import Plan, Row
-from recbole_autorec.data.dataset import split_fingerprint
+from recbole_autorec.data.dataset import split_fingerprint, tested_pairs
 from recbole_autorec.distributed.children import death, interrupt, self_contained
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
@@ -163,17 +163,17 @@ def _train(task: Task) -> None:
     config["show_progress"] = False
     with quiet_recbole():
         data, parts = load_and_split(config)
-    _write_split(task, data, parts)
+    _write_split(task, parts)
     result, trainer = train_and_test(config, data, parts)
     result["all_parameters"] = config.plain_parameters
     result["total_seconds"] = round(time.perf_counter() - start, 3)
     if task.plan.ranks:
         write_json(task.result_file, result, HINT)
     else:
-        task.write(result, trainer.last_scores.numpy(), trainer.valid_scores.numpy())
+        task.write(result, trainer.test_scores.numpy(), trainer.valid_scores.numpy())
 
 
-def _write_split(task: Task, data, parts) -> None:
+def _write_split(task: Task, parts) -> None:
     """Write the test part and the fingerprint of the split; all rows of a repeat must have the same split."""
     fingerprint = split_fingerprint(parts)
     if task.split_file.is_file():
@@ -181,16 +181,11 @@ def _write_split(task: Task, data, parts) -> None:
         if known != fingerprint:
             raise DataError(f"its split is {fingerprint}, but the other rows have {known}.")
         return
-    train, test = parts[0].inter_feat, parts[2].inter_feat
-    users, items = test[data.uid_field], test[data.iid_field]
+    train, valid = (part.inter_feat[part.rating_field].numpy() for part in parts[:2])
     arrays = {
-        "users": users.numpy(),
-        "items": items.numpy(),
-        "ratings": test[data.rating_field].numpy(),
-        "range": np.array([train[data.rating_field].min(), train[data.rating_field].max()]),
-        "valid_ratings": parts[1].inter_feat[data.rating_field].numpy(),
-        "user_counts": torch.bincount(train[data.uid_field], minlength=data.user_num)[users].numpy(),
-        "item_counts": torch.bincount(train[data.iid_field], minlength=data.item_num)[items].numpy(),
+        **tested_pairs(parts),
+        "range": np.array([train.min(), train.max()]),
+        "valid_ratings": valid,
         "fingerprint": np.array(fingerprint),
     }
     archive = io.BytesIO()  # zipfile would print a traceback on a full disk when it is garbage-collected

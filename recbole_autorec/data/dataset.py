@@ -511,6 +511,26 @@ def split_fingerprint(parts: list[RatingDataset]) -> str:
     return digest.hexdigest()[:16]
 
 
+def tested_pairs(parts: list[RatingDataset]) -> dict[str, np.ndarray]:
+    """Return users, items and ratings of the test part, and how often each user and item is rated in the train part.
+
+    Returns:
+        users, items (RecBole's ids), ratings, user_counts, item_counts; all (n_test,).
+    """
+    train, test = parts[0].inter_feat, parts[2].inter_feat
+    found = {"ratings": test[parts[0].rating_field]}
+    for kind, field in (("user", parts[0].uid_field), ("item", parts[0].iid_field)):
+        found[f"{kind}s"] = test[field]
+        found[f"{kind}_counts"] = torch.bincount(train[field], minlength=parts[0].num(field))[test[field]]
+    return {name: values.numpy() for name, values in found.items()}
+
+
+def part_sizes(part: RatingDataset) -> dict[str, int]:
+    """Count the ratings of a part, and its users and items, those without a rating there left out."""
+    users, items = (part.inter_feat[field].unique() for field in (part.uid_field, part.iid_field))
+    return {"ratings": len(part), "users": len(users), "items": len(items)}
+
+
 def served_data(part: RatingDataset) -> dict[str, Any]:
     """Return what predictions need of a training part, as plain values and tensors, for a checkpoint.
 

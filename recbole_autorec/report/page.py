@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +49,17 @@ def empty_figure(x: str, y: str, **layout: Any) -> go.Figure:
     figure.update_xaxes(title_text=x, automargin=True)
     figure.update_yaxes(title_text=y, automargin=True)
     return figure
+
+
+def how_chosen(result: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    """Say how many ratings each part of a training has, and what chose its epoch."""
+    sizes = ", ".join(f"{name} {result[f'n_{name}']:,}" for name in ("train", "valid", "test"))
+    if not result["n_valid"]:
+        return f"Ratings: {sizes}. There is no validation part: the last epoch was taken."
+    refit = "; then retrained on train + valid for that many epochs" if parameters["refit"] else ""
+    return f"Ratings: {sizes}. The epoch was chosen on the validation part{refit}."
+
+
+def in_lines(parameters: Mapping[str, Any]) -> str:
+    """Return parameters, one per line, with values as JSON."""
+    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in parameters.items())

@@ -47,6 +47,8 @@ class RatingTrainer(Trainer):
         train_seconds, eval_seconds: time spent in each; train_seconds includes building the model.
         curve: [epoch, training seconds so far, validation score] of each evaluation.
         valid_scores: predictions of the best epoch for the validation part, (n_valid,), in stars; empty for rankings.
+        test_scores: predictions of the tested model for the test part, (n_test,), in stars; empty for rankings and
+            where a training that was resumed had tested before.
     """
 
     loss_name = "loss"
@@ -68,7 +70,7 @@ class RatingTrainer(Trainer):
         self.epochs_run = 0
         self.train_seconds = self.eval_seconds = 0.0
         self.curve: list[list[float]] = []
-        self.valid_scores = torch.empty(0)
+        self.valid_scores = self.test_scores = torch.empty(0)
         self._best_state: dict[str, Any] | None = None
         self._followed: dict[str, Any] | None = None  # course of the training that this refit repeats
         self._random_state: dict[str, Tensor] | None = None
