@@ -1,12 +1,16 @@
 """What a release uploads: an sdist with the whole project, a wheel with the package, and one version everywhere."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
 from email.parser import HeaderParser
+from pathlib import Path
 
+import pytest
 import yaml
 
 import recbole_autorec
@@ -66,3 +70,62 @@ def test_the_version_is_the_same_everywhere(release):
         "CHANGELOG.md": newest and newest[1],
     }
     assert found == dict.fromkeys(found, recbole_autorec.__version__)
+
+
+# The steps of .github/workflows/release.yml that are scripts of their own.
+
+
+@pytest.fixture
+def step(tmp_path):
+    """Return a function that runs a step of the release workflow in a folder with the project's texts."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    scripts = {each.get("name"): each.get("run") for each in workflow["jobs"]["build"]["steps"]}
+    for name in ("README.md", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def run(name: str, tag: str = f"v{recbole_autorec.__version__}") -> subprocess.CompletedProcess[str]:
+        runner = {"GITHUB_REF_NAME": tag, "GITHUB_SERVER_URL": "https://host", "GITHUB_REPOSITORY": "some/where",
+                  "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # fmt: skip
+        command = ["bash", "-eo", "pipefail", "-c", scripts[name]]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=runner)
+
+    return run
+
+
+def test_only_a_tag_of_the_version_is_released(step):
+    assert step("The tag is the version").returncode == 0
+    for tag in ("v9.9.9", recbole_autorec.__version__):
+        done = step("The tag is the version", tag)
+        assert done.returncode == 1
+        assert f"the tag is {tag}, recbole_autorec.__version__ is {recbole_autorec.__version__}" in done.stdout
+
+
+def test_readme_of_the_package_index_has_no_relative_link(step, tmp_path):
+    before = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert step("Absolute links in README, which the package index shows outside the repository").returncode == 0
+    text, tag = (tmp_path / "README.md").read_text(encoding="utf-8"), f"v{recbole_autorec.__version__}"
+    pictures, links = re.findall(r"!\[[^\]]*\]\(([^)]*)", text), re.findall(r"(?<!!)\[[^\]]*\]\(([^)]*)", text)
+    assert f"https://host/some/where/raw/{tag}/docs/comparison.png" in pictures
+    assert f"https://host/some/where/blob/{tag}/docs/performance.md#beside-other-rating-predictors" in links
+    assert all(each.startswith("https://") for each in [*pictures, *links])
+    assert len(links) == len(re.findall(r"(?<!!)\[[^\]]*\]\([^)]*", before)) > 10
+    assert "https://recbole.io" in links  # already absolute
+    assert re.sub(r"\]\([^)]*\)", "", text) == re.sub(r"\]\([^)]*\)", "", before)
+
+
+def test_links_within_readme_lead_to_it(step, tmp_path):
+    (tmp_path / "README.md").write_text("[Results](#results), [LICENSE](LICENSE)")
+    step("Absolute links in README, which the package index shows outside the repository", "v1")
+    assert (tmp_path / "README.md").read_text() == (
+        "[Results](https://host/some/where/blob/v1/README.md#results), [LICENSE](https://host/some/where/blob/v1/LICENSE)"
+    )
+
+
+def test_the_notes_are_the_versions_section_of_the_changelog(step, tmp_path):
+    text = "# Changelog\n\n## 0.10.0\n\n* new\n  line\n\n## 0.1.0\n\n* old\n"
+    (tmp_path / "CHANGELOG.md").write_text(text)
+    assert step("Notes from the changelog", "v0.10.0").returncode == 0
+    assert (tmp_path / "notes.md").read_text() == "\n* new\n  line\n\n"
+    step("Notes from the changelog", "v0.1.0")
+    assert (tmp_path / "notes.md").read_text() == "\n* old\n"
+    assert step("Notes from the changelog", "v0.2.0").returncode != 0
