@@ -122,9 +122,9 @@ def test_links_within_readme_lead_to_it(step, tmp_path):
 
 
 def test_the_notes_are_the_versions_section_of_the_changelog(step, tmp_path):
-    text = "# Changelog\n\n## 0.10.0\n\n* new\n  line\n\n## 0.1.0\n\n* old\n"
+    text = "# Changelog\n\n## 10.1.0\n\n* new\n  line\n\n## 0.1.0\n\n* old\n"
     (tmp_path / "CHANGELOG.md").write_text(text)
-    assert step("Notes from the changelog", "v0.10.0").returncode == 0
+    assert step("Notes from the changelog", "v10.1.0").returncode == 0
     assert (tmp_path / "notes.md").read_text() == "\n* new\n  line\n\n"
     step("Notes from the changelog", "v0.1.0")
     assert (tmp_path / "notes.md").read_text() == "\n* old\n"
