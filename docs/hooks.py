@@ -64,4 +64,5 @@ def tables(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    return re.sub(r"([|*_<])", r"\\\1", text)
+    """Return a comment as Markdown: no character of it is markup, and pages are links."""
+    return re.sub(r"docs/([\w-]+\.md)", r"[\1](\1)", re.sub(r"([|*_<])", r"\\\1", text))

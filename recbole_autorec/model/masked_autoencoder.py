@@ -69,10 +69,27 @@ class MaskedAutoencoder(nn.Module):
         damping: (row, column) of the offsets, if any; f must then be the identity.
 
     Attributes:
-        encoder_weight: V transposed, (D, K_1).    encoder_bias: mu, (K_1,).
+        encoder_weight: V transposed, (D, K_1).
+        encoder_bias: mu, (K_1,).
         hidden_layers: dense layers K_1 -> ... -> K of the deep variant; empty in the paper's model.
-        decoder_weight: W, (D, K).                 decoder_bias: b, (D,).
-        row_bias: a, (n_rows,).                    mean: m, fixed in training. Both exist only with offsets.
+        decoder_weight: W, (D, K).
+        decoder_bias: b, (D,).
+        row_bias: a, (n_rows,); only with offsets.
+        mean: m, fixed in training; only with offsets.
+
+    Examples:
+        >>> import torch
+        >>> from recbole_autorec.model.rating_matrix import RatingMatrix
+        >>> rows, columns, stars = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 2]), torch.tensor([5.0, 3.0, 1.0])
+        >>> ratings = RatingMatrix.from_entries(rows, columns, stars, shape=(2, 3))
+        >>> model = MaskedAutoencoder(
+        ...     n_columns=3, hidden_size=[4], encoder_activation="sigmoid", decoder_activation="identity",
+        ...     reg_weight=(0.1, 0.1), init_std=0.01, dropout_prob=0.0, rating_range=(1.0, 5.0),
+        ...     rated_columns=torch.tensor([True, False, True]),
+        ... )
+        >>> model.objective(ratings, ratings).backward()
+        >>> model.encoder_weight.grad[1].abs().sum()  # nobody has rated this column
+        tensor(0.)
     """
 
     def __init__(

@@ -40,7 +40,8 @@ class RatingMatrix:
 
     Attributes:
         row_ptr: (N + 1,) int32; row n owns entries row_ptr[n] to row_ptr[n + 1].
-        rows, columns: (M,) int32, sorted by row, then by column.
+        rows: (M,) int32, sorted.
+        columns: (M,) int32, sorted within each row.
         values: (M,) ratings, in stars.
         shape: (N, D).
     """

@@ -24,6 +24,13 @@ class AutoRecEnsemble(AutoRec):
         configs: configurations of the members.
         members: the AutoRecs; their own calibrations are not used.
         member_epochs: number of epochs that each was trained, (n,).
+
+    Examples:
+        >>> from recbole_autorec import run_recbole_autorec
+        >>> members = [{"model": "IAutoRec", "hidden_size": [50]}, {"model": "UAutoRec", "hidden_size": [50]}]
+        >>> result = run_recbole_autorec("AutoRecEnsemble", "ml-100k", config_dict={"members": members, "epochs": 1})
+        >>> result["test"]["rmse"] < 0.9
+        True
     """
 
     members: Any

@@ -8,6 +8,13 @@ from recbole_autorec.model.autorec import RowAutoRec
 
 
 class IAutoRec(RowAutoRec):
-    """Item-based AutoRec; parameters in properties/model/IAutoRec.yaml, the rest in RowAutoRec."""
+    """Item-based AutoRec; parameters in properties/model/IAutoRec.yaml, the rest in RowAutoRec.
+
+    Examples:
+        >>> from recbole_autorec import run_recbole_autorec
+        >>> result = run_recbole_autorec("IAutoRec", "ml-100k", config_dict={"hidden_size": [50], "epochs": 1})
+        >>> result["test"]["rmse"] < 0.9
+        True
+    """
 
     rows = "item"
