@@ -11,7 +11,7 @@ from recbole_autorec.data.dataloader import RowDataLoader
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.quick_start import build_dataloaders, build_trainer, quiet_recbole
 from recbole_autorec.trainer import autorec_trainer, rating_trainer
-from recbole_autorec.trainer.checkpoint import load_checkpoint
+from recbole_autorec.trainer.checkpoint import load_checkpoint, load_optimizer
 from tests.conftest import config_for, tiny_parts
 
 PAPER = {"offsets": False}  # from these weights the first steps on tiny go far
@@ -150,6 +150,22 @@ def test_an_epoch_at_a_minimum_has_the_objective_there():
         (state,) = trainer.optimizer.state.values()
         state["gradient"].zero_()
         assert trainer._train_epoch(train, 1) == reached
+
+
+@pytest.mark.parametrize("learner", ["lbfgs", "adam"])
+def test_an_optimiser_takes_back_its_state_but_no_vector_of_another_length(learner):
+    trainer, train, _, _ = setup(**OURS, learner=learner)
+    with quiet_recbole():
+        trainer._train_epoch(train, 0)
+    saved = trainer.optimizer.state_dict()
+    load_optimizer(trainer.optimizer, {"optimizer": saved}, "c.pth")
+    (number, state), *_ = saved["state"].items()
+    name = "gradient" if learner == "lbfgs" else "exp_avg"
+    learnt = [parameter.numel() for group in trainer.optimizer.param_groups for parameter in group["params"]]
+    wrong = learnt[0] if learner == "lbfgs" else sum(learnt)
+    forged = {**saved, "state": {**saved["state"], number: {**state, name: torch.zeros(wrong)}}}
+    with pytest.raises(CheckpointError, match=r"checkpoint 'c\.pth' does not fit this learner"):
+        load_optimizer(trainer.optimizer, {"optimizer": forged}, "c.pth")
 
 
 def test_gradients_are_cleared_between_batches():

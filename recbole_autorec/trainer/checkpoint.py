@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from recbole_autorec.errors import AutoRecError, CheckpointError, in_one_line
 from recbole_autorec.files import write_whole
 from recbole_autorec.trainer.migration import CARRIED_OVER, OLD_RELEASE, OLD_VERSION, from_version_2
+from recbole_autorec.trainer.scaled_lbfgs import ScaledLBFGS
 
 FORMAT = "recbole_autorec"
 VERSION = 3
@@ -330,36 +332,39 @@ def load_optimizer(optimizer: torch.optim.Optimizer, checkpoint: dict[str, Any],
     """
     saved, ours = checkpoint["optimizer"], optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    total = sum(parameter.numel() for parameter in parameters)  # length of L-BFGS's vectors
+    total = sum(parameter.numel() for parameter in parameters)
     try:
         if saved["param_groups"] != ours["param_groups"]:
             raise ValueError("param_groups")
         example = _state_after_steps(optimizer)
         for number, state in saved["state"].items():
             lengths = {len(value) for value in state.values() if isinstance(value, list)}
-            sizes = {parameters[number].numel(), total}
+            size = total if isinstance(optimizer, ScaledLBFGS) else parameters[number].numel()
             if state.keys() != example.keys() or len(lengths) > 1:
                 raise ValueError("state")
-            if not all(_is_like(value, example[key], sizes) for key, value in state.items()):
+            if not all(_is_like(value, example[key], size) for key, value in state.items()):
                 raise ValueError("state")
         optimizer.load_state_dict(saved)
     except Exception as error:  # a forged file can cause any error in torch's optimisers
         raise CheckpointError(f"checkpoint '{path}' does not fit this learner, or is damaged: optimizer.") from error
 
 
-def _is_like(value: Any, example: Any, sizes: set[int]) -> bool:
-    """Whether `value` is like `example`: a number, a tensor with one of `sizes`, or a list of these."""
+def _is_like(value: Any, example: Any, size: int) -> bool:
+    """Whether `value` is like `example`: a number, a tensor of `size` numbers, or a list of these."""
     if isinstance(example, list):
-        return isinstance(value, list) and all(_is_like(each, example[0], sizes) for each in value)
+        return isinstance(value, list) and all(_is_like(each, example[0], size) for each in value)
     if torch.is_tensor(example) and example.numel() > 1:
-        return torch.is_tensor(value) and value.numel() in sizes and value.dtype == example.dtype
+        return torch.is_tensor(value) and value.numel() == size and value.dtype == example.dtype
     return type(value) in (int, float) or (torch.is_tensor(value) and value.numel() == 1)
 
 
 def _state_after_steps(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """Return what an optimiser of this kind stores for one parameter, here of two numbers."""
     parameter = torch.ones(2, requires_grad=True)
-    twin = type(optimizer)([parameter], **optimizer.defaults)
+    options = signature(type(optimizer)).parameters  # torch adds a default when it loads a state
+    twin = type(optimizer)(
+        [parameter], **{key: optimizer.defaults[key] for key in options if key in optimizer.defaults}
+    )
 
     def closure() -> torch.Tensor:
         twin.zero_grad()
