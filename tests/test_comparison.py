@@ -610,6 +610,21 @@ def test_from_a_script_without_a_main_guard(tmp_path):
     assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, "10000"), ({"OMP_WAIT_POLICY": "active"}, "None")])
+def test_from_python_too_waiting_threads_of_a_training_hardly_spin(given, expected, tmp_path):
+    (tmp_path / "spying.py").write_text(
+        "import os\nfrom recbole_autorec.model.general_recommender.globalmean import GlobalMean\n"
+        "class Spy(GlobalMean):\n    def __init__(self, config, dataset):\n        super().__init__(config, dataset)\n"
+        "        open('seen', 'w').write(str(os.environ.get('GOMP_SPINCOUNT')))\n"
+    )
+    (tmp_path / "script.py").write_text(
+        "from recbole_autorec import compare\nfrom spying import Spy\n"
+        f"compare([Spy], 'tiny', 1, config_dict={{'data_path': {str(DATA)!r}}}, output='out')\n"
+    )
+    subprocess.run([sys.executable, "script.py"], check=True, env={"PYTHONPATH": str(ROOT), **given})
+    assert (tmp_path / "seen").read_text() == expected
+
+
 def test_rows_that_were_given_another_split_fail(tmp_path):
     run({"Bias": None}, repeats=1)
     split = dict(np.load(tmp_path / "out" / "splits" / "1.npz"))
