@@ -28,8 +28,13 @@ def command_line() -> str:
 
 
 def command() -> str:
-    """Return the current command line, ready to be repeated."""
-    return shlex.join([*program(), *sys.argv[1:]])
+    """Return the current command line, ready to be repeated; empty in a notebook, which has none."""
+    return "" if _in_notebook() else shlex.join([*program(), *sys.argv[1:]])
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
 
 
 def versions() -> dict[str, str]:

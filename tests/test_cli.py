@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -215,6 +216,17 @@ def test_help_is_fast_and_names_the_parameters():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT).stdout.endswith(
         "False\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [(None, "python run.py --seed 1"), (SimpleNamespace(), "python run.py --seed 1"), (SimpleNamespace(kernel=1), "")],
+    ids=["Python", "IPython", "notebook"],
+)
+def test_a_notebook_has_no_command_to_repeat(shell, expected, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(sys, "argv", ["run.py", "--seed", "1"])
+    assert invocation.command() == expected
 
 
 @pytest.mark.parametrize(
