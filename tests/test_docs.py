@@ -329,15 +329,17 @@ def test_no_page_repeats_a_sentence_of_another():
 
 
 class Links(HTMLParser):
-    """The targets of a page's links and its anchors."""
+    """The targets of a page's links, its anchors, and its tags."""
 
     def __init__(self, text: str):
         super().__init__()
         self.targets: list[str] = []
         self.anchors: set[str] = set()
+        self.tags: set[str] = set()
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
         for key, value in attrs:
             if key in ("href", "src") and value is not None:
                 self.targets.append(value)
@@ -373,6 +375,17 @@ def test_the_links_of_the_site_exist(site):
             if not file.exists() or (anchor and linked is not None and unquote(anchor) not in linked.anchors):
                 broken.append((path.relative_to(site).as_posix(), target))
     assert broken == []
+
+
+def test_no_placeholder_is_taken_for_a_tag(site):
+    tags = set().union(*(Links(path.read_text(encoding="utf-8")).tags for path in site.rglob("*.html")))
+    known = (
+        "a article body br button circle code div em footer form g h1 h2 h3 h4 h5 head header hr html img input label "
+    )
+    known += (
+        "li link main meta nav ol p path pre script small span strong style svg table tbody td th thead title tr ul"
+    )
+    assert tags <= {*known.split()}
 
 
 def test_the_site_asks_no_other_server(site):

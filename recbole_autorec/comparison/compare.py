@@ -107,8 +107,8 @@ def compare(
         config_file_list: YAML files with parameters for every model; see Config.
         config_dict: parameters for every model, by name; see Config.
         flags: parameters for every model, as text from the command line; see Config.
-        output: output folder; the default is results/<dataset>-<time>. With the folder and settings of an earlier
-            call, the comparison continues where that call stopped; models and repeats may be added.
+        output: output folder; the default is `results/<dataset>-<time>`. With the folder and settings of an
+            earlier call, the comparison continues where that call stopped; models and repeats may be added.
         jobs: number of parallel trainings; each gets an equal share of the CPU cores.
         show_progress: print results, tables and a progress bar to stderr.
 

@@ -79,9 +79,10 @@ class Results:
     def table(self) -> pd.DataFrame:
         """A row for each model, the best first and failed ones last.
 
-        Columns: model; each metric's mean over repeats and `<metric>_interval` (half of the 95 % interval); for the
-        first metric, with prefixes `best_` and `reference_`, the columns of `_differences` to that row; best_epoch,
-        train_seconds, seconds_per_epoch, eval_seconds, peak_memory_mb (means), n_parameters, repeats, error.
+        Columns: model; each metric's mean over repeats, and `<metric>_interval`, half of its 95 % interval; for the
+        first metric, with prefixes `best_` and `reference_`, the difference to that row, low and high of its 95 %
+        interval, p, and whether it is significant; best_epoch, train_seconds, seconds_per_epoch, eval_seconds,
+        peak_memory_mb (means), n_parameters, repeats, error.
         """
         rows = []
         for row in self.rows:

@@ -98,7 +98,7 @@ def tune(
         config_file_list: YAML files with parameters of all trials, including the seed; see Config.
         config_dict: parameters of all trials, by name; see Config.
         flags: parameters of all trials, as text from the command line; see Config.
-        output: output folder; the default is results/tune-<model>-<dataset>-<time>.
+        output: output folder; the default is `results/tune-<model>-<dataset>-<time>`.
         resume: continue the search in `output`.
         ray_address: running cluster, as host:port or auto; None starts Ray on this machine.
         cpus_per_trial: CPU cores of each trial with Ray, 1 unless given.
