@@ -151,7 +151,7 @@ def train_and_test(
         begun = {"device": config["device"].type, "start_epoch": trainer.start_epoch, "parts": trainer.n_parts}
         collectives.check_alike({**config.plain_parameters, **begun}, fingerprint)
         keywords = {"saved": config["saved"], "show_progress": config["show_progress"]}
-        checkpoint, resumed = collectives.first_says(trainer.saved_model_file), trainer.n_parts
+        checkpoint, resumed = collectives.broadcast(trainer.saved_model_file), trainer.n_parts
         course = None
         try:
             if resumed == 1:

@@ -140,7 +140,7 @@ def test_a_name_that_means_this_machine_alone(monkeypatch):
 
 
 def test_processes_that_differ(monkeypatch):
-    monkeypatch.setattr(collectives, "first_says", lambda mine: ({"start_epoch": 3, "nproc": 1}, "abc"))
+    monkeypatch.setattr(collectives, "broadcast", lambda mine: ({"start_epoch": 3, "nproc": 1}, "abc"))
     collectives.check_alike({"start_epoch": 3, "nproc": 2}, "abc")
     with pytest.raises(ConfigError, match=r"process 0 has start_epoch=0 \(first process: 3\)"):
         collectives.check_alike({"start_epoch": 0, "nproc": 1}, "abc")

@@ -107,7 +107,7 @@ def check_model(model: nn.Module) -> None:
         )
 
 
-def take_parameters(model: nn.Module) -> None:
+def broadcast_parameters(model: nn.Module) -> None:
     """Copy the first rank's parameters and buffers to every rank."""
     if world_size() > 1:
         with torch.no_grad(), _answered():
@@ -134,7 +134,7 @@ def total(value: Any) -> Any:
     return tuple(numbers.tolist()) if isinstance(value, tuple) else numbers.item()
 
 
-def first_says(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """Return the first rank's value, on every rank."""
     if world_size() == 1:
         return value
@@ -209,7 +209,7 @@ def check_alike(parameters: dict[str, Any], fingerprint: str) -> None:
     Raises:
         ConfigError, DataError: this rank differs from the first.
     """
-    theirs, their_fingerprint = first_says((parameters, fingerprint))
+    theirs, their_fingerprint = broadcast((parameters, fingerprint))
     different = [key for key in parameters if key not in OF_A_RANK and theirs.get(key) != parameters[key]]
     if different:
         values = ", ".join(f"{key}={parameters[key]!r} (first process: {theirs.get(key)!r})" for key in different)

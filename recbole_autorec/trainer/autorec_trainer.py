@@ -20,7 +20,7 @@ class AutoRecTrainer(RatingTrainer):
 
     @torch.no_grad()
     def _calibrate(self, valid_data) -> None:
-        collectives.take_parameters(self.model)
+        collectives.broadcast_parameters(self.model)
         self.model.eval()
         products = sum(self.model.products(batch[0].to(self.device)) for batch in valid_data)
         total = torch.tensor(collectives.total(tuple(products.flatten().tolist())), dtype=torch.float64)

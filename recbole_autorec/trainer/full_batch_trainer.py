@@ -45,7 +45,7 @@ class FullBatchTrainer(AutoRecTrainer):
 
         def objective() -> float:
             nonlocal lowest
-            collectives.first_says(None)  # requests another pass
+            collectives.broadcast(None)  # requests another pass
             total = self._sum_over_chunks(train_data, loss_func)
             lowest = min(lowest, total)
             bar.update()
@@ -53,7 +53,7 @@ class FullBatchTrainer(AutoRecTrainer):
             return total
 
         if collectives.rank() > 0:
-            while (answer := collectives.first_says(None)) is None:  # another pass; then the lowest J
+            while (answer := collectives.broadcast(None)) is None:  # another pass; then the lowest J
                 self._sum_over_chunks(train_data, loss_func)
             return answer
         if self.learner == "lbfgs":  # its line search shortens steps that are too long, so J may be infinite there
@@ -64,11 +64,11 @@ class FullBatchTrainer(AutoRecTrainer):
             for _ in range(self.config["rprop_steps"]):
                 self._check_nan(torch.tensor(objective()))
                 self.optimizer.step()
-        return collectives.first_says(lowest)
+        return collectives.broadcast(lowest)
 
     def _sum_over_chunks(self, train_data, loss_func: Callable) -> float:
         """Return J and leave its gradient in the parameters."""
-        collectives.take_parameters(self.model)
+        collectives.broadcast_parameters(self.model)
         self.optimizer.zero_grad()
         total = 0.0
         for interaction in train_data:

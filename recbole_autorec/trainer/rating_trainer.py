@@ -158,11 +158,11 @@ class RatingTrainer(Trainer):
     def _of_best(self, name: str) -> Tensor:
         """Return a parameter or buffer of the best epoch's model, on every rank."""
         known = (self._best_state or {}).get("state_dict")  # on rank 0 only
-        return collectives.first_says(known and known[name].cpu())
+        return collectives.broadcast(known and known[name].cpu())
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         start = perf_counter()
-        collectives.take_parameters(self.model)
+        collectives.broadcast_parameters(self.model)
         with self._bar(train_data, epoch_idx, show_progress) as bar:
             loss = self._run_epoch(train_data, epoch_idx, loss_func, bar)
         self.epochs_run = epoch_idx + 1
@@ -306,9 +306,9 @@ class RatingTrainer(Trainer):
         """Evaluate as RecBole does; the best epoch comes from memory, or from `model_file`."""
         if load_best_model and eval_data:
             self.load_best(model_file)
-        collectives.take_parameters(self.model)
+        collectives.broadcast_parameters(self.model)
         result = super().evaluate(eval_data, load_best_model=False, show_progress=False)
-        self._last_result = collectives.first_says(
+        self._last_result = collectives.broadcast(
             {name: float(value) for name, value in result.items()} if result else None
         )
         return self._last_result
