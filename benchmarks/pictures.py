@@ -48,6 +48,7 @@ def section(heading: str) -> str:
 # picture -> (what it shows, first and last element of the page in it, as selectors)
 PICTURES: dict[str, tuple[Callable[[Path], str], str, str]] = {
     "comparison.png": (comparison, "h1", section("Test scores")),
+    "scores.png": (comparison, "h2:text-is('Test scores')", section("Test scores")),
     "curves.png": (comparison, "h2:text-is('Learning curves')", section("Learning curves")),
     "tuning.png": (search, "h1", section("The search")),
     "training.png": (training, "h1", section("Learning curve")),
