@@ -1,4 +1,5 @@
-# make run | test | test-slow | smoke | check | docs | bench. The first call, or one after a changed dependency, sets up .venv.
+# make run | test | test-slow | smoke | check | docs | notebooks | bench. The first call, or one after a changed
+# dependency, sets up .venv.
 # make run ARGS="--dataset ml-1m"        passes arguments on
 # make run PYTHON=python3.13             sets up .venv with another Python (3.10 to 3.14), used from then on
 # make run TORCH="torch==2.9.1"          installs this torch, not that of constraints.txt; also takes a wheel's URL
@@ -13,7 +14,7 @@ CPU := $(if $(shell command -v nvidia-smi 2>/dev/null),,$(filter Linux,$(shell u
 CPU_PAGE := https://download.pytorch.org/whl/cpu/torch/
 ARGS ?= --dataset ml-100k
 
-.PHONY: run test test-slow smoke check format docs bench clean
+.PHONY: run test test-slow smoke check format docs notebooks bench clean
 
 run: $(READY)
 	$(BIN)/python run_recbole_autorec.py $(ARGS)
@@ -52,6 +53,10 @@ check: $(READY)
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Runs the notebooks in examples/ and writes their outputs into them.
+notebooks: $(READY)
+	$(BIN)/python -m tests.test_notebooks
 
 # From docs/ and the docstrings; open site/index.html.
 docs: $(READY)
