@@ -20,7 +20,7 @@ run: $(READY)
 	$(BIN)/python run_recbole_autorec.py $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS_TEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS_TEST)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow -rs $(ARGS_TEST)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from recbole_autorec.distributed.children import waiting_policy
+
+os.environ.update(waiting_policy())  # torch reads it when it is loaded; tests run in two processes side by side
+
 import torch
 from hypothesis import settings
 from recbole.data.interaction import Interaction
