@@ -74,6 +74,17 @@ def noted_interruptions() -> Iterator[list[int]]:
 
 
 @contextmanager
+def delayed_interruptions() -> Iterator[None]:
+    """Raise Ctrl-C, and SIGTERM where it would be raised, at the end of the context only."""
+    with noted_interruptions() as noted:
+        try:
+            yield
+        finally:
+            if noted:
+                interrupted(noted[0])
+
+
+@contextmanager
 def sigterm_unwinds() -> Iterator[Callable[[], None]]:
     """Make SIGTERM raise SystemExit, exit code 143, so that cleanup runs. Yield a function that resets the handler."""
     if threading.current_thread() is not threading.main_thread():

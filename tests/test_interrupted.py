@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM, full disks and dead processes: messages are true, and the same command then continues."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,13 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from recbole_autorec import AutoRecError, CheckpointError, ConfigError, compare, run_recbole_autorec
 from recbole_autorec.files import locked, write_json, write_whole
 from recbole_autorec.interruptions import Terminated, sigterm_interrupts
 from recbole_autorec.trainer.checkpoint import load_checkpoint
-from tests.conftest import DATA, QUICK_ANY, ROOT, quick
+from tests.conftest import DATA, QUICK_ANY, ROOT, config_for, quick, tiny_parts
 
 TRAIN = ["--dataset", "tiny", "--data_path", str(DATA), "--epochs", "100000", "--stopping_step", "100000"]
 
@@ -63,6 +65,25 @@ def test_an_interruption_in_a_finalizer_is_not_lost(number, raised, capfd):
         work()
     assert time.monotonic() - start < 5
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("read_before", [0, 1])
+def test_ctrl_c_while_ratings_are_read_is_ctrl_c_and_no_damage(read_before, monkeypatch):
+    class Source(io.StringIO):
+        """Text whose reader gets Ctrl-C in the first or the second read: when pandas opens it, or on the way."""
+
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            if self.reads == read_before + 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().read(80)
+
+    real = pd.read_csv
+    monkeypatch.setattr(pd, "read_csv", lambda path, **keywords: real(Source(path.read_text()), **keywords))
+    with pytest.raises(KeyboardInterrupt):
+        tiny_parts(config_for())
 
 
 def test_ctrl_c_while_a_file_is_written_is_ctrl_c_and_no_full_disk(tmp_path):

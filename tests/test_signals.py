@@ -39,7 +39,7 @@ def _work(argv, begun):
 def start(argv):
     """Run the command in a separate process that has imported everything already."""
     context = multiprocessing.get_context("forkserver")
-    modules = ["quick_start", "comparison.compare", "tuning.tune", "memory", "trainer.autorec_trainer"]
+    modules = ["quick_start", "comparison.compare", "tuning.tune", "process_memory", "trainer.autorec_trainer"]
     context.set_forkserver_preload([*(f"recbole_autorec.{name}" for name in modules), *SLOW_IMPORTS, "hyperopt"])
     begun = context.Event()
     with self_contained():

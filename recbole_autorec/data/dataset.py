@@ -6,7 +6,7 @@ import csv
 import hashlib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from logging import getLogger
@@ -26,6 +26,7 @@ from recbole_autorec.conversion.convert import PARTS, fetch
 from recbole_autorec.conversion.movielens import ARCHIVES
 from recbole_autorec.errors import DataError, counted, is_of
 from recbole_autorec.files import add_to_digest
+from recbole_autorec.interruptions import delayed_interruptions
 from recbole_autorec.invocation import command_line
 from recbole_autorec.model.margins import Margins, margins_of
 from recbole_autorec.reading import fields
@@ -116,7 +117,7 @@ class RatingDataset(Dataset):
             loaded: dict[str, list[Any]] = {column: [] for column in columns}
             tokens: dict[str, dict[str, int]] = {column: {} for column in columns if kinds[column] != "float"}
             read = partial(
-                pd.read_csv,
+                _read_csv,
                 path,
                 sep=separator,
                 encoding=encoding,
@@ -126,7 +127,8 @@ class RatingDataset(Dataset):
                 low_memory=False,
             )
             texts = [f"{c}:{kind}" for c, kind in kinds.items() if kind == FeatureType.TOKEN.value]
-            for part in read(dtype=dict.fromkeys(texts, "category"), chunksize=PART, **AS_TEXT):
+            parts = read(dtype=dict.fromkeys(texts, "category"), chunksize=PART, **AS_TEXT)
+            while (part := _next(parts)) is not None:
                 if not isinstance(part.index, pd.RangeIndex):  # pandas takes surplus fields for row names
                     raise DataError(f"{path.name} line 2: more fields than the header {self._joined(names)}.")
                 for text in (text for text in texts if not is_text(part[text])):
@@ -434,6 +436,16 @@ def _no_dataset(name: str, folder: Path, file: str) -> str:
         f"comes with RecBole. Create it: {command_line()} convert --input FILE --name {name} --data_path {root}, or "
         "give another --data_path."
     )
+
+
+@delayed_interruptions()  # pandas' C engine takes one for a fault in the file
+def _read_csv(*arguments, **keywords):
+    return pd.read_csv(*arguments, **keywords)
+
+
+@delayed_interruptions()
+def _next(parts: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
+    return next(parts, None)
 
 
 def _opened(path: Path, config: Config) -> IO[str]:

@@ -10,7 +10,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_autorec.errors import DataError, counted
-from recbole_autorec.interruptions import interrupted, noted_interruptions
+from recbole_autorec.interruptions import delayed_interruptions
 from recbole_autorec.reading import fields
 from recbole_autorec.reading.blocks import WITHIN, Block, Blocks
 from recbole_autorec.reading.fields import FIELDS, PAIR, needed
@@ -309,7 +309,7 @@ def _fast(block: Block, layout: Layout, options: Options, movie: list[str] | Non
     kinds |= dict.fromkeys(words, "category")
     code = options.not_rated if options.not_rated is not None and not fields.is_number(options.not_rated) else None
     try:
-        with _uninterrupted():
+        with delayed_interruptions():  # pandas would take one for a fault in the file, or for its end
             frame = pd.read_csv(
                 io.BytesIO(text),
                 sep=separator,
@@ -363,17 +363,6 @@ _TRUTHS = re.compile(rb"true|false", re.IGNORECASE)  # pandas reads them as 1 an
 def is_text(column: pd.Series) -> bool:
     """Return whether categories are still text: pandas 3.1 reads "true", "True" and "false" as booleans."""
     return column.cat.categories.inferred_type in ("string", "empty")
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Delay Ctrl-C to the end: pandas would take it for a fault in the file, or for its end."""
-    with noted_interruptions() as noted:
-        try:
-            yield
-        finally:
-            if noted:
-                interrupted(noted[0])
 
 
 def _lines_of(bare: bytes, separator: str, n_fields: int) -> int | None:
