@@ -10,10 +10,16 @@ if not (3, 10) <= sys.version_info < (3, 15):
     )
     sys.exit(2)
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
+
+# By default, idle OpenMP threads spin for a millisecond and starve the busy ones. OpenMP reads this when torch is
+# loaded, here or in a child process.
+if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}.intersection(os.environ):
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 if TYPE_CHECKING:
     from recbole_autorec.comparison.compare import compare

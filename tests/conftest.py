@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gc
 import lzma
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from recbole_autorec.distributed.children import waiting_policy
+import recbole_autorec  # noqa: F401, before torch, which reads what it sets
 
-os.environ.update(waiting_policy())  # torch reads it when it is loaded; tests run in two processes side by side
-
+# isort: split
 import torch
 from hypothesis import settings
 from recbole.data.interaction import Interaction

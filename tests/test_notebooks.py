@@ -19,7 +19,6 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 
-from recbole_autorec.distributed.children import waiting_policy
 from tests.conftest import ROOT
 
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "examples").glob("*.ipynb"))}
@@ -43,7 +42,7 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
             cell.outputs, cell.execution_count = [], None
     env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # the kernel's own shows figures
     env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    env |= {"IPYTHONDIR": str(folder / ".ipython"), **waiting_policy()}
+    env |= {"IPYTHONDIR": str(folder / ".ipython")}
     client = NotebookClient(
         notebook, timeout=600, kernel_manager_class=ThisPython, skip_cells_with_tag="install", record_timing=False,
         coalesce_streams=True, resources={"metadata": {"path": str(folder)}},

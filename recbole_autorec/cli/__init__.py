@@ -15,7 +15,6 @@ import sys
 from importlib import import_module
 
 from recbole_autorec.cli.flags import VERBS
-from recbole_autorec.distributed.children import waiting_policy
 from recbole_autorec.errors import AutoRecError
 from recbole_autorec.installation import missing
 from recbole_autorec.interruptions import Terminated, sigterm_interrupts
@@ -28,7 +27,6 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level="WARNING" if "--quiet" in argv else "INFO", format="%(message)s")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not be able to show every id or path
         sys.stdout.reconfigure(errors="backslashreplace" if sys.stdout.isatty() else "surrogateescape")
-    os.environ.update(waiting_policy())  # a verb loads torch, which reads it
     try:
         with sigterm_interrupts():
             if text := import_module(f"recbole_autorec.cli.{verb}").run(argv):

@@ -37,14 +37,6 @@ def _set(variables: dict[str, str | None]) -> None:
             os.environ[name] = value
 
 
-def waiting_policy() -> dict[str, str]:
-    """Return a variable that keeps idle OpenMP threads from starving the busy ones, unless the user has set one.
-
-    By default they spin for a millisecond. libgomp reads the variable when torch is loaded.
-    """
-    return {} if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ) else {"GOMP_SPINCOUNT": "10000"}
-
-
 def import_path() -> str:
     """Return a PYTHONPATH that lets another process import what we can import."""
     return os.pathsep.join(map(os.path.abspath, sys.path))
@@ -89,7 +81,7 @@ def self_contained() -> Iterator[None]:
     hidden: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
     main["__spec__"] = None
     try:
-        with environment(PYTHONPATH=import_path(), **waiting_policy()):  # forkserver forgets sys.path
+        with environment(PYTHONPATH=import_path()):  # forkserver forgets sys.path
             yield
     finally:
         main.update(hidden)
