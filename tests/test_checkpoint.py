@@ -43,6 +43,9 @@ def test_what_is_saved_comes_back(tmp_path):
 
 def test_missing_file(tmp_path):
     assert message(tmp_path / "c.pth") == f"checkpoint '{tmp_path / 'c.pth'}': no such file."
+    for name in ("b.pth", "a.pth", "result.json"):
+        (tmp_path / name).touch()
+    assert message(tmp_path / "c.pth").endswith("no such file; its folder has a.pth, b.pth.")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 10, 500, -1])

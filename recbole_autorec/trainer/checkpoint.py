@@ -195,7 +195,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu", servin
                 raise ValueError(f"{damaged} is damaged")
             state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint '{path}': no such file.") from error
+        there = ", ".join(sorted(file.name for file in Path(path).parent.glob("*.pth"))[:5])
+        raise CheckpointError(f"checkpoint '{path}': no such file{there and f'; its folder has {there}'}.") from error
     except IsADirectoryError as error:
         raise CheckpointError(f"checkpoint '{path}' is a folder; give the .pth file in it.") from error
     except Exception as error:  # torch raises a dozen kinds of error for damaged files
