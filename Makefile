@@ -82,7 +82,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	@grep -v '$(if $(TORCH),^torch==,^#)' constraints.txt >.venv/constraints.txt
 	@$(PIP) 'pip>=22.1'
 	@$(if $(CPU),$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)' --no-deps --no-index --find-links $(CPU_PAGE) \
-	  --retries 1 2>/dev/null || echo "no CPU build of torch found for Python $(VERSION): its CUDA build comes (several GB)")
+	  --retries 1 2>/dev/null || echo "found no CPU build of torch for Python $(VERSION); installing the CUDA build (several GB)")
 	@$(PIP) -c .venv/constraints.txt '$(or $(TORCH),torch)'
 	@$(PIP) -c .venv/constraints.txt -e '.[test,check,tune,docs]' --config-settings editable_mode=compat
 	@touch $@
