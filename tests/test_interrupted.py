@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from recbole_autorec import AutoRecError, CheckpointError, ConfigError, compare, run_recbole_autorec
@@ -48,6 +49,24 @@ def test_a_signal_ends_each_verb_with_its_code_and_how_to_go_on(arguments, until
     assert said in text
     assert "Traceback" not in text
     assert not list(Path().rglob("*.tmp"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_comparison_is_interrupted_while_its_first_process_is_made(number, code):
+    command = [sys.executable, str(ROOT / "run_recbole_autorec.py"), "compare", "--dataset", "tiny", "--data_path"]
+    process = psutil.Popen(
+        [*command, str(DATA), "--models", "Bias,GlobalMean", "--repeats", "1", "--output", "out"],
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while not [child for child in process.children() if "forkserver" in " ".join(child.cmdline())]:
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)  # it imports for seconds
+    os.killpg(process.pid, number)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in said) == (code, False), said
+    assert "the same command with --output out continues it" in said
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])

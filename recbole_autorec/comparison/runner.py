@@ -40,7 +40,12 @@ from recbole_autorec.data.dataset import split_fingerprint, tested_pairs
 from recbole_autorec.distributed.children import death, interrupt, self_contained
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.interruptions import interrupted, noted_interruptions
+from recbole_autorec.interruptions import (
+    blocked_interruptions,
+    interrupted,
+    noted_interruptions,
+    unblock_interruptions,
+)
 from recbole_autorec.model.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command continues from them."
@@ -100,6 +105,13 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
     with noted_interruptions() as interruptions:  # handled only where all children are known, so none is orphaned
         try:
+            if method == "forkserver":
+                from multiprocessing import forkserver, resource_tracker  # not on Windows
+
+                resource_tracker.ensure_running()  # first: when it starts, it ends the blocking
+                # an interruption would end the server's imports with a traceback
+                with self_contained(), blocked_interruptions():
+                    forkserver.ensure_running()
             while waiting or running:
                 while waiting and len(running) < jobs:
                     task = waiting.popleft()
@@ -127,8 +139,9 @@ def _fail(task: Task, why: str) -> None:
 
 
 def _work(task: Task) -> None:
-    os.chdir(task.directory)
     try:
+        unblock_interruptions()
+        os.chdir(task.directory)
         _train_logged(task)
     except (OSError, AutoRecError) as error:  # a full disk or an unwritable log
         sys.exit(f"{task.row.label}, repeat {task.repeat}: {in_one_line(error)}")
