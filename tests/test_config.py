@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -424,3 +425,15 @@ def test_every_line_of_a_property_file_says_type_and_meaning():
 
 def test_checkout_uses_its_own_property_files():
     assert properties_dir() == ROOT / "properties"
+
+
+def test_a_preset_of_the_package_is_found_from_any_folder():
+    assert not Path("properties").exists()
+    preset = "properties/presets/paper.yaml"
+    assert Config("IAutoRec", "tiny", [preset], {"data_path": str(DATA)})["offsets"] is False
+    Path("properties/presets").mkdir(parents=True)
+    Path(preset).write_text("epochs: 7\n")  # one's own comes first
+    config = Config("IAutoRec", "tiny", [preset], {"data_path": str(DATA)})
+    assert (config["epochs"], config["offsets"]) == (7, True)
+    with pytest.raises(ConfigError, match=r"'properties/none\.yaml' cannot be read: No such file"):
+        Config("IAutoRec", "tiny", ["properties/none.yaml"])

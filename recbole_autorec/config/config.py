@@ -286,5 +286,9 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def file_layer(path: str | Path) -> Layer:
-    """Return the parameters of a YAML file as a layer."""
-    return Path(path).name, read_yaml(Path(path))
+    """Return the parameters of a YAML file as a layer; `properties/...` may be a file that the package ships."""
+    path = Path(path)
+    shipped = properties_dir().parent / path
+    if path.parts[:1] == ("properties",) and not path.exists() and shipped.is_file():  # not in a checkout
+        path = shipped
+    return path.name, read_yaml(path)
