@@ -25,7 +25,9 @@ def run(argv: list[str]) -> str:
         "--data_path", default="dataset", metavar="DIR", help="folder of the datasets (default: dataset)"
     )
     parser.add_argument("--split", metavar="FILES", help="predefined: TRAIN,TEST or TRAIN,VALID,TEST in --input")
-    parser.add_argument("--seed", type=int, default=2020, metavar="N", help="of the valid part, if --split names none")
+    parser.add_argument(
+        "--seed", type=int, default=2020, metavar="N", help="of the validation part, if --split names none"
+    )
     skip_flag(parser)
     parser.add_argument("--download_url", metavar="URL", help="of MovieLens archives (default: GroupLens)")
     reading_flags(parser, "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from recbole_autorec.cli.flags import checkpoint_parser, only_known
 
 DESCRIPTION = """\
-Export what serving needs: predict, recommend, similar and Predictor.load accept
-the file in place of the checkpoint. It has no training ratings and nothing else
-that only training needs, so it cannot resume training, and recommend does not
-leave out rated items. It still has ids, titles, rating counts and learnt
-weights: it is smaller, not anonymous."""
+Export what serving needs: predict, evaluate, recommend, similar, Predictor.load
+accept the file in place of the checkpoint. It leaves out the training ratings
+and all else that only training needs, so it cannot resume training, and
+recommend does not leave out rated items. It still has ids, titles, rating
+counts and learnt weights: it is smaller, not anonymous."""
 
 EPILOG = """\
 examples:

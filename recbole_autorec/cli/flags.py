@@ -113,7 +113,7 @@ def serving_parser(verb: str, description: str, epilog: str, new_ratings: bool =
     parser = checkpoint_parser(verb, description, epilog)
     parser.add_argument("--output", metavar="FILE", help=".tsv, .csv, .json or .jsonl (default: print)")
     if new_ratings:
-        parser.add_argument("--new_ratings", metavar="FILE", help="ratings by new users; for predict, of new items too")
+        parser.add_argument("--new_ratings", metavar="FILE", help="ratings by new users (predict: or of new items)")
     return parser
 
 

@@ -18,7 +18,7 @@ A --KEY applies to every trial. Search spaces: docs/tuning.md. For --engine ray:
 examples:
   %(prog)s --dataset ml-100k
   %(prog)s --model FM --space fm.hyper --max_evals 20
-  %(prog)s --output results/fm --resume"""
+  %(prog)s --dataset ml-100k --output results/t --resume"""
 
 
 def run(argv: list[str]) -> str:
