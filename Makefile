@@ -58,7 +58,7 @@ format: $(READY)
 notebooks: $(READY)
 	$(BIN)/python -m tests.test_notebooks
 
-# From docs/ and the docstrings. python -m http.server --directory site shows it; opened from the disk, it lacks search.
+# From docs/ and the docstrings, into site/. Search needs a server: python -m http.server --directory site
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
