@@ -16,9 +16,9 @@ A --KEY applies to every trial. Search spaces: docs/tuning.md. For --engine ray:
 --ray_address, --cpus_per_trial, --gpus_per_trial, --storage_path.
 
 examples:
-  %(prog)s --dataset ml-100k
+  %(prog)s --dataset ml-100k --output out
   %(prog)s --model FM --space fm.hyper --max_evals 20
-  %(prog)s --dataset ml-100k --output results/t --resume"""
+  %(prog)s --dataset ml-100k --output out --resume"""
 
 
 def run(argv: list[str]) -> str:
