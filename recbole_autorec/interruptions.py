@@ -86,18 +86,12 @@ def delayed_interruptions() -> Iterator[None]:
 
 @contextmanager
 def blocked_interruptions() -> Iterator[None]:
-    """Hold back Ctrl-C and SIGTERM until the end; a process started meanwhile does so until unblock_interruptions()."""
+    """Block Ctrl-C and SIGTERM; a process started in the context begins with both blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def unblock_interruptions() -> None:
-    """Raise what blocked_interruptions has held back in this process."""
-    if hasattr(signal, "pthread_sigmask"):  # not on Windows
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 @contextmanager

@@ -44,7 +44,6 @@ from recbole_autorec.interruptions import (
     blocked_interruptions,
     interrupted,
     noted_interruptions,
-    unblock_interruptions,
 )
 from recbole_autorec.model.registry import get_model
 
@@ -101,7 +100,8 @@ def run_all(tasks: list[Task], jobs: int) -> Generator[tuple[Task | None, float]
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     models = {get_model(task.row.model).__module__ for task in tasks}
-    context.set_forkserver_preload([__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)])
+    preload = [__name__, "recbole_autorec.quick_start", *SLOW_IMPORTS, *sorted(models)]
+    context.set_forkserver_preload([*preload, "recbole_autorec.distributed.unblocked"])
     waiting, running = deque(tasks), dict[Any, tuple[Any, Task, float]]()
     with noted_interruptions() as interruptions:  # handled only where all children are known, so none is orphaned
         try:
@@ -140,7 +140,6 @@ def _fail(task: Task, why: str) -> None:
 
 def _work(task: Task) -> None:
     try:
-        unblock_interruptions()
         os.chdir(task.directory)
         _train_logged(task)
     except (OSError, AutoRecError) as error:  # a full disk or an unwritable log
