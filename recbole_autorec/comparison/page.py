@@ -13,7 +13,7 @@ from plotly.colors import qualitative
 
 from recbole_autorec.comparison import tables
 from recbole_autorec.comparison.results import Results
-from recbole_autorec.report.figures import error_by_activity, learning_curves, predicted_and_actual
+from recbole_autorec.report.figures import both_errors_by_activity, both_learning_curves, predicted_and_actual
 from recbole_autorec.report.page import Section, empty_figure, how_chosen, in_lines, render
 
 
@@ -46,14 +46,7 @@ def _sections(
     yield (
         "Learning curves",
         "Validation score in the first repeat; the star marks the chosen epoch.",
-        [
-            ("by_epoch", f"{metric} by epoch", learning_curves(first, metric, colours, by_seconds=False)),
-            (
-                "by_seconds",
-                f"{metric} by seconds of training",
-                learning_curves(first, metric, colours, by_seconds=True),
-            ),
-        ],
+        both_learning_curves(first, metric, colours),
     )
     repeats = comparison.complete_repeats
     if comparison.plan.ranks or not repeats:
@@ -63,10 +56,7 @@ def _sections(
     yield (
         "Where each model wins",
         "RMSE by the number of training ratings of the item or user; bins hold equal numbers of test ratings.",
-        [
-            ("by_item", "By item ratings", error_by_activity(tested, labels, "item_counts", colours)),
-            ("by_user", "By user ratings", error_by_activity(tested, labels, "user_counts", colours)),
-        ],
+        both_errors_by_activity(tested, labels, colours),
     )
     yield (
         "Predicted vs. actual",

@@ -40,11 +40,7 @@ from recbole_autorec.data.dataset import split_fingerprint, tested_pairs
 from recbole_autorec.distributed.children import death, interrupt, self_contained
 from recbole_autorec.errors import AutoRecError, ConfigError, DataError, in_one_line
 from recbole_autorec.files import write_json, write_whole
-from recbole_autorec.interruptions import (
-    blocked_interruptions,
-    interrupted,
-    noted_interruptions,
-)
+from recbole_autorec.interruptions import blocked_interruptions, interrupted, noted_interruptions
 from recbole_autorec.model.registry import get_model
 
 HINT = "free some space, or give another --output; finished rows are safe, and the same command continues from them."

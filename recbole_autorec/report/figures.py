@@ -14,6 +14,16 @@ from recbole_autorec.report.page import empty_figure
 BINS = 8
 
 
+def both_learning_curves(
+    results: Mapping[str, Mapping[str, Any]], metric: str, colours: Mapping[str, str]
+) -> list[tuple[str, str, go.Figure]]:
+    """Return the figures of a section: learning_curves by epoch and by seconds."""
+    return [
+        ("by_epoch", f"{metric} by epoch", learning_curves(results, metric, colours, by_seconds=False)),
+        ("by_seconds", f"{metric} by seconds of training", learning_curves(results, metric, colours, by_seconds=True)),
+    ]
+
+
 def learning_curves(
     results: Mapping[str, Mapping[str, Any]], metric: str, colours: Mapping[str, str], by_seconds: bool
 ) -> go.Figure:
@@ -31,6 +41,16 @@ def learning_curves(
     if len(results) > 1:  # models differ by orders of magnitude
         figure.update_xaxes(type="log", tickformat="~g", **({"nticks": 6} if by_seconds else {"dtick": "D2"}))
     return figure
+
+
+def both_errors_by_activity(
+    tested: pd.DataFrame, labels: Sequence[str], colours: Mapping[str, str]
+) -> list[tuple[str, str, go.Figure]]:
+    """Return the figures of a section: error_by_activity of items and of users."""
+    return [
+        ("by_item", "By item ratings", error_by_activity(tested, labels, "item_counts", colours)),
+        ("by_user", "By user ratings", error_by_activity(tested, labels, "user_counts", colours)),
+    ]
 
 
 def error_by_activity(

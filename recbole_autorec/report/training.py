@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 from plotly.colors import qualitative
 
-from recbole_autorec.report.figures import error_by_activity, errors, learning_curves, predicted_and_actual
+from recbole_autorec.report.figures import both_errors_by_activity, both_learning_curves, errors, predicted_and_actual
 from recbole_autorec.report.page import Section, how_chosen, in_lines, render
 from recbole_autorec.report.summary import sentences
 
@@ -72,14 +71,10 @@ def _sections(result: Mapping[str, Any], metric: str, tested: pd.DataFrame | Non
     model = result["model"]
     labels, colours = [model], {model: qualitative.T10[0]}
     if result["curve"]:
-        curve = partial(learning_curves, {model: result}, metric, colours)
         yield (
             "Learning curve",
             "Validation score; the star marks the chosen epoch. Epoch 0 is the start of training.",
-            [
-                ("by_epoch", f"{metric} by epoch", curve(by_seconds=False)),
-                ("by_seconds", f"{metric} by seconds of training", curve(by_seconds=True)),
-            ],
+            both_learning_curves({model: result}, metric, colours),
         )
     if tested is None:
         return
@@ -94,8 +89,5 @@ def _sections(result: Mapping[str, Any], metric: str, tested: pd.DataFrame | Non
     yield (
         "Error by activity",
         "RMSE by the number of ratings of the item or user in the train part; bins hold equal numbers of test ratings.",
-        [
-            ("by_item", "By item ratings", error_by_activity(tested, labels, "item_counts", colours)),
-            ("by_user", "By user ratings", error_by_activity(tested, labels, "user_counts", colours)),
-        ],
+        both_errors_by_activity(tested, labels, colours),
     )
