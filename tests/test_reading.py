@@ -471,7 +471,7 @@ OTHERS = {
     "a.feather": (b"ARROW1\x00\x00 none", "damaged Feather"),
     "a.parquet": (b"PAR1 none", "damaged Parquet"),
     "a.tar": (b"x" * 257 + b"ustar" + b"\0" * 200, ".tar"),
-    "a.rds": (gzip.compress(b"RDX3"), "write.csv"),
+    "a.rds": (gzip.compress(b"RDX3", mtime=0), "write.csv"),
     "a.sql": (b"-- MySQL dump 10.13\nINSERT INTO r VALUES (1,2,3),(2,3,4);", "SQL dump"),
     "a.mtx": (b"%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 5\n", "MatrixMarket"),
     "b.csv": (b"1,2,3\n" + bytes(range(256)), "binary file"),
