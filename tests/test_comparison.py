@@ -496,13 +496,15 @@ def test_time_left_is_each_rows_own():
         (["--models", "Bias", "--dataset", "nope"], "dataset 'nope': no file '{data}/nope/nope.inter'; datasets in '{data}': tiny; ml-100k comes with RecBole. Create it: recbole-autorec convert --input FILE --name nope --data_path {data}, or give another --data_path."),
     ],
 )  # fmt: skip
-def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path):
+def test_a_mistake_is_one_message_and_exit_code_2(arguments, expected, capsys, tmp_path, tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    (data / "tiny").symlink_to(DATA / "tiny")
     file = [arguments[0]] if arguments and not arguments[0].startswith("-") else []
     given = arguments[len(file) :]
     dataset = [] if "--dataset" in given else ["--dataset", "tiny"]
-    assert cli.main(["compare", *file, *dataset, "--data_path", str(DATA), *given]) == 2
+    assert cli.main(["compare", *file, *dataset, "--data_path", str(data), *given]) == 2
     out, err = capsys.readouterr()
-    assert err == f"error: {expected.replace('{data}', str(DATA))}\n"
+    assert err == f"error: {expected.replace('{data}', str(data))}\n"
     assert out == ""
     assert list(tmp_path.iterdir()) == []
 

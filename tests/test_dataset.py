@@ -34,10 +34,11 @@ def test_ratings_are_read_as_they_stand(write_dataset):
     assert {-1.5, 0.0, 5.0} <= set(ratings.tolist())
 
 
-def test_unknown_dataset_says_what_there_is():
-    assert message(str(DATA), "nope") == (
-        f"dataset 'nope': no file '{DATA}/nope/nope.inter'; datasets in '{DATA}': tiny; ml-100k comes with RecBole. "
-        f"Create it: recbole-autorec convert --input FILE --name nope --data_path {DATA}, or give another --data_path."
+def test_unknown_dataset_says_what_there_is(write_dataset):
+    data = write_dataset(GOOD)
+    assert message(data, "nope") == (
+        f"dataset 'nope': no file '{data}/nope/nope.inter'; datasets in '{data}': toy; ml-100k comes with RecBole. "
+        f"Create it: recbole-autorec convert --input FILE --name nope --data_path {data}, or give another --data_path."
     )
 
 
