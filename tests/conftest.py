@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,10 @@ from recbole_autorec.data.dataset import RatingDataset
 from recbole_autorec.model.autorec import AutoRec
 from recbole_autorec.model.registry import get_model
 from recbole_autorec.quick_start import quiet_recbole
+
+# Values are compared with those of the CPU, so GPUs are hidden from all tests but those of test_gpu, which shows them.
+N_GPUS, VISIBLE_GPUS = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+os.environ["CUDA_VISIBLE_DEVICES"], torch.cuda.is_available = "", lambda: False
 
 gc.freeze()  # garbage collection between trainings can skip everything imported so far
 settings.register_profile("any machine", deadline=None)
@@ -109,7 +114,7 @@ class Release(NamedTuple):
     """What a release uploads, and what it was built from.
 
     Attributes:
-        tracked: the files of the project, without those that git ignores.
+        tracked: the files of the project that git knows; a checkout also has its user's ratings and results.
         sdist, wheel: what `python -m build` makes; the wheel is that of the sdist.
         wheel_of_tree: the wheel of the files themselves.
     """
@@ -129,7 +134,7 @@ STRAY = ("saved/x.pth", "log_tensorboard/x/events", "results/x.json", "build/lib
 @pytest.fixture(scope="session")
 def release(tmp_path_factory) -> Release:
     """The project, built from a copy in which somebody has worked; building itself leaves files behind as well."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = ["git", "ls-files", "-z"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):

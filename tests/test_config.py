@@ -1,5 +1,6 @@
 """Full messages: where, what came in, what is allowed, what to do."""
 
+import os
 import pickle
 import re
 import subprocess
@@ -75,6 +76,7 @@ FAULTS = {
     "saved": (0, "True or False"),
     "show_progress": (None, "True or False"),
     "use_gpu": (None, "True or False"),
+    "gpu_id": ([0], "a GPU's number, several as in 0,1, or ~"),
     "reproducibility": (3, "True or False"),
     "nproc": (0, "a whole number >= 1"),
     "world_size": (0, "a whole number >= 1, or -1 for nproc"),
@@ -398,7 +400,24 @@ def test_changed_parameters_are_those_that_differ(tmp_path):
 
 def test_use_gpu_false_means_cpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert config_for()["device"].type == "cuda"
     assert config_for(use_gpu=False)["device"].type == "cpu"
+
+
+@pytest.mark.parametrize("chosen", [None, "", "2,3", "GPU-8932f937"])
+@pytest.mark.parametrize("gpu_id", [None, 1, "0,1"])
+def test_the_gpu_that_the_environment_chooses_is_kept_unless_gpu_id_is_given(gpu_id, chosen, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen or "")
+    if chosen is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    config_for("AutoRecEnsemble", **({} if gpu_id is None else {"gpu_id": gpu_id}))
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == (chosen if gpu_id is None else str(gpu_id))
+
+
+@pytest.mark.parametrize("gpu_id", [-1, 1.5, True, [0, 1], "0, 1"])
+def test_a_gpu_is_named_by_its_number(gpu_id):
+    with pytest.raises(ConfigError, match=r"gpu_id.*expected a GPU's number, several as in 0,1, or ~"):
+        config_for(gpu_id=gpu_id)
 
 
 def test_recbole_packaged_ml_100k_gives_way_to_a_data_path_that_has_one(tmp_path):

@@ -151,7 +151,7 @@ def like_a_checkout(tmp_path, monkeypatch):
     for name in ("results/tune/best.yaml", "comparison.yaml"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # Config sets it, and the fixture restores it
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # --gpu_id sets it, and the fixture restores it
     return tmp_path
 
 

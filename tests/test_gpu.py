@@ -6,13 +6,21 @@ from recbole.data.interaction import Interaction
 
 from recbole_autorec import load_data_and_model, run_recbole_autorec
 from recbole_autorec.model.rating_matrix import RatingMatrix
-from tests.conftest import AT_HOME, DATA, QUICK_ANY, quick, tiny_model
+from tests.conftest import AT_HOME, DATA, N_GPUS, QUICK_ANY, VISIBLE_GPUS, quick, tiny_model
 from tests.test_quick_start import TINY
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card on this machine"),
+    pytest.mark.skipif(N_GPUS == 0, reason="no NVIDIA card on this machine"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _gpus_are_visible(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    if VISIBLE_GPUS is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", VISIBLE_GPUS)
 
 
 @pytest.mark.parametrize("model", ["IAutoRec", "UAutoRec"])
@@ -44,7 +52,7 @@ def test_sparse_products_equal_the_cpus():
         torch.testing.assert_close(on_cpu, on_card.cpu(), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+@pytest.mark.skipif(N_GPUS < 2, reason="needs two cards")
 @pytest.mark.parametrize(("model", "learner"), [("IAutoRec", "rprop"), ("IAutoRec", "adam"), ("BiasedMF", "sgd")])
 def test_two_cards_come_to_what_one_comes_to(model, learner):
     tiny = TINY if model == "IAutoRec" else QUICK_ANY

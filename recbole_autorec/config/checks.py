@@ -101,6 +101,10 @@ CHECKS: dict[str, Check] = {
     "worker": _whole(0),
     "show_progress": _SWITCH,
     "use_gpu": _SWITCH,
+    "gpu_id": (
+        lambda v: v is None or is_whole(v, 0) or (isinstance(v, str) and not set(v) & set("[]() ")),
+        "a GPU's number, several as in 0,1, or ~",
+    ),
     "nproc": _whole(1),
     "world_size": (lambda v: v == -1 or is_whole(v, 1), "a whole number >= 1, or -1 for nproc"),
     "ip": (lambda v: isinstance(v, str) and v != "", "an address"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,10 +80,6 @@ class Config(RecBoleConfig):
             if not is_of(error, "recbole"):
                 raise
             raise ConfigError(f"RecBole rejects the configuration: {error}") from error
-        if not self["use_gpu"]:  # RecBole (config/configurator.py, _init_device) reads only gpu_id
-            self["device"] = torch.device("cpu")
-        elif self["device"].type == "cuda" and collectives.world_size() > 1:
-            self["device"] = torch.device("cuda", torch.cuda.current_device())
         if collectives.rank() > 0:  # only the first rank reports
             self["show_progress"], self["state"], self["log_wandb"] = False, "ERROR", False
 
@@ -107,6 +104,17 @@ class Config(RecBoleConfig):
                 setattr(np, name, kind)
         if not hasattr(dok_matrix, "_update"):  # RecBole's graph models call it; scipy dropped it in 1.13
             dok_matrix._update = lambda matrix, data: matrix._dict.update(data)
+
+    def _init_device(self):
+        # RecBole's version (config/configurator.py) ignores use_gpu, and always writes gpu_id, "0" by default, over the
+        # CUDA_VISIBLE_DEVICES by which a scheduler or the user has chosen a GPU.
+        final = self.final_config_dict
+        if final["gpu_id"] is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = str(final["gpu_id"])
+        final.update(single_spec=True, local_rank=0, device=torch.device("cpu"))
+        if final["use_gpu"] and torch.cuda.is_available():
+            alone = collectives.world_size() == 1
+            final["device"] = torch.device("cuda") if alone else torch.device("cuda", torch.cuda.current_device())
 
     # Reading: RecBole's layers, with YAML in place of eval, and the source of every value.
 

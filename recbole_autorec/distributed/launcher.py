@@ -64,8 +64,8 @@ def launch(config: Mapping[str, Any], run: Callable[..., dict[str, Any]], argume
     cuda = config["device"].type == "cuda"
     if cuda and torch.cuda.device_count() < nproc:
         raise ConfigError(
-            f"nproc={nproc} needs {nproc} GPUs, but gpu_id={config['gpu_id']!r} selects {torch.cuda.device_count()}; "
-            "give more, as in --gpu_id 0,1, or --use_gpu False."
+            f"nproc={nproc} needs {nproc} GPUs, but {torch.cuda.device_count()} can be used; give more, as "
+            "in --gpu_id 0,1, or --use_gpu False."
         )
     several_machines = n_ranks > nproc
     ip, port = (config["ip"], config["port"] or PORT) if several_machines else (LOOPBACK, config["port"] or 0)
