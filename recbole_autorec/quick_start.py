@@ -167,7 +167,8 @@ def train_and_test(
                 if n_parts == 3 > resumed:
                     course["test"] = trainer.evaluate(test_data)
                     test_scores = trainer.last_scores
-                logger.info(f"refit on {' + '.join(PARTS[:n_parts])}, {course['best_epoch']} {epochs_are}")
+                how_long = f"{n_epochs} {epochs_are}" if (n_epochs := course["best_epoch"]) else "offsets alone"
+                logger.info(f"refit on {' + '.join(PARTS[:n_parts])}, {how_long}")
                 del trainer
                 gc.collect()  # frees the first optimiser before the second is built
                 train_data = build_dataloaders(config, data, [again_on, *parts[1:]])[0]

@@ -176,7 +176,7 @@ def test_refit_trains_on_train_and_valid_for_the_chosen_epochs(monkeypatch, capl
     ]
 
 
-def test_a_refit_of_epoch_0_is_the_offsets_of_train_and_valid():
+def test_a_refit_of_epoch_0_is_the_offsets_of_train_and_valid(caplog):
     worse = {"seed": 3, "learner": "sgd", "learning_rate": 8.0, "init_std": 9.0, "stopping_step": 0, "saved": True}
     plain, refit = run(**worse), run(**worse, refit=True)
     assert [(result["best_epoch"], result["epochs_run"]) for result in (plain, refit)] == [(0, 1), (0, 1)]
@@ -186,6 +186,7 @@ def test_a_refit_of_epoch_0_is_the_offsets_of_train_and_valid():
     assert len(model.ratings) == refit["n_train"] + refit["n_valid"]
     assert not model.autoencoder.decoder_weight.any()
     assert model.autoencoder.row_bias.any()
+    assert "refit on train + valid, offsets alone" in [record.getMessage() for record in caplog.records]
 
 
 @pytest.mark.parametrize("refit", [False, True])
