@@ -47,6 +47,13 @@ def lines(folder) -> list[dict]:
     return [json.loads(line) for line in (Path(folder) / "trials.jsonl").read_text().splitlines()]
 
 
+def test_a_space_of_the_package_is_found_from_any_folder():
+    assert not Path("properties").exists()
+    assert "init_std" in run("properties/hyper/IAutoRec.hyper", max_evals=1).best
+    with pytest.raises(ConfigError, match=r"'properties/hyper/none\.hyper' cannot be read: No such file"):
+        run("properties/hyper/none.hyper", output="other")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     return run(output=tmp_path_factory.mktemp("tuning") / "out", max_evals=6)

@@ -19,7 +19,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments,
 from scipy.sparse import dok_matrix
 
 from recbole_autorec.config.checks import compares_ratings, find_faults
-from recbole_autorec.config.values import YamlLoader, parse_value, properties_dir, read_yaml
+from recbole_autorec.config.values import YamlLoader, parse_value, properties_dir, property_path, read_yaml
 from recbole_autorec.distributed import collectives
 from recbole_autorec.errors import ConfigError, is_of
 from recbole_autorec.model.registry import get_model, predicts_stars
@@ -294,9 +294,6 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 
 def file_layer(path: str | Path) -> Layer:
-    """Return the parameters of a YAML file as a layer; `properties/...` may be a file that the package ships."""
-    path = Path(path)
-    shipped = properties_dir().parent / path
-    if path.parts[:1] == ("properties",) and not path.exists() and shipped.is_file():  # not in a checkout
-        path = shipped
+    """Return the parameters of a YAML file as a layer; see property_path."""
+    path = property_path(path)
     return path.name, read_yaml(path)

@@ -18,6 +18,12 @@ def properties_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "properties"
 
 
+def property_path(path: str | Path) -> Path:
+    """Return the path; a file `properties/...` that is not there may be one that the package ships."""
+    path, shipped = Path(path), properties_dir().parent / path
+    return shipped if path.parts[:1] == ("properties",) and not path.exists() and shipped.is_file() else path
+
+
 class YamlLoader(yaml.SafeLoader):
     """Plain YAML, in which 1e-3 and 1.5e2 are numbers (as in RecBole), a date is text, and keys must be unique."""
 

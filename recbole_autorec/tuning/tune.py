@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 import recbole_autorec
 from recbole_autorec.config.checks import is_number, is_whole
-from recbole_autorec.config.config import Config, file_layer, parsed, properties_dir
+from recbole_autorec.config.config import Config, file_layer, parsed
+from recbole_autorec.config.values import properties_dir, property_path
 from recbole_autorec.data.dataset import data_digest
 from recbole_autorec.errors import AutoRecError, ConfigError, counted
 from recbole_autorec.files import claimed_folder, without_formulas, write_json, write_text
@@ -216,7 +217,7 @@ def _space(given: str | Path | Mapping[str, Any] | None, config: Config) -> Spac
     if isinstance(given, Mapping):
         return space_from(given)
     if given is not None:
-        return read_space(Path(given))
+        return read_space(property_path(given))
     folder = properties_dir() / "hyper"
     path = folder / f"{config['model']}.hyper"
     if not path.is_file():
