@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import os
 import random
 import urllib.request
 from pathlib import Path
@@ -125,7 +126,7 @@ def test_a_checkpoint_has_no_say_in_paths_addresses_and_devices(tmp_path, monkey
         raise AssertionError("a connection")
 
     monkeypatch.setattr(urllib.request, "urlopen", never)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
     said = {"data_path": "elsewhere", "checkpoint_dir": "elsewhere", "download_url": "http://nowhere/x", "gpu_id": "7",
             "use_gpu": True, "nproc": 4, "world_size": 4, "ip": "nowhere", "port": 1, "log_wandb": False}  # fmt: skip
     file = forged(train("NeuMF", tmp_path), **said, mf_pretrain_path="x", mlp_pretrain_path="x", use_pretrain=True)
@@ -134,6 +135,7 @@ def test_a_checkpoint_has_no_say_in_paths_addresses_and_devices(tmp_path, monkey
         assert config[key] != value or value is False, key
     assert config["use_pretrain"] is False
     assert Predictor.load(file).predict("a", "x2").shape == (1,)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
     assert not Path("elsewhere").exists()
     with pytest.raises(CheckpointError, match=r"dataset 'ml-25m', which is not in '.*'; give its data_path"):
         load_data_and_model(forged(file, dataset="ml-25m"), AT_HOME)
